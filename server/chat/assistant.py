@@ -1,0 +1,177 @@
+"""The port behind which answers are made: the OpenAI-backed agent and the offline assistant are its two adapters.
+
+An assistant turns one customer message into a stream of events. It reads through `Tools` only and can change
+nothing: what has side effects leaves it as a proposal that a person confirms elsewhere. The run that calls it owns
+sequence numbers, storage, scrubbing and the terminal event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from server.errors import AppError, Code, Reason
+from server.knowledge.passages import Passage, SearchResult
+
+
+class Intent(StrEnum):
+    """What the customer wants; the closed list of CONTRACT.md §8."""
+
+    GREETING = "GREETING"
+    ORDER = "ORDER"
+    ORDER_STATUS = "ORDER_STATUS"
+    PRODUCT_QUESTION = "PRODUCT_QUESTION"
+    POLICY_QUESTION = "POLICY_QUESTION"
+    COMPLAINT = "COMPLAINT"
+    HAND_OFF = "HAND_OFF"
+    OTHER = "OTHER"
+
+
+class AnswerKind(StrEnum):
+    """How the run ended, from the customer's point of view."""
+
+    ANSWERED = "ANSWERED"
+    ABSTAINED = "ABSTAINED"
+    PROPOSED = "PROPOSED"
+    HANDED_OFF = "HANDED_OFF"
+    REFUSED = "REFUSED"
+
+
+class Language(StrEnum):
+    """Languages that the desk answers in (BCP 47)."""
+
+    EN = "en"
+    ZH = "zh"
+    MS = "ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One customer message in its context. `history` is oldest first, (role, text) with role "user" or "assistant";
+    `locale` is the caller's BCP 47 hint or empty. Texts are already scrubbed of personal data."""
+
+    text: str
+    history: tuple[tuple[str, str], ...] = ()
+    locale: str = ""
+    outlet_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A catalogue row as an assistant may quote it: prices come from here and never from a model."""
+
+    sku: str
+    name: str
+    names: dict[str, str]
+    unit: str
+    pack_size: int
+    price: Decimal
+    currency: str
+    min_quantity: int
+    in_stock: bool
+    category: str
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSummary:
+    """An order of the caller's outlet, as its status is told."""
+
+    name: str
+    number: str
+    state: str
+    total: Decimal
+    currency: str
+    placed_on: str
+
+
+class Tools(Protocol):
+    """What an assistant may look up, always with the caller's rights (tenant and outlet are bound inside)."""
+
+    async def search_knowledge(self, query: str, *, limit: int = 4) -> SearchResult: ...
+    async def search_products(self, query: str, *, limit: int = 5) -> Sequence[Product]: ...
+    async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Progress that a person may see; `label` is one of retrieving, reading_catalogue, checking_orders, thinking."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer's text, in order."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """The answer leans on this passage, which a tool returned in this very turn; `index` is the [n] in the text."""
+
+    index: int
+    passage: Passage
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUsed:
+    """A read-only tool call; `state` is STARTED, SUCCEEDED or FAILED."""
+
+    call_id: str
+    tool: str
+    state: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and money of one turn. `cost_micros` is millionths of `currency`; `estimated` says that the provider
+    never reported and the count is ours."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_micros: int = 0
+    currency: str = "USD"
+    estimated: bool = False
+    model: str = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The last event of a turn that ended well."""
+
+    kind: AnswerKind
+    intent: Intent
+    confidence: float
+    language: Language
+    usage: Usage = field(default_factory=Usage)
+
+
+# An assistant yields any number of these and exactly one Answered, last, unless it raises.
+Event = Step | Delta | Cited | ToolUsed | Answered
+
+
+class ModelFailed(AppError):
+    """The model could not finish; `usage` is what the attempt cost all the same, so that the money is accounted for."""
+
+    def __init__(
+        self, code: Code, reason: Reason, message: str, usage: Usage, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(code, reason, message, retry_after=retry_after)
+        self.usage = usage
+
+
+class Assistant(Protocol):
+    """Makes one answer. Raises `ModelFailed` when it cannot; part of the answer may have been yielded by then."""
+
+    name: str
+
+    def reply(self, turn: Turn, tools: Tools) -> AsyncIterator[Event]: ...

@@ -1,0 +1,344 @@
+"""What a customer wants, told from words alone: no model, no network, the same answer every time.
+
+The knowledge is data (intents.toml): phrases with weights per intent. A message is cut into words, every phrase found
+in one pass over a trie, phrases inside longer ones and negated ones are dropped, and the weights are added up.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from server.chat.assistant import Intent, Language
+from server.chat.words import Word, words
+from server.knowledge import language
+
+# A message is judged by its first words; nobody hides the request behind five hundred of them, and time stays bounded.
+_MOST_WORDS = 512
+_NEGATION_REACH = 5
+_LONGEST_GAP = 3
+_SHORTEST_MENDED = 4
+# The second-best intent is reported too when it has at least this weight: a question inside an order, for instance.
+_ALSO = 2.5
+# A lone cue of this weight would have a confidence of 0.5; see `_confidence`.
+_HALF = 0.5
+# Below this certainty of the detector the caller's locale decides.
+_SURE_OF_LANGUAGE = 0.5
+_SPOKEN = {"en": Language.EN, "zh": Language.ZH, "ms": Language.MS, "id": Language.MS}
+
+
+@dataclass(frozen=True, slots=True)
+class IntentResult:
+    """The verdict on one message. `confidence` is in [0, 1]. `also` lists further intents that the message carries,
+    strongest first. `food_safety` says that somebody may be harmed, `courtesy` that it is only thanks or a goodbye."""
+
+    intent: Intent
+    confidence: float
+    language: Language
+    food_safety: bool = False
+    courtesy: bool = False
+    also: tuple[Intent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Cue:
+    weights: Mapping[Intent, float]
+    negatable: bool
+    food_safety: bool
+    courtesy: bool
+
+
+@dataclass(slots=True)
+class _Node:
+    """A trie node. Keys are words, or "<class>"; ".." leads to what may follow a gap."""
+
+    next: dict[str, _Node] = field(default_factory=dict)
+    cues: list[_Cue] = field(default_factory=list)
+    lifts_negation: bool = False
+    classes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    start: int
+    end: int
+    node: _Node
+
+    def inside(self, other: _Found) -> bool:
+        return other.start <= self.start and self.end <= other.end and (other.end - other.start) > (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lexicon:
+    phrases: _Node
+    terms: _Node
+    noise: frozenset[str]
+    negations: frozenset[str]
+    breaks: frozenset[str]
+    vocabulary: frozenset[str]
+    mended: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A word of the message, or several that make one term of a class ("soup bowl")."""
+
+    text: str
+    classes: tuple[str, ...]
+
+
+def classify(text: str, locale: str = "") -> IntentResult:
+    """The intent, confidence and language of one message. `locale` is a BCP 47 hint for texts too short to tell."""
+    lexicon = _lexicon()
+    items = _items(lexicon, words(text)[:_MOST_WORDS])
+    found = _longest(_matches(lexicon.phrases, items))
+    lifted = [hit for hit in found if hit.node.lifts_negation]
+    scores: dict[Intent, float] = defaultdict(float)
+    food_safety = courtesy = False
+    for hit in found:
+        negated = _negated(lexicon, items, hit, lifted)
+        for cue in hit.node.cues:
+            if cue.negatable and negated:
+                continue
+            food_safety |= cue.food_safety
+            courtesy |= cue.courtesy
+            for intent, weight in cue.weights.items():
+                scores[intent] += weight
+    return _verdict(scores, reply_language(text, locale), food_safety=food_safety, courtesy=courtesy)
+
+
+def reply_language(text: str, locale: str = "") -> Language:
+    """The language to answer in: that of the text where it can be told, else that of `locale`, else English."""
+    code, sure = language.detect(text)
+    hinted = _SPOKEN.get(locale.lower().split("-")[0])
+    if hinted is not None and sure < _SURE_OF_LANGUAGE:
+        return hinted
+    return _SPOKEN.get(code) or hinted or Language.EN
+
+
+def _verdict(scores: Mapping[Intent, float], spoken: Language, *, food_safety: bool, courtesy: bool) -> IntentResult:
+    if food_safety:
+        also = tuple(intent for intent in _ranked(scores) if intent is not Intent.COMPLAINT and scores[intent] >= _ALSO)
+        return IntentResult(Intent.COMPLAINT, 0.97, spoken, food_safety=True, also=also)
+    ranked = _ranked(scores)
+    if not ranked:
+        return IntentResult(Intent.OTHER, 0.4, spoken)
+    best = ranked[0]
+    also = tuple(intent for intent in ranked[1:] if scores[intent] >= _ALSO)
+    return IntentResult(
+        best, _confidence([scores[intent] for intent in ranked]), spoken, courtesy=courtesy and best is Intent.OTHER, also=also
+    )
+
+
+def _ranked(scores: Mapping[Intent, float]) -> list[Intent]:
+    """Intents with any weight, heaviest first; ties go to the one that costs least when wrong (a person, a look-up)."""
+    caution = {intent: place for place, intent in enumerate(_CAUTION)}
+    return sorted((intent for intent in scores if scores[intent] > 0), key=lambda intent: (-scores[intent], caution[intent]))
+
+
+_CAUTION = (
+    Intent.HAND_OFF,
+    Intent.COMPLAINT,
+    Intent.ORDER_STATUS,
+    Intent.ORDER,
+    Intent.POLICY_QUESTION,
+    Intent.PRODUCT_QUESTION,
+    Intent.OTHER,
+    Intent.GREETING,
+)
+
+
+def _confidence(weights: Sequence[float]) -> float:
+    """How far the best weight stands out of the second and of nothing: best / (best + 0.7 second + half)."""
+    second = weights[1] if len(weights) > 1 else 0.0
+    return round(min(0.99, weights[0] / (weights[0] + second * 0.7 + _HALF)), 3)
+
+
+def _items(lexicon: _Lexicon, cut: Sequence[Word]) -> list[_Item]:
+    """Words without noise, typing errors mended, and class terms of several words joined into one."""
+    plain = [_Item(_mend(lexicon, word), (word.kind,)) for word in cut if word.text not in lexicon.noise]
+    items: list[_Item] = []
+    position = 0
+    while position < len(plain):
+        end, classes = _term(lexicon.terms, plain, position)
+        if end == position:
+            items.append(plain[position])
+            position += 1
+            continue
+        text = " ".join(item.text for item in plain[position:end])
+        items.append(_Item(text, tuple(classes) + (plain[position].classes if end == position + 1 else ())))
+        position = end
+    return items
+
+
+def _term(root: _Node, plain: Sequence[_Item], start: int) -> tuple[int, list[str]]:
+    """The end of the longest class term that begins at `start`, and its classes; `start` itself when there is none."""
+    node, best, classes = root, start, list[str]()
+    for position in range(start, len(plain)):
+        step = node.next.get(plain[position].text)
+        if step is None:
+            break
+        node = step
+        if node.classes:
+            best, classes = position + 1, node.classes
+    return best, classes
+
+
+def _mend(lexicon: _Lexicon, word: Word) -> str:
+    """`word`, or the one known word that a single slip of the keyboard away from it."""
+    if word.kind != "word" or len(word.text) < _SHORTEST_MENDED or word.text in lexicon.vocabulary:
+        return word.text
+    for key in _slips(word.text):
+        known = lexicon.mended.get(key)
+        if known is not None and known[0] == word.text[0] and _one_slip(word.text, known):
+            return known
+    return word.text
+
+
+def _slips(word: str) -> Iterator[str]:
+    """The word and every form with one letter missing: two words one slip apart share at least one of these
+    (symmetric deletes, github.com/wolfgarbe/SymSpell)."""
+    yield word
+    for position in range(len(word)):
+        yield word[:position] + word[position + 1 :]
+
+
+def _one_slip(typed: str, known: str) -> bool:
+    """True when one insertion, deletion, replacement or swap of neighbours turns one word into the other."""
+    if len(typed) > len(known):
+        typed, known = known, typed
+    if len(known) - len(typed) > 1:
+        return False
+    start = 0
+    while start < len(typed) and typed[start] == known[start]:
+        start += 1
+    if len(typed) < len(known):
+        return typed[start:] == known[start + 1 :]
+    swapped = typed[start : start + 2] == known[start : start + 2][::-1] and typed[start + 2 :] == known[start + 2 :]
+    return swapped or typed[start + 1 :] == known[start + 1 :]
+
+
+def _matches(root: _Node, items: Sequence[_Item]) -> list[_Found]:
+    """Every phrase in the message. The work per word is bounded by the longest phrase and the longest gap."""
+    found: list[_Found] = []
+    for start in range(len(items)):
+        _walk(root, items, start, start, found)
+    return found
+
+
+def _walk(node: _Node, items: Sequence[_Item], start: int, position: int, found: list[_Found]) -> None:
+    if node.cues or node.lifts_negation:
+        found.append(_Found(start, position, node))
+    if position >= len(items):
+        return
+    item = items[position]
+    for key in (item.text, *(f"<{name}>" for name in item.classes)):
+        step = node.next.get(key)
+        if step is not None:
+            _walk(step, items, start, position + 1, found)
+    gap = node.next.get("..")
+    if gap is None:
+        return
+    for skipped in range(_LONGEST_GAP + 1):
+        if position + skipped >= len(items) or "mark" in items[position + skipped].classes:
+            return
+        _walk(gap, items, start, position + skipped, found)
+
+
+def _longest(found: Iterable[_Found]) -> list[_Found]:
+    """Found phrases that lie in no longer one, each phrase once however often it is said."""
+    kept: list[_Found] = []
+    reach = _Found(0, 0, _Node())
+    for hit in sorted(found, key=lambda hit: (hit.start, -hit.end)):
+        if not hit.inside(reach):
+            kept.append(hit)
+        if hit.end > reach.end:
+            reach = hit
+    once = {id(hit.node): hit for hit in reversed(kept)}
+    return list(once.values())
+
+
+def _negated(lexicon: _Lexicon, items: Sequence[_Item], hit: _Found, lifted: Sequence[_Found]) -> bool:
+    """True when a negation stands before the phrase in the same clause and nothing lifts it."""
+    for position in range(hit.start - 1, max(-1, hit.start - 1 - _NEGATION_REACH), -1):
+        item = items[position]
+        if "mark" in item.classes or item.text in lexicon.breaks:
+            return False
+        if item.text in lexicon.negations:
+            return not any(lift.start <= position < lift.end for lift in lifted)
+    return False
+
+
+@cache
+def _lexicon() -> _Lexicon:
+    """The tables, read once: they are part of the program, like its code."""
+    data = tomllib.loads(resources.files("server.chat").joinpath("intents.toml").read_text(encoding="utf-8"))
+    lists = data["words"]
+    noise = frozenset(lists["noise"])
+    phrases, terms = _Node(), _Node()
+    for name, members in data["classes"].items():
+        for member in members:
+            _grow(terms, _keys(member, noise)).classes.append(name)
+    for table in data["cues"]:
+        cue = _Cue(
+            {Intent(name): float(weight) for name, weight in table["weights"].items()},
+            table.get("negatable", False),
+            table.get("food_safety", False),
+            table.get("courtesy", False),
+        )
+        for phrase in table["phrases"]:
+            _grow(phrases, _joined(_keys(phrase, noise), terms)).cues.append(cue)
+    for phrase in lists["not_negations"]:
+        _grow(phrases, _joined(_keys(phrase, noise), terms)).lifts_negation = True
+    known = frozenset(_latin(phrases) | _latin(terms) | set(lists["negations"]))
+    mendable = sorted(word for word in known if len(word) > _SHORTEST_MENDED)
+    return _Lexicon(
+        phrases,
+        terms,
+        noise,
+        frozenset(lists["negations"]),
+        frozenset(lists["clause_breaks"]),
+        known | frozenset(lists["never_typos"]),
+        {key: word for word in mendable for key in _slips(word)},
+    )
+
+
+def _keys(phrase: str, noise: frozenset[str]) -> list[str]:
+    """The trie keys of a phrase as it is written in the tables."""
+    keys: list[str] = []
+    for part in phrase.split():
+        if part == ".." or part.startswith("<"):
+            keys.append(part)
+        else:
+            keys.extend(word.text for word in words(part) if word.text not in noise)
+    return keys
+
+
+def _joined(keys: Sequence[str], terms: _Node) -> list[str]:
+    """Keys with the terms of several words joined as they will be in a message."""
+    plain = [_Item(key, ()) for key in keys]
+    joined: list[str] = []
+    position = 0
+    while position < len(plain):
+        end, _ = _term(terms, plain, position)
+        end = max(end, position + 1)
+        joined.append(" ".join(item.text for item in plain[position:end]))
+        position = end
+    return joined
+
+
+def _grow(root: _Node, keys: Sequence[str]) -> _Node:
+    node = root
+    for key in keys:
+        node = node.next.setdefault(key, _Node())
+    return node
+
+
+def _latin(root: _Node) -> set[str]:
+    """Every Latin word that the trie knows."""
+    found = {part for key in root.next for part in key.split() if part.isascii() and part.isalpha()}
+    return found.union(*(_latin(node) for node in root.next.values()))

@@ -1,0 +1,199 @@
+"""E-mail addresses and telephone numbers, as written and as disguised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from server.pii import dialling, surroundings
+from server.pii.kinds import Kind
+from server.pii.normalise import Folded
+from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern, words
+
+_EMAIL = Pattern(r"[A-Za-z0-9][A-Za-z0-9._%+\-']{0,63}@(?:[A-Za-z0-9\-]{1,63}\.){1,6}[A-Za-z][A-Za-z0-9\-]{1,23}")
+
+_WORDED_AT = r"(?:\s?[(\[{<]\s?(?i:at)\s?[)\]}>]\s?|\s{1,2}(?i:at)\s{1,2}|\s{0,2}@\s{0,2})"
+_WORDED_DOT = r"(?:\s?[(\[{<]\s?(?i:dot)\s?[)\]}>]\s?|\s{1,2}(?i:dot)\s{1,2}|\s{0,2}\.\s{0,2})"
+_DISGUISED_EMAIL = Pattern(
+    r"\b([A-Za-z0-9][A-Za-z0-9._%+\-]{0,47}(?:\s{1,2}(?i:dot|underscore|dash)\s{1,2}[A-Za-z0-9]{1,24}){0,3})"
+    rf"({_WORDED_AT})([A-Za-z0-9\-]{{1,40}}(?:{_WORDED_DOT}[A-Za-z0-9\-]{{1,24}}){{0,2}})({_WORDED_DOT})"
+    r"(?i:(com|net|org|edu|gov|info|biz|io|co|me|app|dev|asia|sg|my|cn|hk|tw|id|in|uk|us|au|jp|de|fr|nz|th|vn|ph|"
+    r"example|test|invalid))\b(?:\s?(?:\.|[(\[]\s?dot\s?[)\]]|\bdot\b)\s?(?:sg|my|cn|hk|tw|id|in|uk|au|jp|nz|th|vn|ph)\b)?"
+)
+_MAILBOX_HOSTS = ("gmail", "yahoo", "hotmail", "outlook", "icloud", "qq", "163", "126", "protonmail", "proton", "live", "msn")
+
+_INTERNATIONAL = Pattern(r"(?:\+|\b00\s?)\s?\(?\d(?:[\s().\-/]{0,3}\d){6,16}")
+# Eight digits as Singapore writes them (1-digit groups are a number spelt out with spaces).
+_EIGHT = Pattern(
+    r"\b(?:[3689]\d{7}|[3689]\d{3}[\s.\-]{1,2}\d{4}|[3689]\d(?:[\s.\-]\d\d){3}|[3689](?:[\s.,_\-]{1,2}\d){7}"
+    r"|[3689]\d\d[\s\-]\d{3}[\s\-]\d\d|[3689]\d{2}[\s\-]\d{5}|[3689]\d{3}[\s\-]\d\d[\s\-]\d\d)\b"
+)
+_TRUNK = Pattern(r"\(?\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d{2,9}){1,4}\b")  # a national number that starts with 0
+_NORTH_AMERICA = Pattern(r"(?:\b1[\s.\-])?(?:\(\d{3}\)\s?|\b\d{3}[\s.\-])\d{3}[\s.\-]\d{4}\b")
+_CHINA_MOBILE = Pattern(r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b")
+_BARE_COUNTRY = Pattern(r"\b(?:65[\s\-]?[3689]\d{3}[\s\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b")
+_AFTER_WORD = Pattern(r"\(?\b\d(?:[\s().\-]{0,2}\d){6,14}\b")
+_WORDS_BEFORE_NUMBER = (
+    r"phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|sms|text|dial|fax|reach|telefon|"
+    r"hubungi|telepon|bimbit"
+)
+
+_DIGIT_WORDS = {
+    "zero": "0", "oh": "0", "o": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
+    "seven": "7", "eight": "8", "nine": "9", "kosong": "0", "satu": "1", "dua": "2", "tiga": "3", "empat": "4",
+    "lima": "5", "enam": "6", "tujuh": "7", "lapan": "8", "sembilan": "9",
+}  # fmt: skip
+_SPELT_WORD = "(?:" + "|".join(sorted(_DIGIT_WORDS, key=len, reverse=True)) + r"|\d{1,4})"
+_SPELT = Pattern(rf"\b(?i:(?:(?:double|triple)\s)?{_SPELT_WORD}(?:[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?{_SPELT_WORD}){{3,14}})\b")
+_CHINESE_DIGITS = str.maketrans("零〇一二三四五六七八九幺", "001234567891")
+_SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,13}")
+
+_EMAIL_RANK = 80
+_PHONE_RANK = 50
+_LONGEST_SUBSCRIBER = 12
+
+
+def _emails(folded: Folded) -> Iterator[Candidate]:
+    for match in _EMAIL.matches(folded.data):
+        yield Candidate(match.start, match.end, Kind.EMAIL, _EMAIL_RANK, match.start)
+
+
+def _disguised_emails(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+
+    def accept(match: Match) -> Candidate | None:
+        (local, at, host, dot, _) = (text[a:b] for a, b in match.groups)
+        bare_at = at.strip().lower() == "at"
+        spelt_dot = "dot" in dot.lower()
+        # "look at example.com" is prose: a bare "at" needs a spelt dot, or a host where people have mailboxes.
+        if bare_at and not spelt_dot and host.lower() not in _MAILBOX_HOSTS:
+            return None
+        # "@ home. In" is prose as well: a dot followed by a space needs a dot or an at that is spelt out.
+        if not bare_at and not spelt_dot and dot != dot.rstrip() and "@" in at and at == at.strip():
+            return None
+        if not local:
+            return None
+        return Candidate(match.start, match.end, Kind.EMAIL, _EMAIL_RANK - 1, match.start)
+
+    yield from _DISGUISED_EMAIL.retrying(folded.data, accept)
+
+
+def _phone(text: str, start: int, end: int, *, rank: int = _PHONE_RANK) -> Candidate | None:
+    """A phone number at the range, unless the surroundings say that it is something else."""
+    if text[start] in "( ":
+        start += 1 if text[start] == " " else 0
+    if surroundings.is_joined(text, start, end):
+        return None
+    called = surroundings.after_phone_word(text, start)
+    if not called and surroundings.is_business_number(text, start, end):
+        return None
+    return Candidate(start, end, Kind.PHONE, rank + (5 if called else 0), start)
+
+
+def _digits(written: str) -> str:
+    return "".join(c for c in written if "0" <= c <= "9")
+
+
+def _international(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+
+    def accept(match: Match) -> Candidate | None:
+        written = text[match.start : match.end]
+        length = dialling.international_length(written)
+        if length == 0 or surroundings.is_joined("", 0, 0):
+            return None
+        end = match.start + length
+        if text[end : end + 1].isalnum() and text[end : end + 1].isascii():
+            return None
+        return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 10, match.start)
+
+    yield from _INTERNATIONAL.retrying(folded.data, accept)
+
+
+def _local(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+
+    def eight(match: Match) -> Candidate | None:
+        if dialling.is_compact_date(text[match.start : match.end]) and not surroundings.after_phone_word(text, match.start):
+            return None
+        return _phone(text, match.start, match.end)
+
+    def trunk(match: Match) -> Candidate | None:
+        written = text[match.start : match.end]
+        return _phone(text, match.start, match.end) if dialling.is_trunk_number(written) else None
+
+    def plain(match: Match) -> Candidate | None:
+        return _phone(text, match.start, match.end)
+
+    yield from _EIGHT.retrying(folded.data, eight)
+    yield from _TRUNK.retrying(folded.data, trunk)
+    yield from _NORTH_AMERICA.retrying(folded.data, plain)
+    yield from _CHINA_MOBILE.retrying(folded.data, plain)
+    yield from _BARE_COUNTRY.retrying(folded.data, plain)
+
+
+def _after_word(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+
+    def accept(match: Match) -> Candidate | None:
+        start = match.start
+        if not surroundings.after_phone_word(text, start) or surroundings.is_joined(text, start, match.end):
+            return None
+        if len(_digits(text[start : match.end])) > _LONGEST_SUBSCRIBER:
+            return None
+        return Candidate(start, match.end, Kind.PHONE, _PHONE_RANK - 10, max(0, start - 28))
+
+    yield from _AFTER_WORD.retrying(folded.data, accept)
+
+
+def _spelt_digits(written: str) -> str:
+    digits, repeat = [], 1
+    for word in written.lower().replace(",", " ").replace(".", " ").replace("-", " ").split():
+        if word in {"double", "triple"}:
+            repeat = 2 if word == "double" else 3
+            continue
+        digits.append((_DIGIT_WORDS.get(word) or word) * repeat)
+        repeat = 1
+    return "".join(digits)
+
+
+def _spelt(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+
+    def accept(match: Match) -> Candidate | None:
+        written = text[match.start : match.end]
+        letters = sum(c.isalpha() for c in written)
+        called = surroundings.after_phone_word(text, match.start)
+        if letters and dialling.is_spelt_number(_spelt_digits(written), called=called):
+            return Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK - 5, match.start)
+        return None
+
+    yield from _SPELT.retrying(folded.data, accept)
+
+
+def _spelt_chinese(folded: Folded) -> Iterator[Candidate]:
+    for match in _SPELT_CHINESE.matches(folded.text):
+        digits = folded.text[match.start : match.end].translate(_CHINESE_DIGITS)
+        if dialling.is_spelt_number(digits, called=False):
+            yield Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK, match.start)
+
+
+RULES = (
+    Rule("email", "@", _emails),
+    Rule(
+        "disguised email",
+        r"\s@\s?[A-Za-z0-9]|@\s|@[A-Za-z0-9\-]{1,40}(?:\s|[(\[]|\.\s)|[(\[{<]\s?(?i:at|dot)\s?[)\]}>]|\b(?i:dot)\b"
+        r"|\b(?i:at)\s{1,2}" + words(*_MAILBOX_HOSTS) + r"\b",
+        _disguised_emails,
+    ),
+    Rule("international phone", r"(?:\+|\b00)\s?\(?\d", _international),
+    Rule(
+        "local phone",
+        r"\b[3689](?:[\s.,_\-]{0,2}\d){7}\b|\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d){6,10}\b|\d{3}\)?[\s.\-]?\d{3}[\s.\-]\d{4}\b"
+        r"|\b1[3-9]\d[\s\-]?\d{4}|\b6[05][\s\-]?\d[\s\-]?\d",
+        _local,
+    ),
+    Rule("phone after a word", rf"\b(?i:{_WORDS_BEFORE_NUMBER})\b[^\n]{{0,28}}\d|(?:电话|手机|致电|联系|打|微信|传真)[^\n]{{0,28}}\d", _after_word),
+    Rule("spelt phone", rf"\b(?i:{_SPELT_WORD}[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?{_SPELT_WORD}[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?(?:{'|'.join(_DIGIT_WORDS)}))\b"
+         rf"|\b(?i:(?:{'|'.join(_DIGIT_WORDS)})[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?{_SPELT_WORD})\b", _spelt),
+    Rule("spelt Chinese phone", "[零〇一二三四五六七八九幺]{8}", _spelt_chinese),
+)

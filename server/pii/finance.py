@@ -1,0 +1,184 @@
+"""Payment cards, IBANs and bank accounts.
+
+Card ranges: ISO/IEC 7812 issuer ranges as published by the schemes, checked by Luhn. IBAN lengths: SWIFT IBAN registry,
+checked by ISO 7064 MOD 97-10.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from server.pii import surroundings
+from server.pii.kinds import Kind
+from server.pii.normalise import Folded
+from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern
+
+_CARD_RANK = 75
+_IBAN_RANK = 78
+_ACCOUNT_RANK = 58
+
+_CARD = Pattern(r"\b\d(?:[\s.\-_/]{0,2}\d){12,40}\b")
+# (low, high, allowed lengths); low and high are compared with as many leading digits as they have.
+_ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
+    (4, 4, frozenset({13, 16, 19})),  # Visa
+    (51, 55, frozenset({16})),  # Mastercard
+    (2221, 2720, frozenset({16})),  # Mastercard 2-series
+    (34, 34, frozenset({15})),  # American Express
+    (37, 37, frozenset({15})),
+    (6011, 6011, frozenset({16, 17, 18, 19})),  # Discover
+    (644, 649, frozenset({16, 17, 18, 19})),
+    (65, 65, frozenset({16, 17, 18, 19})),
+    (300, 305, frozenset({14, 16, 17, 18, 19})),  # Diners
+    (3095, 3095, frozenset({14, 16, 17, 18, 19})),
+    (36, 36, frozenset({14, 15, 16, 17, 18, 19})),
+    (38, 39, frozenset({14, 16, 17, 18, 19})),
+    (3528, 3589, frozenset({16, 17, 18, 19})),  # JCB
+    (62, 62, frozenset({16, 17, 18, 19})),  # UnionPay
+    (81, 81, frozenset({16, 17, 18, 19})),
+    (2200, 2204, frozenset({16, 17, 18, 19})),  # Mir
+    (50, 50, frozenset({13, 14, 15, 16, 17, 18, 19})),  # Maestro
+    (56, 58, frozenset({13, 14, 15, 16, 17, 18, 19})),
+    (63, 63, frozenset({13, 14, 15, 16, 17, 18, 19})),
+    (67, 67, frozenset({13, 14, 15, 16, 17, 18, 19})),
+)
+_LONGEST_CARD = 19
+_SHORTEST_CARD = 13
+_CARD_GROUP = 3  # a card is written in groups of at least three digits, or digit by digit
+
+_IBAN = Pattern(r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11,30}")
+_IBAN_LENGTHS = {
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
+    "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
+    "ES": 24, "FI": 18, "FK": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28,
+    "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28,
+    "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MN": 20,
+    "MR": 27, "MT": 31, "MU": 30, "NI": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PS": 29, "PT": 25,
+    "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
+    "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
+}  # fmt: skip
+
+_BANKS = (
+    "dbs|posb|ocbc|uob|maybank|cimb|public bank|rhb|hong leong|ambank|bank islam|hsbc|citibank|citi|stanchart|standard chartered|"
+    "boc|icbc|bca|mandiri|bni|bri"
+)
+_ACCOUNT = Pattern(
+    rf"\b(?i:(?:bank\s)?(?:account|acct|a/c|acc|akaun)|akaun bank|sort code|routing number|{_BANKS}|giro|iban|bsb)\b"
+    r"(?i:(?:\s{0,2}(?:no|nos|num|number|nombor|#|is|:|=|\.|-|\(|bank|savings?|current|chequing|checking|corporate|account|acct|"
+    rf"a/c|acc|akaun|to|at|with|simpanan|semasa|ialah|adalah|saya|{_BANKS})){{0,5}}\s{{0,2}})"
+    r"(\d(?:[\s\-]?\d){5,18})\b"
+)
+_ACCOUNT_WIDE = WidePattern(r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号)(?:号码|[\s:是为]){0,4}(\d(?:[ \-]?\d){6,18})\b")
+_NOT_A_BANK = re.compile(r"(?:customer|client|user|login|xero|outlet|member|loyalty|客户|会员)\s?(?:s\s)?$", re.IGNORECASE)
+
+
+def luhn_is_valid(digits: str) -> bool:
+    """The Luhn check of ISO/IEC 7812-1 annex B."""
+    total = 0
+    for index, char in enumerate(reversed(digits)):
+        value = ord(char) - 48
+        if index % 2:
+            value = value * 2 - 9 if value > 4 else value * 2  # noqa: PLR2004 - 2 * 5 is the first with two digits
+        total += value
+    return total % 10 == 0
+
+
+def issuer_lengths(digits: str) -> frozenset[int]:
+    """The card lengths that the issuer range of these leading digits allows; empty for no issuer."""
+    for low, high, lengths in _ISSUERS:
+        if low <= int(digits[: len(str(low))]) <= high:
+            return lengths
+    return frozenset()
+
+
+def iban_is_valid(compact: str) -> bool:
+    """MOD 97-10 over an IBAN without spaces, upper case."""
+    rearranged = compact[4:] + compact[:4]
+    return int("".join(str(int(c, 36)) for c in rearranged)) % 97 == 1
+
+
+def _card_in(written: str) -> tuple[int, int] | None:
+    """Where a card number lies inside a run of digits and separators: whole groups only."""
+    groups = [(m.start(), m.end()) for m in re.finditer(r"\d+", written)]
+    singles = all(end - start == 1 for start, end in groups)
+    for first, (start, end) in enumerate(groups):
+        if not singles and end - start < _CARD_GROUP:
+            continue
+        digits = ""
+        lengths: frozenset[int] | None = None
+        for group_start, group_end in groups[first:]:
+            digits += written[group_start:group_end]
+            if len(digits) > _LONGEST_CARD:
+                break
+            if len(digits) < _SHORTEST_CARD:
+                continue
+            lengths = issuer_lengths(digits) if lengths is None else lengths
+            if len(digits) in lengths and luhn_is_valid(digits) and len(set(digits)) > 1:
+                return start, group_end
+        if singles:
+            return None
+    return None
+
+
+def _cards(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _CARD.matches(folded.data):
+        found = _card_in(text[match.start : match.end])
+        if found is None:
+            continue
+        start, end = match.start + found[0], match.start + found[1]
+        if not _is_part_of_code(text, start, end):
+            yield Candidate(start, end, Kind.CREDIT_CARD, _CARD_RANK, start)
+
+
+def _is_part_of_code(text: str, start: int, end: int) -> bool:
+    return surroundings.is_joined(text, start, end) or surroundings.is_business_number(text, start, end)
+
+
+def _ibans(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+
+    def accept(match: Match) -> Candidate | None:
+        length = _IBAN_LENGTHS.get(text[match.start : match.start + 2].upper())
+        if length is None:
+            return None
+        positions = [i for i in range(match.start, match.end) if text[i].isalnum()]
+        if len(positions) < length:
+            return None
+        end = positions[length - 1] + 1
+        behind = text[end : end + 1]
+        compact = "".join(text[i] for i in positions[:length]).upper()
+        if (behind.isalnum() and behind.isascii()) or not compact.isascii() or not iban_is_valid(compact):
+            return None
+        return Candidate(match.start, end, Kind.IBAN, _IBAN_RANK, match.start)
+
+    yield from _IBAN.retrying(folded.data, accept)
+
+
+def _accounts(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _ACCOUNT.matches(folded.data):
+        start, end = match.groups[0]
+        if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_joined(text, start, end):
+            continue
+        yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK, match.start)
+
+
+def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _ACCOUNT_WIDE.matches(text):
+        start, end = match.groups[0]
+        if not _NOT_A_BANK.search(surroundings.left(text, match.start)):
+            yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK, match.start)
+
+
+RULES = (
+    Rule("card", r"\b\d(?:[\s.\-_/]{0,2}\d){12}", _cards),
+    Rule("iban", r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11}", _ibans),
+    Rule(
+        "bank account",
+        rf"\b(?i:account|acct|a/c|acc|akaun|sort code|routing number|giro|iban|bsb|{_BANKS})\b[^\n]{{0,60}}\d(?:[\s\-]?\d){{5}}",
+        _accounts,
+    ),
+    Rule("bank account in Chinese", "账号|帐号|账户|帐户|卡号|银行卡", _accounts_chinese),
+)

@@ -1,0 +1,119 @@
+"""Patterns that cannot backtrack: RE2 over the one-byte-per-character view of folded text.
+
+Python's `re` is used elsewhere in this package only on slices of bounded length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import re2  # type: ignore[import-untyped]  # google-re2 ships no stubs; this file is the only importer
+
+from server.pii.kinds import Kind
+from server.pii.normalise import Folded
+
+_MAX_MEMORY = 32 << 20  # bytes of DFA cache; past it RE2 falls back to a slower, still linear, automaton
+
+
+class Candidate(NamedTuple):
+    """A possible finding at `start:end` of the folded text. `context` is where the words that justify it begin
+    (`start` when it needs none); of two overlapping candidates the higher `rank` wins, then the longer."""
+
+    start: int
+    end: int
+    kind: Kind
+    rank: int
+    context: int
+
+
+class Rule(NamedTuple):
+    """One recogniser: `find` runs only when `trigger` (an RE2 pattern) occurs in the text, so every candidate that
+    `find` can report must contain a match of `trigger`, context included."""
+
+    name: str
+    trigger: str
+    find: Callable[[Folded], Iterator[Candidate]]
+
+
+class Match(NamedTuple):
+    """Where a pattern matched: the whole of it, and each group ((-1, -1) for a group that took no part)."""
+
+    start: int
+    end: int
+    groups: tuple[tuple[int, int], ...]
+
+
+def _options(*, latin1: bool) -> re2.Options:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1 if latin1 else re2.Options.Encoding.UTF8
+    options.max_mem = _MAX_MEMORY
+    options.log_errors = False
+    return options
+
+
+def _match(found: re2._Match, groups: range) -> Match:
+    start, end = found.span()
+    return Match(start, end, tuple([found.span(group) for group in groups]))
+
+
+class Pattern:
+    """A compiled RE2 pattern for `Folded.data`. Matches are leftmost-first and do not overlap."""
+
+    def __init__(self, pattern: str) -> None:
+        self._regexp = re2.compile(pattern.encode("ascii"), _options(latin1=True))
+        self._groups = range(1, self._regexp.groups + 1)
+
+    def matches(self, data: bytes) -> Iterator[Match]:
+        for found in self._regexp.finditer(data):
+            yield _match(found, self._groups)
+
+    def retrying(self, data: bytes, accept: Callable[[Match], Candidate | None]) -> Iterator[Candidate]:
+        """Candidates that `accept` makes of matches. After a refused match the search goes on one character behind
+        its start instead of behind its end, so a chance neighbour cannot swallow a real value."""
+        position, length = 0, len(data)
+        while position < length:
+            found = self._regexp.search(data, position)
+            if found is None:
+                return
+            match = _match(found, self._groups)
+            candidate = accept(match)
+            if candidate is None:
+                position = match.start + 1
+            else:
+                yield candidate
+                position = max(candidate.end, match.start + 1)
+
+
+class WidePattern:
+    """A compiled RE2 pattern for `Folded.text`, where letters beyond ASCII matter (Chinese context words)."""
+
+    def __init__(self, pattern: str) -> None:
+        self._regexp = re2.compile(pattern, _options(latin1=False))
+        self._groups = range(1, self._regexp.groups + 1)
+
+    def matches(self, text: str) -> Iterator[Match]:
+        # Lone surrogates have no UTF-8 form; "?" has the same length in code points.
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        for found in self._regexp.finditer(clean):
+            yield _match(found, self._groups)
+
+
+class Triggers:
+    """All triggers as one automaton: which rules a text could concern, in a single pass."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._set = re2.Set.SearchSet(_options(latin1=False))
+        for rule in rules:
+            self._set.Add(rule.trigger)
+        self._set.Compile()
+
+    def fired(self, folded: Folded) -> list[int]:
+        """Indices of the rules whose trigger occurs, in ascending order."""
+        data = folded.data if folded.text.isascii() else folded.text.encode("utf-8", "replace")
+        return sorted(self._set.Match(data))
+
+
+def words(*alternatives: str) -> str:
+    """A case-insensitive RE2 group of alternatives; the caller adds the boundaries it needs."""
+    return "(?i:" + "|".join(alternatives) + ")"
