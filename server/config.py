@@ -6,6 +6,7 @@ Secrets are wrapped in `Secret`, whose text never shows what it holds.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 
 
 class Secret:
@@ -134,7 +136,7 @@ class MoneyConfig:
 
 @dataclass(frozen=True, slots=True)
 class ObservabilityConfig:
-    """What operators see. `audit_file` is the append-only audit file of this process (a number is added per process)."""
+    """What operators see. `audit_file` is the append-only audit file; each process adds its number to the name."""
 
     log_level: str
     log_json: bool
@@ -249,6 +251,11 @@ def _choice(*names: str) -> Callable[[str], str]:
     return parse
 
 
+def _member(enum: type[E]) -> Callable[[str], E]:
+    check = _choice(*enum)
+    return lambda text: enum(check(text))
+
+
 def _matching(pattern: str, what: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -268,7 +275,7 @@ def parse_tax_rates(text: str) -> tuple[TaxRate, ...]:
         rates.append(TaxRate(date.fromisoformat(day.strip()), Decimal(rate.strip())))
     if any(not Decimal(0) <= rate.rate < 1 for rate in rates):
         raise ValueError("must hold rates from 0 to below 1 (0.09 is 9 %)")
-    if any(after.since <= before.since for before, after in zip(rates, rates[1:], strict=False)):
+    if any(after.since <= before.since for before, after in itertools.pairwise(rates)):
         raise ValueError("must hold rising dates")
     return tuple(rates)
 
@@ -285,7 +292,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
     """Reads the configuration; raises ConfigError with every problem at once."""
     read = _Reader(environ)
     config = Config(
-        environment=read.get("TRIA_ENVIRONMENT", Environment),
+        environment=read.get("TRIA_ENVIRONMENT", _member(Environment)),
         store=_store(read),
         listen=ListenConfig(
             grpc=read.get("TRIA_GRPC_LISTEN", _listen, "127.0.0.1:50051"),
@@ -346,7 +353,7 @@ def _store(read: _Reader) -> StoreConfig:
 
 
 def _model(read: _Reader) -> ModelConfig:
-    assistant = read.get("TRIA_ASSISTANT", AssistantChoice, None)
+    assistant = read.get("TRIA_ASSISTANT", _member(AssistantChoice))
     needed = None if assistant is AssistantChoice.OPENAI else ""
     return ModelConfig(
         assistant=assistant,

@@ -1,9 +1,10 @@
 """Background jobs: PgQueuer on PostgreSQL, run by `tria worker`.
 
 A job is a row, so it is enqueued by the transaction whose consequence it is and exists exactly when that commits. It
-runs at least once: a worker that is killed stops sending heartbeats and another one picks the job up again, so handlers
-must be idempotent. A handler that fails is tried again after an exponential back-off with full jitter; one that has used
-up its attempts, or takes its worker down with it, is *held* (status `failed`) for a person to look at, never dropped.
+runs at least once: a worker that is killed stops sending heartbeats and another one picks the job up again, so
+handlers must be idempotent. A handler that fails is tried again after an exponential back-off with full jitter; one
+that has used up its attempts, or takes its worker down with it, is *held* (status `failed`) for a person to look at,
+never dropped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import cast
 
 import asyncpg
 from pgqueuer import PgQueuer
@@ -25,6 +27,7 @@ from pgqueuer.domain.models import Context, Job, Schedule
 from pgqueuer.queries import Queries
 
 from server.db.errors import AWAY
+from server.db.pool import Connection
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,9 @@ where job_id = $1
   and id > coalesce((select max(id) from pgqueuer_log where job_id = $1 and status = 'failed'), 0)"""
 
 # PgQueuer adds one to `attempts` whenever it puts a job back.
-_UNCOUNT = "update pgqueuer set attempts = attempts - 1 where id = $1"
+_UNCOUNT = "update pgqueuer set attempts = attempts - 1 where id = $1 returning attempts"
+
+_REACHABLE = "select 1"
 
 _PRUNE_LOG = """
 delete from pgqueuer_log where id in (
@@ -51,7 +56,7 @@ _PRUNE_STATISTICS = "delete from pgqueuer_statistics where created < now() - $1:
 
 
 class Postpone(Exception):
-    """Raised by a handler that must wait (a budget, a window): run it again after `delay` s, without using an attempt."""
+    """Raised by a handler that must wait (a budget, a window): run it again after `delay` s; costs no attempt."""
 
     def __init__(self, delay: float, reason: str) -> None:
         super().__init__(reason)
@@ -117,7 +122,7 @@ class JobStats:
 
 
 async def enqueue(
-    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy,
+    connection: Connection | asyncpg.Connection,
     entrypoint: str,
     payload: bytes,
     dedupe_key: str | None = None,
@@ -130,7 +135,7 @@ async def enqueue(
     Returns the job's id, or None when a job with `dedupe_key` is already queued or running (the transaction stays
     usable). Raises the driver's errors: call it inside `Database.transaction()`, which translates them.
     """
-    queries = Queries(AsyncpgDriver(connection))
+    queries = Queries(AsyncpgDriver(cast("asyncpg.Connection", connection)))
     (job_id,) = await queries.enqueue(
         entrypoint,
         payload,
@@ -190,10 +195,15 @@ class JobRuntime:
     async def _serve(self) -> None:
         """Work until a stop is asked for or PostgreSQL is lost; jobs that run are always brought to an end first."""
         pool = await asyncpg.create_pool(
-            self._dsn, min_size=2, max_size=6, timeout=5, server_settings={"application_name": "tria-worker"}
+            self._dsn,
+            min_size=2,
+            max_size=6,
+            timeout=5,
+            command_timeout=60,
+            server_settings={"application_name": "tria-worker"},
         )
         try:
-            await self._run_managers(self._build(pool), pool)
+            await self._run_managers(self._build(pool))
         finally:
             self.stats.connected = False
             pool.terminate()  # nothing is in use any more, and the listener's connection would be waited for
@@ -206,7 +216,7 @@ class JobRuntime:
             queue.schedule(periodic.name, periodic.cron)(_scheduled(periodic))
         return queue
 
-    async def _run_managers(self, queue: PgQueuer, pool: asyncpg.Pool) -> None:
+    async def _run_managers(self, queue: PgQueuer) -> None:
         # Not PgQueuer.run(): when its scheduler fails it cancels the jobs that run, and PgQueuer *deletes* a cancelled
         # job. Here the failure of one manager only asks the other to finish.
         settings = self._settings
@@ -224,28 +234,41 @@ class JobRuntime:
         )
         clock = asyncio.create_task(queue.sm.run(), name="job-clock")
         stop = asyncio.create_task(self._stopping.wait(), name="job-stop")
+        patience = 1.0  # seconds; if this is cancelled, what runs is put back almost at once
         try:
             await asyncio.wait({jobs, clock, stop}, return_when=asyncio.FIRST_COMPLETED)
-            queue.shutdown.set()
-            await asyncio.wait({jobs, clock}, timeout=settings.grace)
+            patience = settings.grace
         finally:
+            stop.cancel()
             queue.shutdown.set()
-            for task in (jobs, clock, stop):
-                task.cancel()  # what still runs is put back by its executor
-            outcomes = await asyncio.gather(jobs, clock, stop, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
+            await _wind_down({jobs, clock}, patience)
+        for manager in (jobs, clock):
+            if not manager.cancelled():
+                manager.result()
 
     def _pruning(self, pool: asyncpg.Pool) -> Periodic:
         keep = timedelta(seconds=self._settings.keep_log)
 
         async def prune() -> None:
-            while await pool.execute(_PRUNE_LOG, keep) == "DELETE 10000":
-                await asyncio.sleep(0)
+            deleted = "DELETE 10000"
+            while deleted == "DELETE 10000":  # in portions, each its own transaction
+                deleted = await pool.execute(_PRUNE_LOG, keep)
             await pool.execute(_PRUNE_STATISTICS, keep)
 
         return Periodic("prune_job_log", "17 * * * *", prune)
+
+
+async def _wind_down(managers: set[asyncio.Task[None]], patience: float) -> None:
+    """Let the managers end by themselves for `patience` s, then cancel what they run until they have ended."""
+    try:
+        await asyncio.wait(managers, timeout=patience)
+    finally:
+        running = {manager for manager in managers if not manager.done()}
+        while running:
+            # Repeated, because PgQueuer passes a cancellation on to its jobs only while it waits for them.
+            for manager in running:
+                manager.cancel()
+            _, running = await asyncio.wait(running, timeout=5.0)
 
 
 def _scheduled(periodic: Periodic) -> Callable[[Schedule], Awaitable[None]]:
@@ -259,9 +282,7 @@ def _executor(entrypoint: Entrypoint, pool: asyncpg.Pool, stats: JobStats) -> _G
     async def handle(job: Job) -> None:
         await entrypoint.handler(job.payload or b"")
 
-    parameters = EntrypointExecutorParameters(
-        func=handle, concurrency_limit=entrypoint.concurrency, on_failure="hold"
-    )
+    parameters = EntrypointExecutorParameters(func=handle, concurrency_limit=entrypoint.concurrency, on_failure="hold")
     return _Guarded(parameters, entrypoint, pool, stats)
 
 
@@ -288,27 +309,43 @@ class _Guarded(EntrypointExecutor):
         self.stats.succeeded[name] += 1
 
     async def _attempt(self, job: Job, context: Context) -> None:
-        crashes = await self.pool.fetchval(_CRASHES, job.id)
-        if crashes >= self.rules.max_crashes:
-            raise Hold(f"{crashes} workers ended while they ran this job")
         try:
+            crashes = await self._ask(_CRASHES, job.id)
+            if crashes >= self.rules.max_crashes:
+                raise Hold(f"{crashes} workers ended while they ran this job")
             await super().execute(job, context)
-        except Postpone as wait:
-            self.stats.postponed[self.rules.name] += 1
-            await self.pool.execute(_UNCOUNT, job.id)
-            raise RetryRequested(timedelta(seconds=wait.delay), str(wait)) from wait
         except Hold:
             raise
+        except Postpone as wait:
+            self.stats.postponed[self.rules.name] += 1
+            await self._ask(_UNCOUNT, job.id)
+            raise RetryRequested(timedelta(seconds=wait.delay), str(wait)) from wait
         except asyncio.CancelledError as stopped:
             # The one place where a cancellation is turned into something else: PgQueuer would record the job as
             # "canceled" and delete it, and a worker that is asked to hurry must not lose work.
-            await self.pool.execute(_UNCOUNT, job.id)
             raise RetryRequested(timedelta(0), "the worker stopped") from stopped
         except Exception as failure:  # the root of a background task: whatever a handler raises costs an attempt
             if job.attempts + 1 >= self.rules.max_attempts:
                 raise
             self.stats.retried[self.rules.name] += 1
+            await self._ask(_REACHABLE)
             raise RetryRequested(self._delay(job.attempts), type(failure).__name__) from failure
+
+    async def _ask(self, sql: str, *arguments: object) -> int:
+        """Query the queue, waiting for PostgreSQL while it is away.
+
+        PgQueuer holds a job whose bookkeeping fails; a job that did nothing wrong must not end that way because
+        PostgreSQL was restarted at that moment.
+        """
+        pause = 0.1
+        while True:
+            try:
+                answer: int = await self.pool.fetchval(sql, *arguments)
+            except AWAY:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _BACKOFF_MAX)
+            else:
+                return answer
 
     def _delay(self, attempts: int) -> timedelta:
         """Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)."""

@@ -169,6 +169,16 @@ class ModelFailed(AppError):
         self.usage = usage
 
 
+class Reply(Protocol):
+    """The events of one answer. `usage` may be read at any time: it settles an answer that is stopped in the middle,
+    which ends by `aclose` and can raise nothing that would carry the cost."""
+
+    @property
+    def usage(self) -> Usage: ...
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+    async def aclose(self) -> None: ...
+
+
 class Assistant(Protocol):
     """Makes one answer. Raises `ModelFailed` when it cannot; part of the answer may have been yielded by then."""
 

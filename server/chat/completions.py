@@ -123,23 +123,11 @@ class ChunkReader:
     def read(self, payloads: Sequence[bytes]) -> list[ModelEvent]:
         """The events of these payloads; adjacent text is joined. Raises ModelError for what is not a chunk."""
         events: list[ModelEvent] = []
-        text: list[str] = []
-        for payload in payloads:
-            if payload == b"[DONE]":
-                self.done = True
-                break
-            try:
-                chunk = orjson.loads(payload)
-                if "error" in chunk:
-                    raise _told_error(chunk["error"])
-                self._choices(chunk["choices"], text, events)
-                if chunk.get("usage"):
-                    _flush(text, events)
-                    events.append(_usage(chunk["usage"]))
-            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-                message = "the model sent a malformed chunk"
-                raise ModelError(Reason.MODEL_OUTPUT_INVALID, message, retryable=True) from error
-        _flush(text, events)
+        try:
+            self._read(payloads, events)
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+            message = "the model sent a malformed chunk"
+            raise ModelError(Reason.MODEL_OUTPUT_INVALID, message, retryable=True) from error
         return events
 
     def close(self) -> None:
@@ -149,6 +137,21 @@ class ChunkReader:
             raise ModelError(Reason.MODEL_STREAM_CUT, message, retryable=True)
         if self.finish == "content_filter":
             raise ModelError(Reason.MODEL_REFUSED, "the model refused to answer")
+
+    def _read(self, payloads: Sequence[bytes], events: list[ModelEvent]) -> None:
+        text: list[str] = []
+        for payload in payloads:
+            if payload == b"[DONE]":
+                self.done = True
+                break
+            chunk = orjson.loads(payload)
+            if "error" in chunk:
+                raise _told_error(chunk["error"])
+            self._choices(chunk["choices"], text, events)
+            if chunk.get("usage"):
+                _flush(text, events)
+                events.append(_usage(chunk["usage"]))
+        _flush(text, events)
 
     def _choices(self, choices: list[dict[str, Any]], text: list[str], events: list[ModelEvent]) -> None:
         for choice in choices:
@@ -165,9 +168,9 @@ class ChunkReader:
                 events.append(
                     ToolCallDelta(
                         int(call.get("index") or 0),
-                        call.get("id") or "",
-                        function.get("name") or "",
-                        function.get("arguments") or "",
+                        _text(call.get("id")),
+                        _text(function.get("name")),
+                        _text(function.get("arguments")),
                     )
                 )
             reason = choice.get("finish_reason")
@@ -179,8 +182,14 @@ class ChunkReader:
 
 def _flush(text: list[str], events: list[ModelEvent]) -> None:
     if text:
-        events.append(TextDelta("".join(text)))  # TypeError here: the content was not a string
+        events.append(TextDelta("".join(text)))
         text.clear()
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | None):
+        raise TypeError
+    return value or ""
 
 
 def _usage(usage: dict[str, Any]) -> UsageReport:

@@ -96,7 +96,8 @@ def show(reports: dict[Language | None, Report], console: Console, *, errors: bo
         console.print(table)
         if errors and key is not None:
             for item, got in report.wrong:
-                console.print(f"{item.id} {item.intent.value} -> {got.value}: {item.text}", markup=False, highlight=False)
+                line = f"{item.id} {item.intent.value} -> {got.value}: {item.text}"
+                console.print(line, markup=False, highlight=False)
     overall = reports[None]
     console.print(
         f"food safety: {overall.safety_wanted} wanted, {overall.safety_missed} missed, {overall.safety_false} false"

@@ -83,7 +83,7 @@ def quote(passage: Passage, claim: str) -> str:
     """The sentence of the passage that shares most words with `claim` (the answer up to the citation), at most 300
     characters; the first one when none shares any."""
     wanted = _terms(claim)
-    sentences = [found.strip() for found in _SENTENCE.findall(passage.text) if found.strip()]
+    sentences: list[str] = [found.strip() for found in _SENTENCE.findall(passage.text) if found.strip()]
     if not sentences:
         return passage.text[:_QUOTE_LENGTH]
     return max(sentences, key=lambda sentence: len(wanted & _terms(sentence)))[:_QUOTE_LENGTH]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 
 from server.chat.assistant import Intent, Language
 from server.chat.words import Word, words
@@ -21,6 +22,8 @@ from server.knowledge import language
 _MOST_WORDS = 512
 _NEGATION_REACH = 5
 _LONGEST_GAP = 3
+# No phrase of the tables reaches over more words, gaps included.
+_LONGEST_PHRASE = 16
 _SHORTEST_MENDED = 4
 # The second-best intent is reported too when it has at least this weight: a question inside an order, for instance.
 _ALSO = 2.5
@@ -28,6 +31,8 @@ _ALSO = 2.5
 _HALF = 0.5
 # Below this certainty of the detector the caller's locale decides.
 _SURE_OF_LANGUAGE = 0.5
+# Confidence of OTHER when no cue was found at all: the rules do not know, and say so.
+_NOTHING_KNOWN = 0.4
 _SPOKEN = {"en": Language.EN, "zh": Language.ZH, "ms": Language.MS, "id": Language.MS}
 
 
@@ -50,6 +55,7 @@ class _Cue:
     negatable: bool
     food_safety: bool
     courtesy: bool
+    quantity: bool
 
 
 @dataclass(slots=True)
@@ -64,12 +70,15 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
+    """A phrase in the message: `words` has a bit for every word it names; what a gap skipped is not among them."""
+
     start: int
     end: int
+    words: int
     node: _Node
 
     def inside(self, other: _Found) -> bool:
-        return other.start <= self.start and self.end <= other.end and (other.end - other.start) > (self.end - self.start)
+        return self.words | other.words == other.words and self.words != other.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,47 +106,46 @@ def classify(text: str, locale: str = "") -> IntentResult:
     items = _items(lexicon, words(text)[:_MOST_WORDS])
     found = _longest(_matches(lexicon.phrases, items))
     lifted = [hit for hit in found if hit.node.lifts_negation]
-    scores: dict[Intent, float] = defaultdict(float)
-    food_safety = courtesy = False
+    cues: list[_Cue] = []
     for hit in found:
         negated = _negated(lexicon, items, hit, lifted)
-        for cue in hit.node.cues:
-            if cue.negatable and negated:
-                continue
-            food_safety |= cue.food_safety
-            courtesy |= cue.courtesy
-            for intent, weight in cue.weights.items():
-                scores[intent] += weight
-    return _verdict(scores, reply_language(text, locale), food_safety=food_safety, courtesy=courtesy)
+        cues.extend(cue for cue in hit.node.cues if not (cue.negatable and negated))
+    return _verdict(cues, reply_language(text, locale))
 
 
 def reply_language(text: str, locale: str = "") -> Language:
     """The language to answer in: that of the text where it can be told, else that of `locale`, else English."""
-    code, sure = language.detect(text)
+    detected = language.detect(text)
     hinted = _SPOKEN.get(locale.lower().split("-")[0])
-    if hinted is not None and sure < _SURE_OF_LANGUAGE:
+    if hinted is not None and detected.confidence < _SURE_OF_LANGUAGE:
         return hinted
-    return _SPOKEN.get(code) or hinted or Language.EN
+    return _SPOKEN.get(detected.language) or hinted or Language.EN
 
 
-def _verdict(scores: Mapping[Intent, float], spoken: Language, *, food_safety: bool, courtesy: bool) -> IntentResult:
-    if food_safety:
-        also = tuple(intent for intent in _ranked(scores) if intent is not Intent.COMPLAINT and scores[intent] >= _ALSO)
-        return IntentResult(Intent.COMPLAINT, 0.97, spoken, food_safety=True, also=also)
+def _verdict(cues: Sequence[_Cue], spoken: Language) -> IntentResult:
+    scores: dict[Intent, float] = defaultdict(float)
+    for cue in cues:
+        for intent, weight in cue.weights.items():
+            scores[intent] += weight
     ranked = _ranked(scores)
     if not ranked:
-        return IntentResult(Intent.OTHER, 0.4, spoken)
-    best = ranked[0]
-    also = tuple(intent for intent in ranked[1:] if scores[intent] >= _ALSO)
-    return IntentResult(
-        best, _confidence([scores[intent] for intent in ranked]), spoken, courtesy=courtesy and best is Intent.OTHER, also=also
-    )
+        return IntentResult(Intent.OTHER, _NOTHING_KNOWN, spoken)
+    food_safety = any(cue.food_safety for cue in cues)
+    best = Intent.COMPLAINT if food_safety else ranked[0]
+    if best is Intent.POLICY_QUESTION and any(cue.quantity for cue in cues):
+        # "500 trays, and when do you deliver?": the goods are what it is about, the question is answered on the way.
+        best = Intent.ORDER
+    also = tuple(intent for intent in ranked if intent is not best and scores[intent] >= _ALSO)
+    confidence = 0.97 if food_safety else _confidence([scores[intent] for intent in ranked])
+    courtesy = best is Intent.OTHER and any(cue.courtesy for cue in cues)
+    return IntentResult(best, confidence, spoken, food_safety, courtesy, also)
 
 
 def _ranked(scores: Mapping[Intent, float]) -> list[Intent]:
     """Intents with any weight, heaviest first; ties go to the one that costs least when wrong (a person, a look-up)."""
     caution = {intent: place for place, intent in enumerate(_CAUTION)}
-    return sorted((intent for intent in scores if scores[intent] > 0), key=lambda intent: (-scores[intent], caution[intent]))
+    found = [intent for intent in scores if scores[intent] > 0]
+    return sorted(found, key=lambda intent: (-scores[intent], caution[intent]))
 
 
 _CAUTION = (
@@ -226,38 +234,37 @@ def _matches(root: _Node, items: Sequence[_Item]) -> list[_Found]:
     """Every phrase in the message. The work per word is bounded by the longest phrase and the longest gap."""
     found: list[_Found] = []
     for start in range(len(items)):
-        _walk(root, items, start, start, found)
+        _walk(root, items, _Found(start, start, 0, root), found)
     return found
 
 
-def _walk(node: _Node, items: Sequence[_Item], start: int, position: int, found: list[_Found]) -> None:
+def _walk(node: _Node, items: Sequence[_Item], so_far: _Found, found: list[_Found]) -> None:
+    position = so_far.end
     if node.cues or node.lifts_negation:
-        found.append(_Found(start, position, node))
+        found.append(_Found(so_far.start, position, so_far.words, node))
     if position >= len(items):
         return
     item = items[position]
     for key in (item.text, *(f"<{name}>" for name in item.classes)):
         step = node.next.get(key)
         if step is not None:
-            _walk(step, items, start, position + 1, found)
+            _walk(step, items, _Found(so_far.start, position + 1, so_far.words | 1 << position, step), found)
     gap = node.next.get("..")
     if gap is None:
         return
-    for skipped in range(_LONGEST_GAP + 1):
-        if position + skipped >= len(items) or "mark" in items[position + skipped].classes:
+    for after in range(position, min(len(items), position + _LONGEST_GAP + 1)):
+        if "mark" in items[after].classes:
             return
-        _walk(gap, items, start, position + skipped, found)
+        _walk(gap, items, _Found(so_far.start, after, so_far.words, gap), found)
 
 
 def _longest(found: Iterable[_Found]) -> list[_Found]:
     """Found phrases that lie in no longer one, each phrase once however often it is said."""
     kept: list[_Found] = []
-    reach = _Found(0, 0, _Node())
-    for hit in sorted(found, key=lambda hit: (hit.start, -hit.end)):
-        if not hit.inside(reach):
+    for hit in sorted(found, key=lambda hit: (hit.start, -hit.end, -hit.words.bit_count())):
+        near = takewhile(lambda other: other.start > hit.start - _LONGEST_PHRASE, reversed(kept))  # noqa: B023
+        if not any(hit.inside(other) for other in near):
             kept.append(hit)
-        if hit.end > reach.end:
-            reach = hit
     once = {id(hit.node): hit for hit in reversed(kept)}
     return list(once.values())
 
@@ -289,6 +296,7 @@ def _lexicon() -> _Lexicon:
             table.get("negatable", False),
             table.get("food_safety", False),
             table.get("courtesy", False),
+            table.get("quantity", False),
         )
         for phrase in table["phrases"]:
             _grow(phrases, _joined(_keys(phrase, noise), terms)).cues.append(cue)

@@ -23,7 +23,7 @@ AWAY = (
     asyncpg.IdleSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a primary that was demoted under us
     asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
-    asyncpg.TargetServerAttributeNotMatched,
+    asyncpg.InternalClientError,  # a connection cut in the middle of a message; also: no server of the asked-for kind
 )
 """The store cannot be used just now; the call's own transaction did not commit, or its outcome is not known."""
 

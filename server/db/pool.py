@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Literal, Self, TypeAlias, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -99,7 +99,7 @@ class Database:
         self._waiting = 0
         self._outages = 0
 
-    async def __aenter__(self) -> Database:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -192,9 +192,11 @@ class Database:
         Keep everything but SQL out of the block. Raises like `connection()`; a collision under a stricter isolation
         level, or a deadlock, is ABORTED.
         """
-        async with self.connection(timeout) as connection:
-            async with connection.transaction(isolation=isolation, readonly=readonly):
-                yield connection
+        async with (
+            self.connection(timeout) as connection,
+            connection.transaction(isolation=isolation, readonly=readonly),
+        ):
+            yield connection
 
     async def _checkout(self, pool: asyncpg.Pool, wait: float) -> Connection:
         loop = asyncio.get_running_loop()

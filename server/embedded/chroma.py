@@ -32,9 +32,7 @@ class EmbeddedChroma:
         self.state = Path(state_dir).absolute()
         self._ready_timeout = ready_timeout
         self._port: int | None = None
-        self._child = Child(
-            self.name, self.state, parent_death=signal.SIGTERM, stop_signals=((signal.SIGTERM, 15.0),)
-        )
+        self._child = Child(self.name, self.state, parent_death=signal.SIGTERM, stop_signals=((signal.SIGTERM, 15.0),))
 
     @property
     def pid(self) -> int | None:

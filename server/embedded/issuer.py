@@ -93,9 +93,7 @@ class Issuer:
             raise TypeError(f"{self._key_path} does not hold an EC key")
         public = key.public_key()
         digest = hashes.Hash(hashes.SHA256())
-        digest.update(
-            public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
+        digest.update(public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
         jwk: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(public, as_dict=True)
         return {**jwk, "kid": digest.finalize().hex()[:16], "use": "sig", "alg": "ES256"}
 

@@ -43,9 +43,7 @@ class EmbeddedValkey:
         self._maxmemory = maxmemory
         self._settings = dict(settings or {})
         self._ready_timeout = ready_timeout
-        self._child = Child(
-            self.name, self.state, parent_death=signal.SIGTERM, stop_signals=((signal.SIGTERM, 20.0),)
-        )
+        self._child = Child(self.name, self.state, parent_death=signal.SIGTERM, stop_signals=((signal.SIGTERM, 20.0),))
 
     @property
     def pid(self) -> int | None:

@@ -54,7 +54,7 @@ _LONGEST_SUBSCRIBER = 12
 
 def _emails(folded: Folded) -> Iterator[Candidate]:
     for match in _EMAIL.matches(folded.data):
-        yield Candidate(match.start, match.end, Kind.EMAIL, _EMAIL_RANK, match.start)
+        yield Candidate(match.start, match.end, Kind.EMAIL, _EMAIL_RANK)
 
 
 def _disguised_emails(folded: Folded) -> Iterator[Candidate]:
@@ -72,7 +72,7 @@ def _disguised_emails(folded: Folded) -> Iterator[Candidate]:
             return None
         if not local:
             return None
-        return Candidate(match.start, match.end, Kind.EMAIL, _EMAIL_RANK - 1, match.start)
+        return Candidate(match.start, match.end, Kind.EMAIL, _EMAIL_RANK - 1)
 
     yield from _DISGUISED_EMAIL.retrying(folded.data, accept)
 
@@ -86,7 +86,7 @@ def _phone(text: str, start: int, end: int, *, rank: int = _PHONE_RANK) -> Candi
     called = surroundings.after_phone_word(text, start)
     if not called and surroundings.is_business_number(text, start, end):
         return None
-    return Candidate(start, end, Kind.PHONE, rank + (5 if called else 0), start)
+    return Candidate(start, end, Kind.PHONE, rank + (5 if called else 0))
 
 
 def _digits(written: str) -> str:
@@ -104,7 +104,7 @@ def _international(folded: Folded) -> Iterator[Candidate]:
         end = match.start + length
         if text[end : end + 1].isalnum() and text[end : end + 1].isascii():
             return None
-        return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 10, match.start)
+        return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 10)
 
     yield from _INTERNATIONAL.retrying(folded.data, accept)
 
@@ -140,7 +140,7 @@ def _after_word(folded: Folded) -> Iterator[Candidate]:
             return None
         if len(_digits(text[start : match.end])) > _LONGEST_SUBSCRIBER:
             return None
-        return Candidate(start, match.end, Kind.PHONE, _PHONE_RANK - 10, max(0, start - 28))
+        return Candidate(start, match.end, Kind.PHONE, _PHONE_RANK - 10)
 
     yield from _AFTER_WORD.retrying(folded.data, accept)
 
@@ -164,7 +164,7 @@ def _spelt(folded: Folded) -> Iterator[Candidate]:
         letters = sum(c.isalpha() for c in written)
         called = surroundings.after_phone_word(text, match.start)
         if letters and dialling.is_spelt_number(_spelt_digits(written), called=called):
-            return Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK - 5, match.start)
+            return Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK - 5)
         return None
 
     yield from _SPELT.retrying(folded.data, accept)
@@ -174,7 +174,7 @@ def _spelt_chinese(folded: Folded) -> Iterator[Candidate]:
     for match in _SPELT_CHINESE.matches(folded.text):
         digits = folded.text[match.start : match.end].translate(_CHINESE_DIGITS)
         if dialling.is_spelt_number(digits, called=False):
-            yield Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK, match.start)
+            yield Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK)
 
 
 RULES = (

@@ -128,7 +128,7 @@ def _cards(folded: Folded) -> Iterator[Candidate]:
             continue
         start, end = match.start + found[0], match.start + found[1]
         if not _is_part_of_code(text, start, end):
-            yield Candidate(start, end, Kind.CREDIT_CARD, _CARD_RANK, start)
+            yield Candidate(start, end, Kind.CREDIT_CARD, _CARD_RANK)
 
 
 def _is_part_of_code(text: str, start: int, end: int) -> bool:
@@ -150,7 +150,7 @@ def _ibans(folded: Folded) -> Iterator[Candidate]:
         compact = "".join(text[i] for i in positions[:length]).upper()
         if (behind.isalnum() and behind.isascii()) or not compact.isascii() or not iban_is_valid(compact):
             return None
-        return Candidate(match.start, end, Kind.IBAN, _IBAN_RANK, match.start)
+        return Candidate(match.start, end, Kind.IBAN, _IBAN_RANK)
 
     yield from _IBAN.retrying(folded.data, accept)
 
@@ -161,7 +161,7 @@ def _accounts(folded: Folded) -> Iterator[Candidate]:
         start, end = match.groups[0]
         if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_joined(text, start, end):
             continue
-        yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK, match.start)
+        yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
 
 
 def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
@@ -169,7 +169,7 @@ def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
     for match in _ACCOUNT_WIDE.matches(text):
         start, end = match.groups[0]
         if not _NOT_A_BANK.search(surroundings.left(text, match.start)):
-            yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK, match.start)
+            yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
 
 
 RULES = (

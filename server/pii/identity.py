@@ -99,7 +99,7 @@ def _nric(folded: Folded) -> Iterator[Candidate]:
     def accept(match: Match) -> Candidate | None:
         if not nric_is_valid(_compact(folded.text[match.start : match.end])):
             return None
-        return Candidate(match.start, match.end, Kind.SG_NRIC, _RANK, match.start)
+        return Candidate(match.start, match.end, Kind.SG_NRIC, _RANK)
 
     yield from _NRIC.retrying(folded.data, accept)
 
@@ -113,7 +113,7 @@ def _mykad(folded: Folded) -> Iterator[Candidate]:
             return None
         if surroundings.is_joined(text, start, end) or surroundings.is_business_number(text, start, end):
             return None
-        return Candidate(start, end, Kind.MY_NRIC, _RANK, start)
+        return Candidate(start, end, Kind.MY_NRIC, _RANK)
 
     yield from _MYKAD.retrying(folded.data, accept)
 
@@ -122,7 +122,7 @@ def _cn_id(folded: Folded) -> Iterator[Candidate]:
     def accept(match: Match) -> Candidate | None:
         if not cn_id_is_valid(_compact(folded.text[match.start : match.end])):
             return None
-        return Candidate(match.start, match.end, Kind.CN_ID, _RANK + 10, match.start)
+        return Candidate(match.start, match.end, Kind.CN_ID, _RANK + 10)
 
     yield from _CN_ID.retrying(folded.data, accept)
 
@@ -139,12 +139,12 @@ def _ssn(folded: Folded) -> Iterator[Candidate]:
             return None
         if surroundings.is_business_number(text, match.start, match.end):
             return None
-        return Candidate(match.start, match.end, Kind.US_SSN, _RANK, match.start)
+        return Candidate(match.start, match.end, Kind.US_SSN, _RANK)
 
     yield from _SSN.retrying(folded.data, accept)
     for match in _SSN_BARE.matches(folded.data):
         start, end = match.groups[0]
-        yield Candidate(start, end, Kind.US_SSN, _RANK + 1, match.start)
+        yield Candidate(start, end, Kind.US_SSN, _RANK + 1)
 
 
 def _ssn_is_issued(digits: str) -> bool:
@@ -157,30 +157,30 @@ def _nino(folded: Folded) -> Iterator[Candidate]:
         compact = _compact(folded.text[match.start : match.end])
         if compact[:2] in _NINO_NEVER or surroundings.is_joined(folded.text, match.start, match.end):
             return None
-        return Candidate(match.start, match.end, Kind.UK_NINO, _RANK - 1, match.start)
+        return Candidate(match.start, match.end, Kind.UK_NINO, _RANK - 1)
 
     yield from _NINO.retrying(folded.data, accept)
 
 
 def _passport(folded: Folded) -> Iterator[Candidate]:
     for match in _PASSPORT.matches(folded.data):
-        yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK, match.start)
+        yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK)
 
 
 def _passport_chinese(folded: Folded) -> Iterator[Candidate]:
     for match in _PASSPORT_WIDE.matches(folded.text):
-        yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK, match.start)
+        yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK)
 
 
 def _dob(folded: Folded) -> Iterator[Candidate]:
     for match in _DOB.matches(folded.data):
-        yield Candidate(*match.groups[0], Kind.DOB, _CONTEXT_RANK, match.start)
+        yield Candidate(*match.groups[0], Kind.DOB, _CONTEXT_RANK)
 
 
 def _dob_chinese(folded: Folded) -> Iterator[Candidate]:
     for pattern in (_DOB_WIDE, _DOB_WIDE_BEHIND):
         for match in pattern.matches(folded.text):
-            yield Candidate(*match.groups[0], Kind.DOB, _CONTEXT_RANK, match.start)
+            yield Candidate(*match.groups[0], Kind.DOB, _CONTEXT_RANK)
 
 
 RULES = (

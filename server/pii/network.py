@@ -25,9 +25,9 @@ _OCTET = 255
 _SHORTEST_V6 = 4
 
 _TOKENS = Pattern(
-    r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.\-]{0,3800}?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-    r"|-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.]{0,3800}"
-    r"|\beyJ[A-Za-z0-9_\-]{6,1000}\.[A-Za-z0-9_\-]{4,2000}(?:\.[A-Za-z0-9_\-]{0,1000})?"
+    r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.\-]*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+    r"|-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.]*"
+    r"|\beyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*)?"
     r"|\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|svcacct|or)?[-_]?[A-Za-z0-9_\-]{16,200}"
     r"|\bgh[opsur]_[A-Za-z0-9]{30,255}|\bgithub_pat_[A-Za-z0-9_]{20,255}|\bglpat-[A-Za-z0-9_\-]{18,64}"
     r"|\bxox[abeoprs]-[A-Za-z0-9\-]{10,250}|\b(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_\-]{35}"
@@ -35,7 +35,7 @@ _TOKENS = Pattern(
     r"|\bnpm_[A-Za-z0-9]{30,64}|\bpypi-[A-Za-z0-9_\-]{30,300}|\bdop_v1_[a-f0-9]{40,80}|\bya29\.[A-Za-z0-9_\-]{20,300}"
     r"|\bhttps://hooks\.slack\.com/services/[A-Za-z0-9/]{10,100}|\bkey-[a-f0-9]{32}\b|\b\d{8,10}:AA[A-Za-z0-9_\-]{30,40}"
 )
-_BEARER = Pattern(r"\b(?i:bearer|basic)\s{1,2}([A-Za-z0-9._~+/\-]{16,2000}={0,2})")
+_BEARER = Pattern(r"\b(?i:bearer|basic)\s{1,2}([A-Za-z0-9._~+/\-]{16,}={0,2})")
 _URL_LOGIN = Pattern(r"[A-Za-z][A-Za-z0-9+.\-]{1,15}://[^\s:/@]{0,64}:([^\s@/]{1,128})@")
 _NAMED = Pattern(
     r"(?i:\b(?:[a-z0-9]{1,20}[_\-]){0,3}(?:password|passwd|passcode|passphrase|pwd|api[ _\-]?key|apikey|secret(?:[ _\-]?key)?|access[ _\-]?key(?:[ _\-]id)?|"
@@ -62,7 +62,7 @@ def _ipv4(folded: Folded) -> Iterator[Candidate]:
             return None
         if _VERSION_BEFORE.search(surroundings.left(text, match.start)):
             return None
-        return Candidate(match.start, match.end, Kind.IP_ADDRESS, _IP_RANK, match.start)
+        return Candidate(match.start, match.end, Kind.IP_ADDRESS, _IP_RANK)
 
     yield from _IPV4.retrying(folded.data, accept)
 
@@ -83,18 +83,18 @@ def _ipv6(folded: Folded) -> Iterator[Candidate]:
             ipaddress.IPv6Address(written)
         except ValueError:
             continue
-        yield Candidate(start, end, Kind.IP_ADDRESS, _IP_RANK, start)
+        yield Candidate(start, end, Kind.IP_ADDRESS, _IP_RANK)
 
 
 def _tokens(folded: Folded) -> Iterator[Candidate]:
     for match in _TOKENS.matches(folded.data):
-        yield Candidate(match.start, match.end, Kind.SECRET, _SECRET_RANK, match.start)
+        yield Candidate(match.start, match.end, Kind.SECRET, _SECRET_RANK)
 
 
 def _carried(folded: Folded) -> Iterator[Candidate]:
     for pattern in (_BEARER, _URL_LOGIN):
         for match in pattern.matches(folded.data):
-            yield Candidate(*match.groups[0], Kind.SECRET, _SECRET_RANK - 1, match.start)
+            yield Candidate(*match.groups[0], Kind.SECRET, _SECRET_RANK - 1)
 
 
 def _is_secret_value(link: str, value: str) -> bool:
@@ -115,7 +115,7 @@ def _named(folded: Folded) -> Iterator[Candidate]:
         link = text[link_start:link_end]
         if not link or end - start < _FOUR or not _is_secret_value(link, text[start:end]):
             return None
-        return Candidate(start, end, Kind.SECRET, _SECRET_RANK - 2, match.start)
+        return Candidate(start, end, Kind.SECRET, _SECRET_RANK - 2)
 
     yield from _NAMED.retrying(folded.data, accept)
 
@@ -124,14 +124,14 @@ def _named_chinese(folded: Folded) -> Iterator[Candidate]:
     for match in _NAMED_WIDE.matches(folded.text):
         start, end = match.groups[0]
         if "[" not in folded.text[start:end]:
-            yield Candidate(start, end, Kind.SECRET, _SECRET_RANK - 2, match.start)
+            yield Candidate(start, end, Kind.SECRET, _SECRET_RANK - 2)
 
 
 def _short_codes(folded: Folded) -> Iterator[Candidate]:
     for match in _SHORT_CODE.matches(folded.data):
         # "pin 500 pieces" is goods; "pin: 500" is not.
         if not _PIN.match(folded.text[match.start : match.groups[0][1]]):
-            yield Candidate(*match.groups[0], Kind.SECRET, _SECRET_RANK - 3, match.start)
+            yield Candidate(*match.groups[0], Kind.SECRET, _SECRET_RANK - 3)
 
 
 RULES = (

@@ -17,14 +17,12 @@ _MAX_MEMORY = 32 << 20  # bytes of DFA cache; past it RE2 falls back to a slower
 
 
 class Candidate(NamedTuple):
-    """A possible finding at `start:end` of the folded text. `context` is where the words that justify it begin
-    (`start` when it needs none); of two overlapping candidates the higher `rank` wins, then the longer."""
+    """A possible finding at `start:end` of the folded text; of two that overlap the higher `rank` wins, then the longer."""
 
     start: int
     end: int
     kind: Kind
     rank: int
-    context: int
 
 
 class Rule(NamedTuple):
@@ -68,15 +66,19 @@ class Pattern:
         for found in self._regexp.finditer(data):
             yield _match(found, self._groups)
 
+    def first(self, data: bytes, position: int) -> Match | None:
+        """The first match at or behind `position`."""
+        found = self._regexp.search(data, position)
+        return None if found is None else _match(found, self._groups)
+
     def retrying(self, data: bytes, accept: Callable[[Match], Candidate | None]) -> Iterator[Candidate]:
         """Candidates that `accept` makes of matches. After a refused match the search goes on one character behind
         its start instead of behind its end, so a chance neighbour cannot swallow a real value."""
         position, length = 0, len(data)
         while position < length:
-            found = self._regexp.search(data, position)
-            if found is None:
+            match = self.first(data, position)
+            if match is None:
                 return
-            match = _match(found, self._groups)
             candidate = accept(match)
             if candidate is None:
                 position = match.start + 1
@@ -111,7 +113,7 @@ class Triggers:
     def fired(self, folded: Folded) -> list[int]:
         """Indices of the rules whose trigger occurs, in ascending order."""
         data = folded.data if folded.text.isascii() else folded.text.encode("utf-8", "replace")
-        return sorted(self._set.Match(data))
+        return sorted(self._set.Match(data) or ())
 
 
 def words(*alternatives: str) -> str:

@@ -53,7 +53,7 @@ def tokens(issuer: Issuer, directory: Path) -> Tokens:
     return Tokens(issuer, directory)
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
+@pytest_asyncio.fixture(scope="package")
 async def shared_edge(issuer: Issuer, directory: Path) -> AsyncIterator[Edge]:
     upstream, server = await start_upstream(free_ports(1)[0])
     settings = edge_settings(directory, issuer, upstream.port)
@@ -78,7 +78,7 @@ def edge(shared_edge: Edge) -> Iterator[Edge]:
     yield shared_edge
 
 
-@pytest_asyncio.fixture(loop_scope="package")
+@pytest_asyncio.fixture
 async def http(edge: Edge, tokens: Tokens) -> AsyncIterator[httpx.AsyncClient]:
     """A client that is signed in."""
     headers = {"authorization": f"Bearer {tokens.good()}"}
@@ -86,7 +86,7 @@ async def http(edge: Edge, tokens: Tokens) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest_asyncio.fixture(loop_scope="package")
+@pytest_asyncio.fixture
 async def anonymous(edge: Edge) -> AsyncIterator[httpx.AsyncClient]:
     """A client without credentials."""
     async with httpx.AsyncClient(base_url=edge.url, timeout=20) as client:

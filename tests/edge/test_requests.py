@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -11,9 +12,7 @@ import httpx
 import pytest
 
 from tests.edge.conftest import Edge
-from tests.support.edge import Tokens
-
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+from tests.support.edge import Tokens, until
 
 
 def error(response: httpx.Response, status: int, code: int, reason: str) -> dict[str, Any]:
@@ -126,10 +125,15 @@ async def test_document_of_3_mib_passes(http: httpx.AsyncClient, edge: Edge) -> 
     assert edge.upstream.calls[0].request == 3_145_728
 
 
-async def test_document_of_8_mib_is_refused(http: httpx.AsyncClient, edge: Edge) -> None:
-    body = {"filename": "terms.txt", "content": base64.b64encode(b"x" * 8_388_608).decode()}
-    response = await http.post("/v1/documents:import", json=body)
-    error(response, 413, 8, "MALFORMED_MESSAGE")
+async def test_document_of_8_mib_is_refused_before_it_is_sent(edge: Edge) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.http_port)
+    try:
+        writer.write(b"POST /v1/documents:import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8388608\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 413 ")
     assert edge.upstream.calls == []
 
 
@@ -179,7 +183,9 @@ async def test_every_answer_carries_the_security_headers(http: httpx.AsyncClient
 
 async def test_access_log_holds_no_secret(http: httpx.AsyncClient, edge: Edge, tokens: Tokens) -> None:
     await http.get("/v1/conversations/c1/runs/r1:sse?ticket=very-secret-ticket-0001", headers={"x-api-key": "key-0001"})
-    await edge.envoy.flush_access_log()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{edge.settings.admin_port}") as admin:
+        await admin.post("/reopen_logs")  # flushes; by itself Envoy does so every 10 s
+    await until(lambda: ":sse" in edge.settings.access_log.read_text())
 
     text = edge.settings.access_log.read_text()
     line = [json.loads(line) for line in text.splitlines() if ":sse" in line][-1]

@@ -99,19 +99,19 @@ class _Chat(chat_service_pb2_grpc.ChatServiceServicer):
         run = f"{request.conversation}/runs/r1"
         if request.text == "refuse":
             await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
-        yield chat_event_pb2.ChatEvent(run=run, seq=1, run_accepted=chat_event_pb2.RunAccepted())
-        for seq, piece in enumerate(("Hello", ", ", "world\n\n"), start=2):
-            if request.text == "paced":
-                await self._upstream.go_on.wait()
-                self._upstream.go_on.clear()
-            yield chat_event_pb2.ChatEvent(run=run, seq=seq, text_delta=chat_event_pb2.TextDelta(text=piece))
-        if request.text == "hang":
-            try:
+        try:
+            yield chat_event_pb2.ChatEvent(run=run, seq=1, run_accepted=chat_event_pb2.RunAccepted())
+            for seq, piece in enumerate(("Hello", ", ", "world\n\n"), start=2):
+                if request.text == "paced":
+                    await self._upstream.go_on.wait()
+                    self._upstream.go_on.clear()
+                yield chat_event_pb2.ChatEvent(run=run, seq=seq, text_delta=chat_event_pb2.TextDelta(text=piece))
+            if request.text == "hang":
                 await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self._upstream.cancelled.set()
-                raise
-        yield chat_event_pb2.ChatEvent(run=run, seq=5, completed=chat_event_pb2.Completed(text="Hello, world"))
+            yield chat_event_pb2.ChatEvent(run=run, seq=5, completed=chat_event_pb2.Completed(text="Hello, world"))
+        except asyncio.CancelledError:
+            self._upstream.cancelled.set()
+            raise
 
     async def StreamRunSse(self, request: Any, context: Any) -> AsyncIterator[httpbody_pb2.HttpBody]:
         self._upstream.record("StreamRunSse", request, context)
@@ -141,9 +141,7 @@ class _Accounting(accounting_service_pb2_grpc.AccountingServiceServicer):
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def ReceiveXeroWebhook(
-        self, request: Any, context: Any
-    ) -> accounting_service_pb2.ReceiveXeroWebhookResponse:
+    async def ReceiveXeroWebhook(self, request: Any, context: Any) -> accounting_service_pb2.ReceiveXeroWebhookResponse:
         self._upstream.record("ReceiveXeroWebhook", request, context)
         return accounting_service_pb2.ReceiveXeroWebhookResponse()
 

@@ -1,0 +1,82 @@
+"""The closed vocabulary of the trail, mirrored from `tria.policy.v1.AuditAction` and `tria.audit.v1`.
+
+Services name actions without importing generated code; tests/contract/test_actions.py compares the two, value for value.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What was done; the proto enum says what each means."""
+
+    DATA_READ = "DATA_READ"
+    DATA_LIST = "DATA_LIST"
+    DATA_WATCH = "DATA_WATCH"
+    DATA_EXPORT = "DATA_EXPORT"
+    DATA_DELETE = "DATA_DELETE"
+    CONVERSATION_CREATE = "CONVERSATION_CREATE"
+    MESSAGE_SEND = "MESSAGE_SEND"
+    RUN_RESUME = "RUN_RESUME"
+    RUN_CANCEL = "RUN_CANCEL"
+    STREAM_TICKET_CREATE = "STREAM_TICKET_CREATE"
+    FEEDBACK_SUBMIT = "FEEDBACK_SUBMIT"
+    AI_DECISION = "AI_DECISION"
+    HUMAN_REQUEST = "HUMAN_REQUEST"
+    CONTROL_TAKE = "CONTROL_TAKE"
+    STAFF_MESSAGE_SEND = "STAFF_MESSAGE_SEND"
+    CONTROL_RETURN = "CONTROL_RETURN"
+    PROPOSAL_CONFIRM = "PROPOSAL_CONFIRM"
+    PROPOSAL_REJECT = "PROPOSAL_REJECT"
+    ORDER_QUOTE = "ORDER_QUOTE"
+    ORDER_CREATE = "ORDER_CREATE"
+    ORDER_UPDATE = "ORDER_UPDATE"
+    ORDER_CONFIRM = "ORDER_CONFIRM"
+    ORDER_ACCEPT = "ORDER_ACCEPT"
+    ORDER_REJECT = "ORDER_REJECT"
+    ORDER_FULFIL = "ORDER_FULFIL"
+    ORDER_COMPLETE = "ORDER_COMPLETE"
+    ORDER_CANCEL = "ORDER_CANCEL"
+    CATALOGUE_IMPORT = "CATALOGUE_IMPORT"
+    ACCOUNTING_READ = "ACCOUNTING_READ"
+    INVOICE_RETRY = "INVOICE_RETRY"
+    INVOICE_POST = "INVOICE_POST"
+    INVOICE_VOID = "INVOICE_VOID"
+    WEBHOOK_RECEIVE = "WEBHOOK_RECEIVE"
+    WEBHOOK_FORGED = "WEBHOOK_FORGED"
+    AUDIT_READ = "AUDIT_READ"
+    AUDIT_EXPORT = "AUDIT_EXPORT"
+    AUDIT_PROVE = "AUDIT_PROVE"
+    AUDIT_RECORD = "AUDIT_RECORD"
+    SUBJECT_EXPORT = "SUBJECT_EXPORT"
+    SUBJECT_ERASE = "SUBJECT_ERASE"
+    CONSENT_CHANGE = "CONSENT_CHANGE"
+    DOCUMENT_IMPORT = "DOCUMENT_IMPORT"
+    DOCUMENT_DELETE = "DOCUMENT_DELETE"
+    CONFIG_CHANGE = "CONFIG_CHANGE"
+    CACHE_WARM = "CACHE_WARM"
+    OPS_READ = "OPS_READ"
+    HEALTH_CHECK = "HEALTH_CHECK"
+    AUTHENTICATION_FAIL = "AUTHENTICATION_FAIL"
+    ACCESS_DENY = "ACCESS_DENY"
+    RATE_LIMIT = "RATE_LIMIT"
+    INJECTION_SUSPECT = "INJECTION_SUSPECT"
+    METHOD_UNKNOWN = "METHOD_UNKNOWN"
+    ADMIN_COMMAND = "ADMIN_COMMAND"
+
+
+class Decision(StrEnum):
+    """How it ended for the caller."""
+
+    ALLOWED = "ALLOWED"
+    DENIED = "DENIED"
+    FAILED = "FAILED"
+
+
+class LeafKind(StrEnum):
+    """Who wrote a leaf: the interceptor about a call, a service about its change, or the system about itself."""
+
+    ACCESS = "ACCESS"
+    CHANGE = "CHANGE"
+    SYSTEM = "SYSTEM"

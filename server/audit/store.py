@@ -1,0 +1,53 @@
+"""`audit_pending`: leaves on their way into the log. The sequencer takes them out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import LiteralString
+
+from server.audit.leaf import Leaf, decode, encode
+from server.db.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A leaf together with its canonical bytes, fixed once."""
+
+    leaf: Leaf
+    encoded: bytes
+
+    @classmethod
+    def of(cls, leaf: Leaf) -> Entry:
+        """Encodes the leaf; raises ValueError like `encode`."""
+        return cls(leaf, encode(leaf))
+
+    @classmethod
+    def from_bytes(cls, encoded: bytes) -> Entry:
+        """The entry behind canonical bytes; raises ValueError when they are not a leaf."""
+        return cls(decode(encoded), encoded)
+
+
+_ADD: LiteralString = """
+    insert into audit_pending (tenant, event_id, occurred_at, leaf, action, actor, resource, decision, request_id)
+    select * from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::bytea[], $5::text[], $6::text[], $7::text[],
+                         $8::text[], $9::text[])
+    on conflict (event_id) do nothing
+"""
+
+
+async def add(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Inserts the leaves in one statement; one whose event_id is already there is left as it is (a replay)."""
+    leaves = [entry.leaf for entry in entries]
+    await connection.execute(
+        _ADD,
+        [leaf.tenant for leaf in leaves],
+        [leaf.event_id for leaf in leaves],
+        [leaf.occurred_at for leaf in leaves],
+        [entry.encoded for entry in entries],
+        [leaf.action.value for leaf in leaves],
+        [leaf.actor.id for leaf in leaves],
+        [leaf.targets[0] if leaf.targets else "" for leaf in leaves],
+        [leaf.decision.value for leaf in leaves],
+        [leaf.request_id for leaf in leaves],
+    )

@@ -1,0 +1,221 @@
+"""Domain values of chat as messages of `tria.chat.v1`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+
+from server.chat.assistant import Cited, Step, ToolUsed, Usage
+from server.chat.conversations import Conversation, Message, StoredCitation
+from server.chat.events import (
+    Accepted,
+    Cancelled,
+    Completed,
+    Event,
+    Failed,
+    Heartbeat,
+    Interrupted,
+    Queued,
+    Reconnect,
+    Snapshot,
+    Spent,
+    TextDone,
+    TextPiece,
+    Warned,
+)
+from server.chat.following import Item
+from server.chat.runs import Run
+from server.errors import AppError
+from tria.chat.v1 import chat_event_pb2, chat_pb2
+
+
+def stamp(time: datetime | None) -> Timestamp | None:
+    """A Timestamp, or None for None."""
+    if time is None:
+        return None
+    result = Timestamp()
+    result.FromDatetime(time)
+    return result
+
+
+def conversation_message(conversation: Conversation) -> chat_pb2.Conversation:
+    return chat_pb2.Conversation(
+        name=conversation.name,
+        outlet=f"outlets/{conversation.outlet}",
+        title=conversation.title,
+        locale=conversation.locale,
+        controller=chat_pb2.Controller.Value(conversation.controller),
+        controller_epoch=conversation.controller_epoch,
+        create_time=stamp(conversation.create_time),
+        update_time=stamp(conversation.update_time),
+        etag=f'W/"{conversation.version}"',
+    )
+
+
+def message_message(message: Message) -> chat_pb2.Message:
+    parent = f"conversations/{message.conversation}"
+    return chat_pb2.Message(
+        name=f"{parent}/messages/{message.id}",
+        author=chat_pb2.Message.Author.Value(message.author),
+        text=message.text,
+        run=f"{parent}/runs/{message.run}" if message.run else "",
+        citations=[citation_message(citation) for citation in message.citations],
+        intent=chat_pb2.Intent.Value(message.intent) if message.intent else chat_pb2.INTENT_UNSPECIFIED,
+        answer_kind=chat_pb2.AnswerKind.Value(message.answer_kind)
+        if message.answer_kind
+        else chat_pb2.ANSWER_KIND_UNSPECIFIED,
+        confidence=message.confidence,
+        state=chat_pb2.Message.State.Value(message.state),
+        client_message_id=message.client_message_id or "",
+        create_time=stamp(message.create_time),
+    )
+
+
+def citation_message(citation: StoredCitation) -> chat_pb2.Citation:
+    return chat_pb2.Citation(
+        index=citation.index,
+        chunk=citation.chunk,
+        document=citation.document,
+        revision=citation.revision,
+        quote=citation.quote,
+        title=citation.title,
+    )
+
+
+def run_message(run: Run) -> chat_pb2.Run:
+    parent = f"conversations/{run.conversation}"
+    return chat_pb2.Run(
+        name=run.name,
+        state=chat_pb2.Run.State.Value(run.state),
+        message=f"{parent}/messages/{run.message}",
+        answer=f"{parent}/messages/{run.answer}" if run.answer else "",
+        last_seq=run.last_seq,
+        epoch=run.epoch,
+        usage=usage_message(run.usage, run.time_to_first_token_ms),
+        create_time=stamp(run.create_time),
+        end_time=stamp(run.end_time),
+    )
+
+
+def usage_message(usage: Usage, time_to_first_token_ms: int) -> chat_pb2.RunUsage:
+    return chat_pb2.RunUsage(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost_micros=usage.cost_micros,
+        currency=usage.currency,
+        estimated=usage.estimated,
+        time_to_first_token_ms=time_to_first_token_ms,
+        model=usage.model,
+    )
+
+
+def event_message(run: str, epoch: int, item: Item) -> chat_event_pb2.ChatEvent:
+    """One item of a followed run; events of the connection carry no seq."""
+    if isinstance(item, Heartbeat):
+        return chat_event_pb2.ChatEvent(run=run, epoch=epoch, heartbeat=chat_event_pb2.Heartbeat())
+    if isinstance(item, Reconnect):
+        delay = Duration()
+        delay.FromMilliseconds(round(item.delay * 1000))
+        again = chat_event_pb2.Reconnect(resume_after_seq=item.resume_after_seq, delay=delay)
+        return chat_event_pb2.ChatEvent(run=run, epoch=epoch, reconnect=again)
+    message = chat_event_pb2.ChatEvent(run=run, seq=item.seq, epoch=epoch, time=stamp(item.time))
+    _set(message, item.event)
+    return message
+
+
+def _set(message: chat_event_pb2.ChatEvent, event: Event) -> None:
+    """Puts the event into the oneof; the pieces of text first, they are nearly all of what is sent."""
+    match event:
+        case TextPiece(text):
+            message.text_delta.text = text
+        case Step(label):
+            message.step.label = label
+        case Cited():
+            message.citation.CopyFrom(cited_message(event))
+        case ToolUsed():
+            message.tool_call.CopyFrom(_tool_call(event))
+        case Spent(usage, first):
+            message.usage.CopyFrom(usage_message(usage, first))
+        case Accepted():
+            message.run_accepted.CopyFrom(_accepted(event))
+        case Queued(position):
+            message.queued.position = position
+        case TextDone(sha256):
+            message.text_done.sha256 = sha256
+        case Snapshot(text, last_seq):
+            message.snapshot.CopyFrom(chat_event_pb2.Snapshot(text=text, last_seq=last_seq))
+        case Warned(code):
+            message.warning.code = chat_event_pb2.Warning.Code.Value(code)
+        case _:
+            _set_terminal(message, event)
+
+
+def _set_terminal(message: chat_event_pb2.ChatEvent, event: Event) -> None:
+    match event:
+        case Completed():
+            message.completed.CopyFrom(_completed(event))
+        case Cancelled(text):
+            message.cancelled.CopyFrom(chat_event_pb2.Cancelled(text=text))
+        case Interrupted(retryable):
+            message.interrupted.CopyFrom(chat_event_pb2.Interrupted(retryable=retryable))
+        case Failed(error):
+            message.failed.CopyFrom(_failed(error))
+        case _:
+            raise TypeError(f"no encoding for {type(event).__name__}")
+
+
+def _accepted(event: Accepted) -> chat_event_pb2.RunAccepted:
+    return chat_event_pb2.RunAccepted(
+        cache_hit=event.cache_hit,
+        queue_position=event.queue_position,
+        controller=chat_pb2.Controller.Value(event.controller),
+        message=event.message,
+        conversation=event.conversation,
+    )
+
+
+def cited_message(event: Cited) -> chat_pb2.Citation:
+    passage = event.passage
+    return chat_pb2.Citation(
+        index=event.index,
+        chunk=passage.chunk,
+        document=passage.document,
+        revision=passage.revision,
+        quote=event.quote,
+        title=passage.title,
+    )
+
+
+def _tool_call(event: ToolUsed) -> chat_event_pb2.ToolCall:
+    return chat_event_pb2.ToolCall(
+        call_id=event.call_id,
+        tool=event.tool,
+        state=chat_event_pb2.ToolCall.State.Value(event.state),
+        label=event.label,
+    )
+
+
+def _completed(event: Completed) -> chat_event_pb2.Completed:
+    return chat_event_pb2.Completed(
+        answer_kind=chat_pb2.AnswerKind.Value(event.kind),
+        text=event.text,
+        intent=chat_pb2.Intent.Value(event.intent),
+        confidence=event.confidence,
+        message=event.message,
+    )
+
+
+def _failed(error: AppError) -> chat_event_pb2.Failed:
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain="tria", metadata=error.metadata)
+    status = status_pb2.Status(code=error.code.value, message=error.message)
+    status.details.add().Pack(info)
+    if error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
+        status.details.add().Pack(retry)
+    return chat_event_pb2.Failed(status=status, info=info)

@@ -1,0 +1,131 @@
+"""Reading a run's events from anywhere: its live log in this process, or what the database remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from server.caller import Caller
+from server.chat import conversations, runs
+from server.chat.access import outlet_scope, run_ids
+from server.chat.events import Heartbeat, LogEntry, Reconnect, Snapshot
+from server.chat.runlog import RunLog, RunLogs
+from server.chat.runs import Run
+from server.chat.telling import stored_terminal
+from server.db.pool import Database
+from server.errors import AppError, not_found
+
+log = logging.getLogger(__name__)
+
+Item = LogEntry | Heartbeat | Reconnect
+
+_POLL = 0.5  # seconds between looks at a run that another process holds
+_SPREAD = 2.0  # seconds over which followers of a stopping process come back
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Seconds of silence before a heartbeat, and the age at which a stream must come back."""
+
+    heartbeat: float
+    max_age: float
+
+
+class Following:
+    """Streams of run events. `draining` is set once, when the process is about to stop."""
+
+    def __init__(self, database: Database, logs: RunLogs, limits: StreamLimits) -> None:
+        self._database = database
+        self._logs = logs
+        self._limits = limits
+        self._draining = False
+
+    def drain(self) -> None:
+        """Asks every follower to come back elsewhere."""
+        self._draining = True
+        self._logs.wake_all()
+
+    async def follow(self, caller: Caller, run: str, after_seq: int) -> AsyncIterator[Item]:
+        """Every event of the run after `after_seq`, then live, up to its terminal.
+
+        Raises NOT_FOUND before the first item. Once the log is gone the stored message stands in: one Snapshot, then
+        the terminal.
+        """
+        held = self._logs.get(caller.tenant, run)
+        if held is None or not _may_see(caller, held):
+            stored = await self._stored(caller, run)
+            async for item in self._remembered(caller.tenant, stored, after_seq):
+                yield item
+            return
+        until = self._until(caller)
+        async for item in held.follow(
+            min(after_seq, held.last_seq), heartbeat=self._limits.heartbeat, leave=lambda: self._leave(until)
+        ):
+            yield item
+
+    async def get(self, caller: Caller, run: str) -> Run:
+        """The run as stored. Raises NOT_FOUND."""
+        return await self._stored(caller, run)
+
+    def _until(self, caller: Caller) -> float:
+        """When this stream must come back: its age limit, or the end of the caller's credential."""
+        end = time.monotonic() + self._limits.max_age
+        if caller.expires_at is not None:
+            end = min(end, time.monotonic() + max(0.0, caller.expires_at - time.time()))
+        return end
+
+    def _leave(self, until: float) -> float | None:
+        if self._draining or time.monotonic() >= until:
+            return random.uniform(0.1, _SPREAD)  # noqa: S311  # spreads the load, hides nothing
+        return None
+
+    async def _stored(self, caller: Caller, run: str) -> Run:
+        conversation, run_id = run_ids(run)
+        async with self._database.connection() as connection:
+            found = await conversations.get_conversation(connection, caller.tenant, conversation, outlet_scope(caller))
+            stored = await runs.get_run(connection, caller.tenant, conversation, run_id) if found else None
+        if stored is None:
+            raise not_found(run)
+        return stored
+
+    async def _remembered(self, tenant: str, run: Run, after_seq: int) -> AsyncIterator[Item]:
+        """The end of a run whose log is not here; waits for it while another process runs it."""
+        silent_since = time.monotonic()
+        while not run.state.final:
+            await asyncio.sleep(_POLL)
+            if self._draining:
+                yield Reconnect(after_seq, random.uniform(0.1, _SPREAD))  # noqa: S311
+                return
+            if time.monotonic() - silent_since >= self._limits.heartbeat:
+                silent_since = time.monotonic()
+                yield Heartbeat()
+            run = await self._again(tenant, run)
+        async with self._database.connection() as connection:
+            answer = (
+                await conversations.get_message(connection, tenant, run.conversation, run.answer)
+                if run.answer
+                else None
+            )
+        when = run.end_time or datetime.now(UTC)
+        last = max(run.last_seq, 2)
+        if answer is not None and after_seq < last - 1:
+            yield LogEntry(last - 1, when, Snapshot(answer.text, last - 1))
+        yield LogEntry(last, when, stored_terminal(run, answer))
+
+    async def _again(self, tenant: str, run: Run) -> Run:
+        try:
+            async with self._database.connection() as connection:
+                return await runs.get_run(connection, tenant, run.conversation, run.id) or run
+        except AppError as problem:
+            log.info("run not readable", extra={"run": run.name, "reason": problem.reason})
+            return run
+
+
+def _may_see(caller: Caller, held: RunLog) -> bool:
+    scope = outlet_scope(caller)
+    return not scope or scope == held.outlet

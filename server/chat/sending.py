@@ -1,0 +1,161 @@
+"""Taking a customer's message: stored together with the run that will answer it, or attached to the run it has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.audit.recorder import AuditRecorder
+from server.caller import Caller, Request
+from server.chat import conversations, runs
+from server.chat.access import conversation_id, new_id, outlet_scope, outlet_to_write_for
+from server.chat.conversations import Conversation, Message, NewMessage
+from server.chat.runner import Runner, Task
+from server.chat.runs import Run
+from server.db.pool import Connection, Database
+from server.errors import AppError, Code, Reason, not_found
+
+
+class OnBusy(StrEnum):
+    """What happens to a message that comes while a run of its conversation is going on."""
+
+    ENQUEUE = "ENQUEUE"
+    REJECT = "REJECT"
+    INTERRUPT = "INTERRUPT"
+    MERGE = "MERGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A customer's message as it came."""
+
+    text: str
+    client_message_id: str = ""
+    locale: str = ""
+    on_busy: OnBusy = OnBusy.ENQUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Where the answer can be followed. `attached` when the message had been sent before."""
+
+    conversation: Conversation
+    run: Run
+    attached: bool
+
+
+class Sending:
+    """The use case behind SendMessage, Chat and StreamChat."""
+
+    def __init__(self, database: Database, audit: AuditRecorder, runner: Runner) -> None:
+        self._database = database
+        self._audit = audit
+        self._runner = runner
+
+    async def send(self, caller: Caller, request: Request, conversation: str, incoming: Incoming) -> Accepted:
+        """Stores the message in an existing conversation and starts its run.
+
+        Raises NOT_FOUND, RESOURCE `CONVERSATION_BUSY` (with REJECT), ALREADY_EXISTS for a client_message_id that came
+        before with another text.
+        """
+        async with self._database.transaction() as connection:
+            held = await conversations.lock_conversation(
+                connection, caller.tenant, conversation_id(conversation), outlet_scope(caller)
+            )
+            if held is None:
+                raise not_found(conversation)
+            accepted, task, replaced = await self._store(connection, caller, request, held, incoming)
+        return self._begin(accepted, task, replaced)
+
+    async def send_in_session(
+        self, caller: Caller, request: Request, outlet: str, session_id: str, incoming: Incoming
+    ) -> Accepted:
+        """The same in the conversation of the caller's session, which is made when there is none."""
+        own = outlet_to_write_for(caller, outlet)
+        async with self._database.transaction() as connection:
+            made = await conversations.insert_conversation(
+                connection, caller.tenant, new_id(), own, "", incoming.locale, session_id or None
+            )
+            held = made or await conversations.get_session(connection, caller.tenant, own, session_id)
+            if held is None:
+                raise RuntimeError("a session neither made nor found")
+            held = await conversations.lock_conversation(connection, caller.tenant, held.id, own)
+            if held is None:
+                raise RuntimeError("a conversation vanished inside its transaction")
+            accepted, task, replaced = await self._store(connection, caller, request, held, incoming)
+        return self._begin(accepted, task, replaced)
+
+    async def _store(
+        self, connection: Connection, caller: Caller, request: Request, held: Conversation, incoming: Incoming
+    ) -> tuple[Accepted, Task | None, Sequence[Run]]:
+        if known := await self._known(connection, caller.tenant, held, incoming):
+            return known, None, ()
+        active = await runs.active_runs(connection, caller.tenant, held.id)
+        self._check_busy(active, incoming.on_busy)
+        run_id = new_id()
+        message = await conversations.insert_message(
+            connection,
+            caller.tenant,
+            held.id,
+            NewMessage(
+                new_id(), "CUSTOMER", incoming.text, run_id, client_message_id=incoming.client_message_id or None
+            ),
+        )
+        run = await runs.insert_run(
+            connection, caller.tenant, held.id, run_id, message.id, self._runner.owner, self._runner.lease
+        )
+        await self._audit.record_change(
+            connection,
+            caller=caller,
+            request=request,
+            action="MESSAGE_SEND",
+            targets=(held.name, run.name),
+            details={"text_sha256": hashlib.sha256(incoming.text.encode()).hexdigest()},
+        )
+        task = Task(caller, request, held, message, run, incoming.locale or held.locale, waits=len(active))
+        replaced = active if incoming.on_busy is OnBusy.INTERRUPT else ()
+        return Accepted(held, run, attached=False), task, replaced
+
+    async def _known(
+        self, connection: Connection, tenant: str, held: Conversation, incoming: Incoming
+    ) -> Accepted | None:
+        """The run that a message with this client_message_id started, if there is one."""
+        if not incoming.client_message_id:
+            return None
+        message: Message | None = await conversations.get_message_by_client_id(
+            connection, tenant, held.id, incoming.client_message_id
+        )
+        if message is None or message.run is None:
+            return None
+        if message.text != incoming.text:
+            raise AppError(
+                Code.ALREADY_EXISTS,
+                Reason.IDEMPOTENCY_KEY_REUSED,
+                "this client_message_id was used with another text",
+                metadata={"client_message_id": incoming.client_message_id},
+            )
+        run = await runs.get_run(connection, tenant, held.id, message.run)
+        if run is None:
+            raise RuntimeError("a message without the run that was stored with it")
+        return Accepted(held, run, attached=True)
+
+    def _check_busy(self, active: Sequence[Run], on_busy: OnBusy) -> None:
+        if on_busy is OnBusy.MERGE:
+            raise AppError(Code.UNIMPLEMENTED, Reason.NOT_IMPLEMENTED, "on_busy MERGE is not served yet; use ENQUEUE")
+        if active and on_busy is OnBusy.REJECT:
+            raise AppError(
+                Code.FAILED_PRECONDITION,
+                Reason.CONVERSATION_BUSY,
+                "a run is going on in this conversation",
+                metadata={"run": active[0].name},
+            )
+
+    def _begin(self, accepted: Accepted, task: Task | None, replaced: Sequence[Run]) -> Accepted:
+        """Only after the commit: what a follower sees is stored."""
+        if task is not None:
+            for run in replaced:
+                self._runner.cancel(task.caller.tenant, run.name)
+            self._runner.start(task)
+        return accepted

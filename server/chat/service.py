@@ -1,0 +1,132 @@
+"""Conversations: making, reading and listing them, and stopping runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from server.audit.recorder import AuditRecorder
+from server.caller import Caller, Request
+from server.chat import conversations, runs
+from server.chat.access import conversation_id, new_id, outlet_scope, outlet_to_write_for, run_ids
+from server.chat.conversations import Conversation, Message
+from server.chat.following import Following
+from server.chat.runner import Runner
+from server.chat.runs import Run
+from server.db.pool import Database
+from server.errors import not_found
+from server.idempotency import Idempotency, Once, once
+from server.paging import PageTokens, page_size
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPage:
+    """Conversations, newest first, and where the next page begins (empty at the end)."""
+
+    conversations: list[Conversation]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """Messages, oldest first, and where the next page begins (empty at the end)."""
+
+    messages: list[Message]
+    next_page_token: str
+
+
+class ConversationService:
+    """The use cases behind the reading and managing RPCs of ChatService."""
+
+    def __init__(
+        self, database: Database, audit: AuditRecorder, tokens: PageTokens, runner: Runner, following: Following
+    ) -> None:
+        self._database = database
+        self._audit = audit
+        self._tokens = tokens
+        self._runner = runner
+        self._following = following
+
+    async def create(
+        self,
+        caller: Caller,
+        request: Request,
+        outlet: str,
+        title: str,
+        locale: str,
+        idempotency: Idempotency[Conversation],
+    ) -> Once:
+        """A new conversation of the caller's outlet, or of the outlet that staff name."""
+        own = outlet_to_write_for(caller, outlet)
+        async with self._database.transaction() as connection:
+
+            async def produce() -> Conversation:
+                made = await conversations.insert_conversation(
+                    connection, caller.tenant, new_id(), own, title, locale, None
+                )
+                if made is None:
+                    raise RuntimeError("a random id came twice")
+                await self._audit.record_change(
+                    connection,
+                    caller=caller,
+                    request=request,
+                    action="CONVERSATION_CREATE",
+                    targets=(made.name,),
+                    details={"outlet": own},
+                )
+                return made
+
+            return await once(connection, caller, idempotency, produce)
+
+    async def get(self, caller: Caller, name: str) -> Conversation:
+        """Raises NOT_FOUND, also for what belongs to another tenant or outlet."""
+        async with self._database.connection() as connection:
+            found = await conversations.get_conversation(
+                connection, caller.tenant, conversation_id(name), outlet_scope(caller)
+            )
+        if found is None:
+            raise not_found(name)
+        return found
+
+    async def list(self, caller: Caller, outlet: str, size: int, token: str) -> ConversationPage:
+        """Newest first. A customer's own outlet is always meant."""
+        scope = outlet_scope(caller) or outlet.removeprefix("outlets/")
+        query = f"ListConversations {caller.tenant} {scope}"
+        page = self._tokens.read(query, token, page_size(size))
+        after = (datetime.fromisoformat(page.after[0]), page.after[1]) if page.after else None
+        async with self._database.connection() as connection:
+            found = await conversations.list_conversations(connection, caller.tenant, scope, after, page.size + 1)
+        more = len(found) > page.size
+        shown = found[: page.size]
+        last = (shown[-1].create_time.isoformat(), shown[-1].id) if more else ()
+        return ConversationPage(shown, self._tokens.make(query, last) if more else "")
+
+    async def messages(self, caller: Caller, parent: str, size: int, token: str) -> MessagePage:
+        """Oldest first. Raises NOT_FOUND."""
+        conversation = await self.get(caller, parent)
+        query = f"ListMessages {caller.tenant} {conversation.id}"
+        page = self._tokens.read(query, token, page_size(size))
+        after = int(page.after[0]) if page.after else 0
+        async with self._database.connection() as connection:
+            found = await conversations.list_messages(connection, caller.tenant, conversation.id, after, page.size + 1)
+        more = len(found) > page.size
+        shown = found[: page.size]
+        return MessagePage(shown, self._tokens.make(query, (str(shown[-1].ordinal),)) if more else "")
+
+    async def cancel_run(self, caller: Caller, request: Request, name: str) -> Run:
+        """Stops a run and waits until it is settled; one that has ended is returned as it ended.
+
+        A run of another process stops at that process's next lease renewal, and is returned as it is meanwhile.
+        """
+        run = await self._following.get(caller, name)
+        if run.state.final:
+            return run
+        conversation, run_id = run_ids(name)
+        async with self._database.transaction() as connection:
+            await runs.request_cancel(connection, caller.tenant, conversation, run_id)
+            await self._audit.record_change(
+                connection, caller=caller, request=request, action="RUN_CANCEL", targets=(name,), details={}
+            )
+        if self._runner.cancel(caller.tenant, name):
+            await self._runner.wait(caller.tenant, name)
+        return await self._following.get(caller, name)

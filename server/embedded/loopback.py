@@ -1,0 +1,56 @@
+"""Plain HTTP to our own children on this machine, for readiness and for Envoy's admin port."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    text: str
+
+
+async def ask(port: int, path: str, *, method: str = "GET", timeout: float = 2.0) -> Answer | None:
+    """The answer of whoever listens on loopback `port`, or None when nobody does (yet, or any more)."""
+    return await asyncio.to_thread(_ask, port, path, method, timeout)
+
+
+async def listens(port: int) -> bool:
+    """Whether somebody accepts connections on loopback `port`."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Whether we could listen on loopback `port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is not "taken"
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _ask(port: int, path: str, method: str, timeout: float) -> Answer | None:
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read().decode(errors="replace"))
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

@@ -1,0 +1,228 @@
+"""The whole system on one machine: real stores, server, worker and gateway as children of one process.
+
+Start order follows need: stores, schema, server and worker, gateway, demo data. Stop order is the reverse: the gateway
+drains first, so that nobody is sent to a server that is going away, and the stores end last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from server.embedded.child import Child, StartFailed
+from server.embedded.chroma import EmbeddedChroma
+from server.embedded.demo_session import Demo, DemoSession, copy_pages
+from server.embedded.environment import child_environment
+from server.embedded.envoy import EdgeSettings, EmbeddedEnvoy
+from server.embedded.installed import installed_file
+from server.embedded.issuer import Issuer
+from server.embedded.loopback import HOST, ask
+from server.embedded.ports import Ports, choose_ports
+from server.embedded.postgres import EmbeddedPostgres
+from server.embedded.process import PythonProcess
+from server.embedded.state import prepare_state_dir
+from server.embedded.supervisor import Service, Supervisor
+from server.embedded.valkey import EmbeddedValkey
+
+_SERVER_READY = 60.0  # seconds to listen; imports and the embedding model take most of it
+_SERVING = 60.0  # seconds from listening to SERVING through the gateway
+_DRAIN = 30.0  # seconds a Python child may take after SIGTERM: its own drain (TRIA_DRAIN, 20 s) and some
+_STOP_ORDER = (("envoy",), ("server",), ("worker",), ("chroma", "valkey", "postgres"))
+_STORES = _STOP_ORDER[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What was asked for. Ports: None means 8080 and 8443, or free ones when those are taken."""
+
+    state_dir: Path
+    http_port: int | None = None
+    https_port: int | None = None
+    demo: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SeedTarget:
+    """Where demo data goes: the stores, the server's internal listener (host:port), and who signs tokens."""
+
+    database_url: str
+    redis_url: str
+    chroma_url: str
+    internal_grpc: str
+    issuer: Issuer
+
+
+Migrate = Callable[[str], Awaitable[object]]  # takes a PostgreSQL DSN
+Seed = Callable[[SeedTarget], Awaitable[Demo]]
+
+
+class Progress(Protocol):
+    """Tells a person how the start gets on."""
+
+    def step(self, title: str) -> AbstractContextManager[None]: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs where, once everything serves."""
+
+    ports: Ports
+    state_dir: Path
+    assistant: str
+    descriptor: Path
+    demo: Demo | None
+    token: str | None  # a customer's, when there is demo data
+
+
+class Stack:
+    """One embedded system in `options.state_dir`. `migrate` and `seed` are called when their turn comes."""
+
+    def __init__(
+        self, options: UpOptions, environ: Mapping[str, str], progress: Progress, *, migrate: Migrate, seed: Seed
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        self._progress = progress
+        self._migrate = migrate
+        self._seed = seed
+        self._state = prepare_state_dir(options.state_dir)
+        self._supervisor = Supervisor(self._state / "pids.json", progress.note)
+        self._lock = Child("tria up", self._state, parent_death=signal.SIGTERM, stop_signals=())
+        self._session_keeper: asyncio.Task[None] | None = None
+
+    def pids(self) -> dict[str, int]:
+        """Pids of this process and of its living children, by name."""
+        return self._supervisor.pids()
+
+    async def start(self) -> Running:
+        """Start everything; returns when `/health` through the gateway says SERVING and demo data is there.
+
+        Raises StartFailed, or OwnedElsewhere when another `tria up` runs on the state directory. After a failure or a
+        cancellation `stop()` must still be called.
+        """
+        await self._lock.own()
+        ports = choose_ports(self._state / "ports.json", http=self._options.http_port, https=self._options.https_port)
+        issuer = Issuer(self._state / "issuer")
+        issuer.prepare()
+        with self._progress.step("stores"):
+            stores = await self._start_stores()
+        variables = child_environment(self._environ, state=self._state, ports=ports, issuer=issuer, stores=stores)
+        os.environ.update(variables)  # Child.spawn passes our own environment on; nothing secret is on a command line
+        with self._progress.step("database schema"):
+            await self._migrate(stores["TRIA_DATABASE_URL"])
+        with self._progress.step("server and worker"):
+            await self._start_server(_port(variables["TRIA_GRPC_LISTEN"]))
+        pages = self._state / "www"
+        copy_pages(installed_file("clients/web/page"), pages)
+        with self._progress.step("gateway"):
+            await self._supervisor.start(EmbeddedEnvoy(self._state / "envoy", self._edge(ports, issuer, variables)))
+            await _until_serving(ports.http)
+        demo, token = None, None
+        if self._options.demo:
+            with self._progress.step("demo data"):
+                demo, token = await self._start_demo(pages, issuer, variables)
+        return Running(
+            ports, self._state, variables["TRIA_ASSISTANT"], installed_file("proto/gen/tria.binpb"), demo, token
+        )
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Drain and stop in order; once `hurry` is set, without waiting for what still runs."""
+        if self._session_keeper is not None:
+            self._session_keeper.cancel()
+            await asyncio.wait({self._session_keeper})
+        for names in _STOP_ORDER:
+            if set(names) & set(self.pids()):
+                with self._progress.step(f"stopping {', '.join(names)}"):
+                    await self._supervisor.stop(names, hurry, may_be_killed=names != _STORES)
+            else:
+                await self._supervisor.stop(names, hurry, may_be_killed=names != _STORES)
+        (self._state / "pids.json").unlink(missing_ok=True)
+        await self._lock.stop()
+
+    async def _start_stores(self) -> dict[str, str]:
+        """URLs by variable; a store whose URL is configured is not started."""
+        embedded: dict[str, Service] = {
+            "TRIA_DATABASE_URL": EmbeddedPostgres(self._state / "postgres"),
+            "TRIA_REDIS_URL": EmbeddedValkey(self._state / "valkey"),
+            "TRIA_CHROMA_URL": EmbeddedChroma(self._state / "chroma"),
+        }
+        urls = {name: self._environ[name] for name in embedded if self._environ.get(name)}
+        missing = [name for name in embedded if name not in urls]
+        try:
+            async with asyncio.TaskGroup() as group:
+                starting = {name: group.create_task(self._supervisor.start(embedded[name])) for name in missing}
+        except* StartFailed as failures:
+            raise failures.exceptions[0] from None  # the others were cancelled because of it
+        return urls | {name: str(task.result()) for name, task in starting.items()}
+
+    async def _start_server(self, grpc_port: int) -> None:
+        server = PythonProcess(
+            "server", self._state / "server", ["serve"], port=grpc_port, drain=_DRAIN, ready_timeout=_SERVER_READY
+        )
+        worker = PythonProcess(
+            "worker", self._state / "worker", ["worker"], port=None, drain=_DRAIN, ready_timeout=_SERVER_READY
+        )
+        await self._supervisor.start(server)
+        await self._supervisor.start(worker)
+
+    def _edge(self, ports: Ports, issuer: Issuer, variables: Mapping[str, str]) -> EdgeSettings:
+        jwks = variables["TRIA_JWKS"]
+        if "://" in jwks:
+            raise StartFailed("TRIA_JWKS must be a file here: the embedded gateway reads its keys from disk.")
+        return EdgeSettings(
+            http_port=ports.http,
+            https_port=ports.https,
+            admin_port=ports.envoy_admin,
+            metrics_port=ports.envoy_metrics,
+            upstream=variables["TRIA_GRPC_LISTEN"],
+            descriptor=installed_file("proto/gen/tria.binpb"),
+            jwks=Path(jwks),
+            issuer=variables["TRIA_JWT_ISSUER"],
+            audience=variables["TRIA_JWT_AUDIENCE"],
+            certificate=issuer.certificate_path,
+            certificate_key=issuer.certificate_key_path,
+            pages=self._state / "www",
+            access_log=self._state / "envoy" / "access.log",
+            origins=("http://localhost:5173", "http://127.0.0.1:5173"),  # Vite's development server
+        )
+
+    async def _start_demo(self, pages: Path, issuer: Issuer, variables: Mapping[str, str]) -> tuple[Demo, str | None]:
+        demo = await self._seed(
+            SeedTarget(
+                database_url=variables["TRIA_DATABASE_URL"],
+                redis_url=variables["TRIA_REDIS_URL"],
+                chroma_url=variables["TRIA_CHROMA_URL"],
+                internal_grpc=variables["TRIA_INTERNAL_LISTEN"],
+                issuer=issuer,
+            )
+        )
+        if Path(variables["TRIA_JWKS"]) != issuer.jwks_path:
+            return demo, None  # the system trusts another issuer: our tokens would be refused
+        session = DemoSession(pages, issuer, demo)
+        session.write()
+        self._session_keeper = asyncio.create_task(session.keep(), name="demo session")
+        return demo, session.token()
+
+
+async def _until_serving(port: int) -> None:
+    deadline = asyncio.get_running_loop().time() + _SERVING
+    answer = None
+    while asyncio.get_running_loop().time() < deadline:
+        answer = await ask(port, "/health")
+        if answer is not None and answer.status == 200 and json.loads(answer.text).get("status") == "SERVING":
+            return
+        await asyncio.sleep(0.05)
+    said = answer.text if answer is not None else "nothing"
+    raise StartFailed(f"http://{HOST}:{port}/health was not SERVING after {_SERVING:.0f} s; it last said: {said}")
+
+
+def _port(listen: str) -> int:
+    return int(listen.rpartition(":")[2])

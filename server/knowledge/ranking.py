@@ -1,0 +1,111 @@
+"""How well a passage answers a question: what meaning and words say, brought into one calibrated probability.
+
+Features of (question, passage), all in [0, 1], go through a logistic regression whose weights were fitted on the *tune*
+half of the labelled questions in server/demo_data; `tria knowledge evaluate` shows what they are worth on the other half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from server.knowledge.lexical import Question, Unit
+
+_SATURATION = 6.0  # evidence at which half of the possible effect is reached, in units of inverse document frequency
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a tenant's corpus says about terms: the number of chunks, and in how many of them a term occurs."""
+
+    chunks: int
+    frequency: Mapping[str, int]
+
+    def weight(self, unit: Unit) -> float:
+        """Importance of a unit: its weight times the inverse document frequency (BM25's form) of its likeliest term."""
+        found = max((self.frequency.get(term, 0) for term in (*unit.related, *unit.exact)), default=0)
+        return unit.weight * math.log(1 + (self.chunks - found + 0.5) / (found + 0.5))
+
+    def unknown(self, unit: Unit) -> bool:
+        return not any(self.frequency.get(term, 0) for term in (*unit.related, *unit.exact))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of one candidate. `closeness` is the embedder's scaled cosine, None when vectors were not asked."""
+
+    terms: frozenset[str]
+    heading_terms: frozenset[str]
+    closeness: float | None
+    same_language: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Coefficients of the logistic regression, and the probability from which an answer may be given."""
+
+    bias: float
+    closeness: float
+    coverage: float
+    heading: float
+    evidence: float
+    unknown: float
+    language: float
+    agreement: float
+    threshold: float
+
+    def vector(self) -> tuple[float, ...]:
+        return (
+            self.bias,
+            self.closeness,
+            self.coverage,
+            self.heading,
+            self.evidence,
+            self.unknown,
+            self.language,
+            self.agreement,
+        )
+
+
+HYBRID = Weights(-4.0, 4.0, 3.0, 1.0, 1.0, -1.0, 0.5, 0.0, threshold=0.5)
+WORDS_ONLY = Weights(-4.0, 0.0, 4.0, 1.5, 1.0, -1.0, 0.5, 0.0, threshold=0.5)
+
+
+def features(question: Question, statistics: Statistics, evidence: Evidence) -> tuple[float, ...]:
+    """(1, closeness, coverage, heading, evidence, unknown, language, agreement), see `Weights`.
+
+    Coverage is the share of the question's importance that the passage serves; heading is the same for its heading and
+    title; evidence is the served importance itself, saturating; unknown is the share that no document of the tenant
+    knows; agreement is closeness times coverage.
+    """
+    weights = [statistics.weight(unit) for unit in question.units]
+    total = sum(weights)
+    closeness = evidence.closeness or 0.0
+    language = float(evidence.same_language)
+    if not total:
+        return (1.0, closeness, 0.0, 0.0, 0.0, 1.0, language, 0.0)
+    served = _served(question.units, weights, evidence.terms)
+    heading = _served(question.units, weights, evidence.heading_terms) / total
+    unknown = sum(w for w, unit in zip(weights, question.units, strict=True) if statistics.unknown(unit)) / total
+    coverage = served / total
+    return (
+        1.0,
+        closeness,
+        coverage,
+        heading,
+        served / (served + _SATURATION),
+        unknown,
+        language,
+        closeness * coverage,
+    )
+
+
+def probability(values: Sequence[float], weights: Weights) -> float:
+    """The logistic function of the weighted features."""
+    exponent = sum(value * weight for value, weight in zip(values, weights.vector(), strict=True))
+    return 1 / (1 + math.exp(-max(min(exponent, 60.0), -60.0)))
+
+
+def _served(units: Sequence[Unit], weights: Sequence[float], terms: frozenset[str]) -> float:
+    return sum(weight * unit.hit(terms) for weight, unit in zip(weights, units, strict=True))

@@ -1,0 +1,263 @@
+"""Names of people, by what stands beside them. A bare first name without context is not found: see DECISIONS.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from server.pii import names
+from server.pii.kinds import Kind
+from server.pii.normalise import Folded
+from server.pii.patterns import Candidate, Pattern, Rule, WidePattern
+
+_RANK = 40
+_WORD = r"[A-Za-z][A-Za-z'\-]{0,24}"
+_JOINER = r"(?i:bin|binti|binte|bte|bt|s/o|d/o|a/l|a/p|van|von|de|da|al|el)"
+# Up to five words on one line; `_trim` decides how many of them are a name.
+_NAME = rf"({_WORD}\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}})"
+
+_INTRODUCED = Pattern(
+    r"\b(?i:my (?:full |first )?name(?:'s| is|:)|i am called|i'm called|they call me|nama (?:penuh )?saya(?: ialah| adalah)?|saya bernama|"
+    rf"nama penuh|full name(?: is)?|name on (?:the )?card(?: is)?)[ \t]{{0,2}}[:\-]?[ \t]{{0,2}}{_NAME}"
+)
+_LABELLED = Pattern(
+    r"\b(?i:([a-z]{2,20}[ \t]{1,2})?(name|contact(?: person| name)?|attn|attention|pic|person in charge|receiver|recipient|consignee|ordered by|"
+    r"signed by|received by|collected by|approved by|requested by|submitted by|prepared by|care of|c/o|nama|nama penerima|penerima|"
+    rf"card ?holder|beneficiary|payee|requester|buyer|sender|cc))[ \t]{{0,2}}[:=][ \t]{{0,2}}{_NAME}"
+)
+_TITLED = Pattern(
+    rf"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|aunty|uncle|sir|chef)\b\.?[ \t]{{1,2}}{_NAME}"
+)
+_ADDRESSED = Pattern(
+    r"\b(?i:ask(?:ing)? for|asked for|look(?:ing)? for|speak (?:to|with)|spoke (?:to|with)|speaking (?:to|with)|talk(?:ed|ing)? (?:to|with)|"
+    r"this is|i am|i'm|it's|its|here is|attn|attention|contact|call|ring|text|whatsapp|message|email|reach|inform|notify|tell|told|remind|"
+    r"let|hand(?: it| them)? to|pass(?: it| them)? to|leave(?: it| them)? with|give(?: it| them)? to|deliver to|send(?: it| them)? to|"
+    r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|cakap dengan|"
+    rf"bagi kepada|serah(?:kan)? kepada|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|driver|staff)[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_NAME}"
+)
+_STRONG = re.compile(
+    r"^(?:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|attn|attention|jumpa|cari|tanya|cakap|berjumpa|"
+    r"hubungi|bagi|serah|hand|pass|leave)\b",
+    re.IGNORECASE,
+)
+_LINEAGE = Pattern(
+    rf"\b([A-Z][A-Za-z']{{1,20}}(?:[ \t]{{1,2}}[A-Z][A-Za-z']{{1,20}}){{0,2}}[ \t]{{1,2}}(?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]{{1,2}}[A-Z][A-Za-z']{{1,20}}"
+    r"(?:[ \t]{1,2}[A-Z][A-Za-z']{1,20}){0,2})\b"
+)
+_BARE = Pattern(r"\b([A-Z][a-z]{1,14}(?:[ \t\-]{1,2}[A-Z][a-z]{1,14}){1,3})\b")
+_SIGNED = Pattern(
+    r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|terima kasih|best|salam)[,.!]{0,2}[ \t]{0,2}\n\s{0,3}[\-~]?[ \t]{0,2}"
+    rf"{_NAME}[ \t]{{0,2}}(?:\n|$)"
+)
+
+_CONNECTORS = frozenset({"bin", "binti", "binte", "bte", "bt", "s/o", "d/o", "a/l", "a/p", "van", "von", "de", "da", "al", "el"})
+_THINGS_WITH_NAMES = frozenset(
+    "product item company brand outlet shop file user store restaurant business domain host display column field event project table "
+    "class service server bank template account variable branch street road trade legal entity".split()
+)
+_MOST_WORDS = 5
+_GIVEN_WORDS = 2
+
+_ZH_NAME = "([\u4e00-\u9fff]{2,5})"
+_ZH_LABELLED = WidePattern(
+    f"(?:我的名字(?:叫|是)|名字(?:叫|是)|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|请找|找|叫)(?:[\\s:是为]){{0,3}}{_ZH_NAME}"
+)
+_ZH_TITLED = WidePattern("([\u4e00-\u9fff]{1,3})(?:先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总)")
+_ZH_ENDS = frozenset("电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年")
+_ZH_WEAK = ("我是", "找", "叫", "请找", "本人")
+
+
+def _is_capital(word: str) -> bool:
+    return word[:1].isupper()
+
+
+def _trim(text: str, start: int, end: int, *, lower: bool) -> tuple[int, int] | None:
+    """The leading words of the range that can be a name. With `lower`, words in lower case count too ("my name is
+    john tan") until one that is ordinary English or Malay."""
+    last = start
+    count = 0
+    for found in re.finditer(r"[^ \t]+", text[start:end]):
+        word = found[0]
+        bare = word.rstrip(".'").removesuffix("'s").lower()
+        if count and bare in _CONNECTORS:
+            count += 1
+            continue
+        if bare in names.NOT_NAMES or not (lower or _is_capital(word)):
+            break
+        if lower and not _is_capital(word) and bare not in names.GIVEN | names.SURNAMES | names.SYLLABLES and count >= _GIVEN_WORDS:
+            break
+        count += 1
+        stop = start + found.start() + len(word)
+        ended = word.endswith(".") and len(word) > 2  # noqa: PLR2004 - "J." is an initial, "Tan." ends the sentence
+        if word.lower().endswith("'s"):
+            stop -= 2
+            ended = True
+        last = stop - (1 if word.endswith((".", "'", "-")) and ended else 0)
+        if ended or count == _MOST_WORDS:
+            break
+    return (start, last) if last > start + 1 else None
+
+
+def _is_known(text: str, start: int, end: int) -> bool:
+    first = re.split(r"[ \t\-]+", text[start:end])[0].lower()
+    return first in names.GIVEN or (first in names.SURNAMES and " " in text[start:end])
+
+
+def _candidate(text: str, start: int, end: int, rank: int, *, lower: bool) -> Candidate | None:
+    name = _trim(text, start, end, lower=lower)
+    if name is None or text[name[0] : name[1]].lower() in names.NOT_PEOPLE:
+        return None
+    return Candidate(*name, Kind.PERSON, rank)
+
+
+def _introduced(folded: Folded) -> Iterator[Candidate]:
+    for match in _INTRODUCED.matches(folded.data):
+        candidate = _candidate(folded.text, *match.groups[-1], _RANK + 5, lower=True)
+        if candidate is not None:
+            yield candidate
+
+
+def _labelled(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _LABELLED.matches(folded.data):
+        (owner_start, owner_end), _, (start, end) = match.groups
+        if text[max(owner_start, 0) : max(owner_end, 0)].strip().lower() in _THINGS_WITH_NAMES:
+            continue
+        candidate = _candidate(text, start, end, _RANK + 3, lower=not _is_capital(text[start]))
+        if candidate is not None:
+            yield candidate
+
+
+def _titled(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _TITLED.matches(folded.data):
+        start, end = match.groups[0]
+        lower = not _is_capital(text[start])
+        first = re.split(r"[^A-Za-z]", text[start:end], maxsplit=1)[0].lower()
+        if lower and first not in names.SURNAMES | names.GIVEN:
+            continue
+        candidate = _candidate(text, start, end, _RANK + 2, lower=lower)
+        if candidate is not None:
+            yield candidate
+
+
+def _addressed(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    position = 0
+    while (match := _ADDRESSED.first(folded.data, position)) is not None:
+        start, end = match.groups[0]
+        position = start
+        lower = not _is_capital(text[start])
+        candidate = _candidate(text, start, end, _RANK, lower=lower)
+        if candidate is None or (lower and not _is_known(text, start, end)):
+            continue
+        strong = _STRONG.match(text[match.start : match.start + 12]) is not None
+        if (strong and not lower) or _is_known(text, candidate.start, candidate.end):
+            yield candidate
+
+
+def _lineage(folded: Folded) -> Iterator[Candidate]:
+    for match in _LINEAGE.matches(folded.data):
+        yield Candidate(match.start, match.end, Kind.PERSON, _RANK + 6)
+
+
+def _is_bare_name(words: list[str]) -> bool:
+    """Without context, only the two shapes that are hardly ever anything else: a surname and Chinese syllables in
+    either order ("Tan Wei Ming"), a given name and a surname ("Sarah Lim")."""
+    first, *rest = words
+    if first in names.SURNAMES and len(rest) in {1, 2}:
+        given = rest[0] in names.GIVEN and len(rest) == 1
+        return (len(rest) == _GIVEN_WORDS and all(w in names.SYLLABLES for w in rest)) or given
+    if first in names.GIVEN:
+        return rest[0] in names.SURNAMES
+    return first in names.SYLLABLES and len(rest) == _GIVEN_WORDS and rest[0] in names.SYLLABLES and rest[1] in names.SURNAMES
+
+
+def _bare(folded: Folded) -> Iterator[Candidate]:
+    for match in _BARE.matches(folded.data):
+        written = folded.text[match.start : match.end]
+        spans = [(m.start(), m.end()) for m in re.finditer(r"[A-Za-z]+", written)]
+        words = [written[a:b].lower() for a, b in spans]
+        found = _longest_bare(words)
+        if found is None:
+            continue
+        first, last = found
+        yield Candidate(match.start + spans[first][0], match.start + spans[last - 1][1], Kind.PERSON, _RANK - 10)
+
+
+def _longest_bare(words: list[str]) -> tuple[int, int] | None:
+    for first in range(len(words) - 1):
+        for last in range(min(len(words), first + 4), first + 1, -1):
+            chosen = words[first:last]
+            if " ".join(chosen) in names.NOT_PEOPLE or " ".join(chosen[:2]) in names.NOT_PEOPLE:
+                return None
+            if _is_bare_name(chosen):
+                # "Tan Wei Ming Street" is a street; the address recogniser outranks this one.
+                return first, last
+            if len(chosen) > _GIVEN_WORDS and chosen[0] in names.GIVEN and _is_bare_name(chosen[1:]):
+                return first, last
+    return None
+
+
+def _signed(folded: Folded) -> Iterator[Candidate]:
+    for match in _SIGNED.matches(folded.data):
+        candidate = _candidate(folded.text, *match.groups[0], _RANK + 1, lower=False)
+        if candidate is not None:
+            yield candidate
+
+
+def _chinese_name(text: str, start: int, end: int, *, known: bool) -> Candidate | None:
+    """Surname and one or two characters: the second is left out when it begins another word."""
+    if known and text[start] not in names.CHINESE_SURNAMES:
+        return None
+    length = 1
+    for char in text[start + 1 : min(end, start + 3)]:
+        if char in _ZH_ENDS:
+            break
+        length += 1
+    if length == 1:
+        return None
+    return Candidate(start, start + length, Kind.PERSON, _RANK + 2)
+
+
+def _chinese(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _ZH_LABELLED.matches(text):
+        start, end = match.groups[0]
+        label = text[match.start : start]
+        label_is_weak = label.rstrip(" :") in _ZH_WEAK
+        candidate = _chinese_name(text, start, end, known=label_is_weak or text[start] in names.CHINESE_SURNAMES)
+        if candidate is not None:
+            yield candidate
+    for match in _ZH_TITLED.matches(text):
+        start, end = match.groups[0]
+        for first in range(start, end):
+            if text[first] in names.CHINESE_SURNAMES:
+                yield Candidate(first, end, Kind.PERSON, _RANK + 1)
+                break
+
+
+RULES = (
+    Rule("introduced name", r"(?i:\bname|\bnama\b|called|call me|bernama)", _introduced),
+    Rule("labelled name", r"[A-Za-z][ \t]{0,2}[:=][ \t]{0,2}[A-Za-z]", _labelled),
+    Rule(
+        "titled name",
+        r"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|aunty|uncle|sir|chef)\b\.?[ \t]{1,2}[A-Za-z]",
+        _titled,
+    ),
+    Rule(
+        "addressed name",
+        r"\b(?i:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|it's|its|here is|attn|attention|contact|call|ring|text|"
+        r"whatsapp|message|email|reach|inform|notify|tell|told|remind|let|to|with|regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|for|"
+        r"hubungi|jumpa|cari|tanya|dengan|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|driver|staff)\b[ \t,:]{1,5}[A-Za-z]",
+        _addressed,
+    ),
+    Rule("lineage", r"[ \t](?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]", _lineage),
+    Rule("bare name", r"\b[A-Z][a-z]{1,14}[ \t\-]{1,2}[A-Z][a-z]{1,14}\b", _bare),
+    Rule("signature", r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|kasih|best|salam)[^\n]{0,5}\n", _signed),
+    Rule(
+        "Chinese name",
+        "名字|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|找|叫|先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总",
+        _chinese,
+    ),
+)

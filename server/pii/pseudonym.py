@@ -1,0 +1,56 @@
+"""Keyed pseudonyms: the same value gets the same token inside a tenant, another one in every other tenant.
+
+Plain hashes of telephone numbers are undone by trying them all; an HMAC is not without its key. The token names the
+version of the key, so keys can be rotated and old tokens still be told apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+from server.pii.kinds import Kind
+from server.pii.normalise import fold
+
+_LENGTH = 16  # base32 characters: 80 bits
+_SHORTEST_KEY = 32  # bytes
+_SEPARATOR = "\x1f"
+_DIGIT_KINDS = frozenset({Kind.CREDIT_CARD, Kind.BANK_ACCOUNT, Kind.US_SSN, Kind.MY_NRIC})
+_CODE_KINDS = frozenset({Kind.IBAN, Kind.SG_NRIC, Kind.CN_ID, Kind.UK_NINO, Kind.PASSPORT})
+
+
+def normalised(kind: Kind, value: str) -> str:
+    """The one spelling of a value that all its spellings share: what two people would call the same number."""
+    plain = fold(value).text.casefold()
+    if kind is Kind.PHONE:
+        digits = "".join(c for c in plain if c.isdigit())
+        return digits.removeprefix("00").removeprefix("65") if len(digits) > 8 else digits  # noqa: PLR2004 - SG length
+    if kind in _DIGIT_KINDS:
+        return "".join(c for c in plain if c.isdigit())
+    if kind in _CODE_KINDS:
+        return "".join(c for c in plain if c.isalnum())
+    return " ".join(plain.split())
+
+
+class Pseudonyms:
+    """Makes pseudonyms with the newest key of `keys` (version to key of at least 32 bytes).
+
+    Raises ValueError when there is no key or one is too short.
+    """
+
+    def __init__(self, keys: Mapping[int, bytes]) -> None:
+        if not keys or any(len(key) < _SHORTEST_KEY for key in keys.values()):
+            message = f"pseudonym keys must be given and have at least {_SHORTEST_KEY} bytes each"
+            raise ValueError(message)
+        self._keys = dict(keys)
+        self.version = max(self._keys)
+
+    def pseudonym(self, tenant: str, kind: Kind, value: str, *, version: int | None = None) -> str:
+        """`EMAIL:v3:ABCDEFGHIJKLMNOP`: base32(HMAC-SHA-256(key, tenant‖kind‖normalised value))[:16] with its kind and
+        key version. KeyError for a version that is not held."""
+        version = self.version if version is None else version
+        message = _SEPARATOR.join((tenant, kind.value, normalised(kind, value))).encode("utf-8", "surrogatepass")
+        digest = hmac.new(self._keys[version], message, hashlib.sha256).digest()
+        return f"{kind}:v{version}:{base64.b32encode(digest).decode('ascii')[:_LENGTH]}"

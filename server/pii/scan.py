@@ -1,0 +1,151 @@
+"""Finding personal data in a text of any length.
+
+A text is scanned window by window (4,096 code points), and a window ends where no finding can be open, so that
+`stream.py`, which sees the text piece by piece, finds exactly the same spans. Inside a window one automaton says which
+rules concern the text at all; only those look closer.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+
+from server.pii import address, contact, finance, identity, network, person
+from server.pii.kinds import Span
+from server.pii.normalise import Folded, fold
+from server.pii.patterns import Candidate, Rule, Triggers
+
+WINDOW = 4096
+LEFT = 64  # code points kept before a window, for the words that explain what follows
+
+RULES: tuple[Rule, ...] = (
+    *contact.RULES,
+    *identity.RULES,
+    *finance.RULES,
+    *network.RULES,
+    *person.RULES,
+    *address.RULES,
+)
+_TRIGGERS = Triggers(RULES)
+
+# How far a finding (with the text that decides about it) can reach from where it starts, by what stands there.
+_KEY_OPEN = re.compile(r"-----BEGIN ")
+_KEY_CLOSED = re.compile(r"PRIVATE KEY(?: BLOCK)?-----[\s\S]*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+_STARTERS: tuple[tuple[re.Pattern[str], int], ...] = (
+    (re.compile(r"(?i)\b(?:blk|block|apt|unit|level|no|jalan|jln|jl|lorong|lor|persiaran|lebuh\w*|lengk\w*|changkat|tingkat|kampon?g|kampung|kg|taman|tmn|bukit)\b|#|(?i:singapore|spore|s'pore|postal|post ?code|poskod|zip)|\bS\s?\(?\d|大牌|第"), 300),
+    (re.compile(r"\d\s*(?:号|弄|室|栋|幢|座|楼)|(?:路|街|道|巷|弄|坊|台|径)\s?\d"), 120),
+    (re.compile(r"(?i)[^\W\d_](?:.)?\bdot\b|[(\[{<]\s?(?:at|dot)\b|\s(?:at|@)\s"), 260),
+    (re.compile(r"\d|[+(]|\b(?i:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple|kosong|satu|dua|tiga|empat|lima|enam|tujuh|lapan|sembilan)\b"), 300),
+)  # fmt: skip
+_WORDS_HELD = 9
+_LAST_WORDS = re.compile(rf"(?:[^\s\u2e80-\uffff]+[^\S\n]*\n?[^\S\n]*){{1,{_WORDS_HELD}}}\Z")
+_WIDE_HELD = 72
+
+
+def candidates(folded: Folded, rules: Iterable[Rule]) -> list[Candidate]:
+    """Everything that the rules report, overlaps included."""
+    return [candidate for rule in rules for candidate in rule.find(folded)]
+
+
+def triggered(folded: Folded) -> list[Rule]:
+    """The rules that concern the text."""
+    return [RULES[index] for index in _TRIGGERS.fired(folded)]
+
+
+def resolve(found: list[Candidate]) -> list[Candidate]:
+    """The candidates that stand, in order and without overlap: higher rank first, then the longer, then the earlier."""
+    if len(found) < 2:  # noqa: PLR2004 - nothing to compare
+        return found
+    kept: list[tuple[int, int]] = []
+    chosen: list[Candidate] = []
+    for candidate in sorted(found, key=lambda c: (-c.rank, c.start - c.end, c.start, c.kind)):
+        place = bisect_left(kept, (candidate.start, candidate.end))
+        if place and kept[place - 1][1] > candidate.start:
+            continue
+        if place < len(kept) and kept[place][0] < candidate.end:
+            continue
+        insort(kept, (candidate.start, candidate.end))
+        chosen.append(candidate)
+    chosen.sort()
+    return chosen
+
+
+def open_from(folded: Folded) -> int:
+    """The first position of the folded text from where a finding may still be open at its end: whatever follows, the
+    findings before it, and the text between them, are settled."""
+    text = folded.text
+    size = len(text)
+    opening = size
+    for pattern, reach in _STARTERS:
+        match = pattern.search(text, max(0, size - reach))
+        if match is not None:
+            opening = min(opening, match.start())
+    tail = max(0, size - _WIDE_HELD)
+    if not text.isascii():
+        wide = next((i for i in range(tail, size) if text[i] >= "\u2e80"), size)
+        opening = min(opening, wide)
+    for match in _KEY_OPEN.finditer(text):
+        if not _KEY_CLOSED.search(text, match.start()):
+            opening = min(opening, match.start())
+            break
+    return min(_words_start(text, opening), opening)
+
+
+def _words_start(text: str, position: int) -> int:
+    """Where the last words before `position` begin: they may be the start of a name, an address or a disguised e-mail."""
+    start = position
+    for _ in range(_WORDS_HELD):
+        while start and text[start - 1].isspace():
+            start -= 1
+        while start and not text[start - 1].isspace():
+            start -= 1
+    return start
+
+
+class Window:
+    """One look at a stretch of text: `spans` found in it and `settled`, the position up to which they are final
+    whatever text follows (all of it when `final`). Positions are code points of `text`."""
+
+    __slots__ = ("settled", "spans")
+
+    def __init__(self, text: str, *, final: bool) -> None:
+        folded = fold(text)
+        rules = triggered(folded)
+        found = candidates(folded, rules) if rules else []
+        self.spans = tuple(Span(*folded.original(c.start, c.end), c.kind) for c in resolve(found))
+        self.settled = len(text) if final else self._settle(folded, found, len(text))
+
+    @staticmethod
+    def _settle(folded: Folded, found: list[Candidate], size: int) -> int:
+        position = open_from(folded)
+        # A candidate across the line, even one that lost, could win or lose otherwise when more text arrives.
+        for candidate in sorted(found, reverse=True):
+            if candidate.start < position < candidate.end:
+                position = candidate.start
+        if position >= len(folded.text):
+            return size
+        return folded.original(position, position + 1)[0]
+
+
+def scan(text: str) -> tuple[Span, ...]:
+    """All personal data in `text`: spans in order, not overlapping, in code points of `text`. Never raises."""
+    if len(text) <= WINDOW:
+        return Window(text, final=True).spans
+    spans: list[Span] = []
+    start = 0
+    while start < len(text):
+        left = min(start, LEFT)
+        final = len(text) - start <= WINDOW
+        window = Window(text[start - left : start + WINDOW], final=final)
+        end = window_end(window, left)
+        spans.extend(
+            Span(start - left + s.start, start - left + s.end, s.kind) for s in window.spans if s.start >= left and s.end <= end
+        )
+        start += end - left
+    return tuple(spans)
+
+
+def window_end(window: Window, left: int) -> int:
+    """Where a full window is closed: at its last settled position, or at its very end when nothing in it settled."""
+    return window.settled if window.settled > left else left + WINDOW
