@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -99,24 +100,27 @@ class ListenConfig:
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """How callers prove who they are. `jwks` is a file path or an http(s) URL."""
+    """How callers prove who they are. `jwks` is a file path or an http(s) URL; `gateways` are the networks whose word
+    on a caller's address is taken; keys for page tokens and pseudonyms are derived from `state_secret`."""
 
     jwks: str
     issuer: str
     audience: str
     trust_domain: str
     state_secret: Secret
+    gateways: tuple[IPv4Network | IPv6Network, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The language model. Prices are per million tokens as `model=input/cached/output`, separated by commas."""
+    """The language model. `prices` maps a model to what a million input, cached input and output tokens cost in USD;
+    times are seconds."""
 
     assistant: AssistantChoice
     api_key: Secret
     base_url: str
     model: str
-    prices: str
+    prices: Mapping[str, tuple[Decimal, Decimal, Decimal]]
     max_output_tokens: int
     token_limit_name: str
     temperature: Decimal | None
@@ -280,6 +284,18 @@ def parse_tax_rates(text: str) -> tuple[TaxRate, ...]:
     return tuple(rates)
 
 
+def parse_prices(text: str) -> dict[str, tuple[Decimal, Decimal, Decimal]]:
+    """`model=input/cached/output,…` in USD per million tokens, for example `desk-large=2.50/0.25/10`."""
+    prices = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        model, _, figures = part.partition("=")
+        amounts = [Decimal(figure) for figure in figures.split("/")]
+        if len(amounts) != 3 or min(amounts) < 0 or not model:
+            raise ValueError("must be model=input/cached/output pairs, for example desk-large=2.50/0.25/10")
+        prices[model.strip()] = (amounts[0], amounts[1], amounts[2])
+    return prices
+
+
 def _optional_decimal(text: str) -> Decimal | None:
     return None if text == "none" else Decimal(text)
 
@@ -306,6 +322,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             audience=read.get("TRIA_JWT_AUDIENCE", str),
             trust_domain=read.get("TRIA_TRUST_DOMAIN", _matching(r"[a-z0-9.-]+", "a SPIFFE trust domain"), "tria"),
             state_secret=read.get("TRIA_STATE_SECRET", _long_secret),
+            gateways=read.get("TRIA_GATEWAYS", _networks, "127.0.0.0/8,::1/128"),
         ),
         model=_model(read),
         money=MoneyConfig(
@@ -338,6 +355,10 @@ def _long_secret(text: str) -> Secret:
     return Secret(text)
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(","))
+
+
 def _store(read: _Reader) -> StoreConfig:
     store = StoreConfig(
         database_url=read.get("TRIA_DATABASE_URL", _secret_url("postgresql", "postgres")),
@@ -360,7 +381,7 @@ def _model(read: _Reader) -> ModelConfig:
         api_key=read.get("OPENAI_API_KEY", Secret, needed),
         base_url=read.get("OPENAI_BASE_URL", lambda text: _url("http", "https")(text) if text else "", ""),
         model=read.get("OPENAI_MODEL", str, needed),
-        prices=read.get("OPENAI_PRICES", str, ""),
+        prices=read.get("OPENAI_PRICES", parse_prices, ""),
         max_output_tokens=read.get("OPENAI_MAX_OUTPUT_TOKENS", _count(16, 100_000), "800"),
         token_limit_name=read.get(
             "OPENAI_TOKEN_LIMIT_NAME", _choice("max_completion_tokens", "max_tokens"), "max_completion_tokens"

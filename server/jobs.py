@@ -25,6 +25,7 @@ from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 from pgqueuer.domain.models import Context, Job, Schedule
 from pgqueuer.queries import Queries
+from pgqueuer.types import JobId
 
 from server.db.errors import AWAY
 from server.db.pool import Connection
@@ -145,6 +146,12 @@ async def enqueue(
         on_conflict="skip",
     )
     return job_id
+
+
+async def requeue(connection: Connection | asyncpg.Connection, job_ids: Sequence[int]) -> None:
+    """Release held jobs: they start again with all their attempts. Ids of jobs that are not held are ignored."""
+    queries = Queries(AsyncpgDriver(cast("asyncpg.Connection", connection)))
+    await queries.requeue_jobs([JobId(job_id) for job_id in job_ids])
 
 
 class JobRuntime:
@@ -310,9 +317,7 @@ class _Guarded(EntrypointExecutor):
 
     async def _attempt(self, job: Job, context: Context) -> None:
         try:
-            crashes = await self._ask(_CRASHES, job.id)
-            if crashes >= self.rules.max_crashes:
-                raise Hold(f"{crashes} workers ended while they ran this job")
+            await self._refuse_poison(job)
             await super().execute(job, context)
         except Hold:
             raise
@@ -331,6 +336,11 @@ class _Guarded(EntrypointExecutor):
             await self._ask(_REACHABLE)
             raise RetryRequested(self._delay(job.attempts), type(failure).__name__) from failure
 
+    async def _refuse_poison(self, job: Job) -> None:
+        crashes = await self._ask(_CRASHES, job.id)
+        if crashes >= self.rules.max_crashes:
+            raise Hold(f"{crashes} workers ended while they ran this job")
+
     async def _ask(self, sql: str, *arguments: object) -> int:
         """Query the queue, waiting for PostgreSQL while it is away.
 
@@ -341,7 +351,7 @@ class _Guarded(EntrypointExecutor):
         while True:
             try:
                 answer: int = await self.pool.fetchval(sql, *arguments)
-            except AWAY:
+            except (*AWAY, asyncpg.InterfaceError):  # the latter: lost between the pool and the query
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _BACKOFF_MAX)
             else:

@@ -1,7 +1,7 @@
 """The append-only audit file of one process: every leaf it wrote, one canonical JSON object a line.
 
-A second place besides the database, for a log shipper or an operator with `jq`; the database is what counts. All methods
-do file I/O: call them in a thread.
+A second place besides the database, for a log shipper or an operator with `jq`; the database is what counts. All
+methods do file I/O: call them in a thread.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The encoding, version 1 (test vectors: tests/unit/data/leaf_vectors.json):
 
 - one JSON object in UTF-8, without whitespace, keys sorted by code point at every depth;
-- every key below is always present; strings, integers within ±(2^53 - 1), arrays and objects only (no float, no boolean,
-  no null), so that every JSON library of every language writes the same bytes;
+- every key below is always present; strings, integers within ±(2^53 - 1), arrays and objects only (no float, no
+  boolean, no null), so that every JSON library of every language writes the same bytes;
 - only `"`, `\\` are escaped (with a backslash), because control characters and lone surrogates are removed from strings
   before they are written; everything else stands as itself;
 - `occurred_at` is in microseconds since 1970-01-01T00:00:00Z; bytes are base64 (RFC 4648, padded).
@@ -95,7 +95,7 @@ class Leaf:
 
 
 def encode(leaf: Leaf) -> bytes:
-    """The canonical bytes. Raises ValueError for what the encoding cannot hold (a float, a huge integer, a non-text key)."""
+    """The canonical bytes. Raises ValueError for what the encoding cannot hold (an integer past 2^53 - 1)."""
     tree = _tree(leaf)
     try:
         encoded = orjson.dumps(tree, option=_OPTIONS)

@@ -8,12 +8,34 @@ was never acknowledged (the fsync comes first) and is dropped. All methods do fi
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+log = logging.getLogger(__name__)
+
 _SUFFIX = ".leaves"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One file of leaves, held (flock) until it is removed or released."""
+
+    path: Path
+    descriptor: int
+    leaves: tuple[bytes, ...]
+
+    def remove(self) -> None:
+        """Forgets the segment: its leaves are all in PostgreSQL."""
+        self.path.unlink()
+        os.close(self.descriptor)
+
+    def release(self) -> None:
+        """Lets go of the segment, to be claimed again."""
+        os.close(self.descriptor)
 
 
 class Spool:
@@ -22,7 +44,6 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._file: int | None = None
-        self._path: Path | None = None
 
     def append(self, leaves: Sequence[bytes]) -> None:
         """Returns when the leaves are on disk. Raises OSError when they are not; then none of them counts."""
@@ -35,32 +56,18 @@ class Spool:
             os.ftruncate(descriptor, start)  # half a batch on a full disk must not come back as leaves
             raise
 
-    def claim(self) -> list[Path]:
-        """Closes the segment being written and returns all that nobody holds, oldest first, now held by the caller's
-        process through `read`."""
+    def claim(self) -> Segment | None:
+        """The oldest segment that no living process holds, with its leaves; the caller removes or releases it.
+
+        The segment that this process is writing is closed first, so that it is found too.
+        """
         self.close()
         if not self._directory.is_dir():
-            return []
-        return sorted(self._directory.glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
-
-    def read(self, path: Path) -> list[bytes] | None:
-        """The leaves of a segment, or None when another process is still writing or replaying it."""
-        try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:  # another process has replayed it meanwhile
             return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            content = path.read_bytes()
-        except BlockingIOError:
-            return None
-        finally:
-            os.close(descriptor)
-        return content.split(b"\n")[:-1]
-
-    def remove(self, path: Path) -> None:
-        """Forgets a segment whose leaves are all in PostgreSQL."""
-        path.unlink(missing_ok=True)
+        for path in sorted(self._directory.glob(f"*{_SUFFIX}"), key=_age):
+            if segment := _held(path):
+                return segment
+        return None
 
     def reject(self, leaf: bytes) -> None:
         """Sets a leaf aside that PostgreSQL refuses for its content: for a person to look at, never thrown away."""
@@ -74,13 +81,13 @@ class Spool:
         """Lets go of the segment being written."""
         if self._file is not None:
             os.close(self._file)
-            self._file = self._path = None
+            self._file = None
 
     def _open(self) -> int:
         if self._file is None:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._path = self._directory / f"{uuid4()}{_SUFFIX}"
-            self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+            path = self._directory / f"{uuid4()}{_SUFFIX}"
+            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             directory = os.open(self._directory, os.O_RDONLY)
             try:
@@ -88,6 +95,29 @@ class Spool:
             finally:
                 os.close(directory)
         return self._file
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has just replayed it
+        return 0.0
+
+
+def _held(path: Path) -> Segment | None:
+    """The segment under our lock, or None when another process holds it or has removed it meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink:
+            return Segment(path, descriptor, tuple(path.read_bytes().split(b"\n")[:-1]))
+    except BlockingIOError:
+        log.debug("another process holds the segment %s", path.name)
+    os.close(descriptor)
+    return None
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

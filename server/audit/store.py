@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
-from server.audit.leaf import Leaf, decode, encode
+from server.audit.leaf import Leaf, clean, decode, encode
 from server.db.pool import Connection
 
 
@@ -37,17 +37,17 @@ _ADD: LiteralString = """
 
 
 async def add(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Inserts the leaves in one statement; one whose event_id is already there is left as it is (a replay)."""
+    """Inserts the leaves in one statement; one whose event_id is already there stays as it is (a replay)."""
     leaves = [entry.leaf for entry in entries]
     await connection.execute(
         _ADD,
-        [leaf.tenant for leaf in leaves],
+        [clean(leaf.tenant) for leaf in leaves],
         [leaf.event_id for leaf in leaves],
         [leaf.occurred_at for leaf in leaves],
         [entry.encoded for entry in entries],
         [leaf.action.value for leaf in leaves],
-        [leaf.actor.id for leaf in leaves],
-        [leaf.targets[0] if leaf.targets else "" for leaf in leaves],
+        [clean(leaf.actor.id) for leaf in leaves],
+        [clean(leaf.targets[0]) if leaf.targets else "" for leaf in leaves],
         [leaf.decision.value for leaf in leaves],
-        [leaf.request_id for leaf in leaves],
+        [clean(leaf.request_id) for leaf in leaves],
     )

@@ -65,9 +65,8 @@ class AgentSettings:
     canary: str = field(default_factory=lambda: f"desk-{secrets.token_hex(6)}")
 
 
-class Reply(AsyncIterator[Event]):
-    """The events of one answer. `usage` may be read at any time: it is how a cancelled answer is settled, which ends
-    by `aclose` and can raise nothing that would carry the cost."""
+class MeteredReply(AsyncIterator[Event]):
+    """The port's `Reply` over a generator and the meter that it writes to."""
 
     def __init__(self, events: AsyncGenerator[Event, None], meter: UsageMeter) -> None:
         self._events = events
@@ -107,16 +106,17 @@ class OpenAIAssistant:
         self._fallback = fallback
         self._settings = settings
 
-    def reply(self, turn: Turn, tools: Tools) -> Reply:
+    def reply(self, turn: Turn, tools: Tools) -> MeteredReply:
         """One answer; see the port. Raises `ModelFailed` with what the attempt cost."""
         meter = UsageMeter(self._prices, self._model.name)
-        return Reply(self._reply(turn, tools, meter), meter)
+        return MeteredReply(self._reply(turn, tools, meter), meter)
 
     async def _reply(self, turn: Turn, tools: Tools, meter: UsageMeter) -> AsyncGenerator[Event, None]:
         intent = self._classify(turn.text, turn.locale)
         if intent.intent in self._settings.no_model or intent.courtesy or intent.food_safety:
-            async for event in _closing(self._fallback.reply(turn, tools)):
-                yield event
+            async with aclosing(self._fallback.reply(turn, tools)) as reply:
+                async for event in reply:
+                    yield event
             return
         visible = False
         try:
@@ -132,8 +132,9 @@ class OpenAIAssistant:
                 ) from error
             log.warning("model failed before its first word, answering offline: %s", error.reason)
             yield Step(MODEL_FALLBACK)
-            async for event in _closing(self._fallback.reply(turn, tools)):
-                yield replace(event, usage=meter.settle()) if isinstance(event, Answered) else event
+            async with aclosing(self._fallback.reply(turn, tools)) as reply:
+                async for event in reply:
+                    yield replace(event, usage=meter.settle()) if isinstance(event, Answered) else event
 
     async def _by_model(
         self, turn: Turn, intent: IntentResult, tools: Tools, meter: UsageMeter
@@ -169,13 +170,3 @@ class OpenAIAssistant:
     async def _products(self, turn: Turn, tools: Tools) -> list[Product]:
         products = await tools.search_products(turn.text)
         return [product for product in products if product.score >= self._settings.product_floor]
-
-
-async def _closing(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    """The same events; an inner generator is closed with this one instead of by the garbage collector."""
-    try:
-        async for event in events:
-            yield event
-    finally:
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()

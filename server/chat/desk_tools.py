@@ -8,6 +8,7 @@ from server.chat.assistant import OrderSummary, Product
 from server.knowledge.passages import SearchResult
 from server.knowledge.search import KnowledgeSearch
 from server.order.catalogue import Catalogue
+from server.order.product_ranking import Match
 
 
 class DeskTools:
@@ -30,8 +31,27 @@ class DeskTools:
         return result
 
     async def search_products(self, query: str, *, limit: int = 5) -> Sequence[Product]:
-        return await self._catalogue.search(self._tenant, query, limit=limit)
+        found = await self._catalogue.search(self._tenant, query, limit=limit)
+        return [_product(match) for match in found]
 
-    async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]:
+    async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]:  # noqa: ARG002  # the port's
         # No order is stored yet, so there is none to tell of.
         return ()
+
+
+def _product(match: Match) -> Product:
+    product = match.product
+    names = {"en": product.name, "zh": product.name_zh, "ms": product.name_ms}
+    return Product(
+        sku=product.sku,
+        name=product.name,
+        names={language: name for language, name in names.items() if name},
+        unit=product.unit,
+        pack_size=product.pack_size,
+        price=product.price.amount,
+        currency=product.price.currency,
+        min_quantity=int(product.min_quantity),
+        in_stock=product.in_stock,
+        category=product.category,
+        score=match.score,
+    )

@@ -147,18 +147,18 @@ def _set(message: chat_event_pb2.ChatEvent, event: Event) -> None:
             message.queued.position = position
         case TextDone(sha256):
             message.text_done.sha256 = sha256
-        case Snapshot(text, last_seq):
-            message.snapshot.CopyFrom(chat_event_pb2.Snapshot(text=text, last_seq=last_seq))
         case Warned(code):
             message.warning.code = chat_event_pb2.Warning.Code.Value(code)
         case _:
-            _set_terminal(message, event)
+            _set_ending(message, event)
 
 
-def _set_terminal(message: chat_event_pb2.ChatEvent, event: Event) -> None:
+def _set_ending(message: chat_event_pb2.ChatEvent, event: Event) -> None:
     match event:
         case Completed():
             message.completed.CopyFrom(_completed(event))
+        case Snapshot(text, last_seq):
+            message.snapshot.CopyFrom(chat_event_pb2.Snapshot(text=text, last_seq=last_seq))
         case Cancelled(text):
             message.cancelled.CopyFrom(chat_event_pb2.Cancelled(text=text))
         case Interrupted(retryable):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -50,7 +50,7 @@ class Following:
         self._draining = True
         self._logs.wake_all()
 
-    async def follow(self, caller: Caller, run: str, after_seq: int) -> AsyncIterator[Item]:
+    async def follow(self, caller: Caller, run: str, after_seq: int) -> AsyncGenerator[Item, None]:
         """Every event of the run after `after_seq`, then live, up to its terminal.
 
         Raises NOT_FOUND before the first item. Once the log is gone the stored message stands in: one Snapshot, then
@@ -93,7 +93,7 @@ class Following:
             raise not_found(run)
         return stored
 
-    async def _remembered(self, tenant: str, run: Run, after_seq: int) -> AsyncIterator[Item]:
+    async def _remembered(self, tenant: str, run: Run, after_seq: int) -> AsyncGenerator[Item, None]:
         """The end of a run whose log is not here; waits for it while another process runs it."""
         silent_since = time.monotonic()
         while not run.state.final:

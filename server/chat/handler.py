@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -20,7 +21,8 @@ from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 
-ChatEvents = AsyncIterator[chat_event_pb2.ChatEvent]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+ChatEvents = AsyncGenerator[chat_event_pb2.ChatEvent, None]
 ChatBody = chat_service_pb2.ChatRequest | chat_service_pb2.StreamChatRequest
 
 
@@ -34,7 +36,7 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
         self._runner = runner
 
     async def CreateConversation(
-        self, request: chat_service_pb2.CreateConversationRequest, context: grpc.aio.ServicerContext
+        self, request: chat_service_pb2.CreateConversationRequest, context: Context
     ) -> chat_pb2.Conversation:
         asked = request.conversation
         body = asked.SerializeToString(deterministic=True)
@@ -51,12 +53,12 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
         return chat_pb2.Conversation.FromString(made.answer)
 
     async def GetConversation(
-        self, request: chat_service_pb2.GetConversationRequest, context: grpc.aio.ServicerContext
+        self, request: chat_service_pb2.GetConversationRequest, context: Context
     ) -> chat_pb2.Conversation:
         return encode.conversation_message(await self._service.get(current_caller.get(), request.name))
 
     async def ListConversations(
-        self, request: chat_service_pb2.ListConversationsRequest, context: grpc.aio.ServicerContext
+        self, request: chat_service_pb2.ListConversationsRequest, context: Context
     ) -> chat_service_pb2.ListConversationsResponse:
         page = await self._service.list(current_caller.get(), request.outlet, request.page_size, request.page_token)
         return chat_service_pb2.ListConversationsResponse(
@@ -65,7 +67,7 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
         )
 
     async def ListMessages(
-        self, request: chat_service_pb2.ListMessagesRequest, context: grpc.aio.ServicerContext
+        self, request: chat_service_pb2.ListMessagesRequest, context: Context
     ) -> chat_service_pb2.ListMessagesResponse:
         page = await self._service.messages(current_caller.get(), request.parent, request.page_size, request.page_token)
         return chat_service_pb2.ListMessagesResponse(
@@ -73,9 +75,7 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
             next_page_token=page.next_page_token,
         )
 
-    async def SendMessage(
-        self, request: chat_service_pb2.SendMessageRequest, context: grpc.aio.ServicerContext
-    ) -> ChatEvents:
+    async def SendMessage(self, request: chat_service_pb2.SendMessageRequest, context: Context) -> ChatEvents:
         caller = current_caller.get()
         on_busy = OnBusy(chat_service_pb2.OnBusy.Name(request.on_busy or chat_service_pb2.ENQUEUE))
         incoming = Incoming(request.text, request.client_message_id, request.locale, on_busy)
@@ -85,18 +85,14 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
             async for event in events:
                 yield event
 
-    async def StreamChat(
-        self, request: chat_service_pb2.StreamChatRequest, context: grpc.aio.ServicerContext
-    ) -> ChatEvents:
+    async def StreamChat(self, request: chat_service_pb2.StreamChatRequest, context: Context) -> ChatEvents:
         caller = current_caller.get()
         accepted = await self._send_in_session(caller, request)
         async with aclosing(self._events(caller, accepted, stop_with_call=False)) as events:
             async for event in events:
                 yield event
 
-    async def Chat(
-        self, request: chat_service_pb2.ChatRequest, context: grpc.aio.ServicerContext
-    ) -> chat_service_pb2.ChatReply:
+    async def Chat(self, request: chat_service_pb2.ChatRequest, context: Context) -> chat_service_pb2.ChatReply:
         caller = current_caller.get()
         accepted = await self._send_in_session(caller, request)
         reply = chat_service_pb2.ChatReply(conversation=accepted.conversation.name, run=accepted.run.name)
@@ -108,20 +104,16 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
             raise AppError(Code.UNAVAILABLE, Reason.RUN_OWNER_LOST, "the answer was interrupted", retry_after=1.0)
         return reply
 
-    async def ResumeRun(
-        self, request: chat_service_pb2.ResumeRunRequest, context: grpc.aio.ServicerContext
-    ) -> ChatEvents:
+    async def ResumeRun(self, request: chat_service_pb2.ResumeRunRequest, context: Context) -> ChatEvents:
         caller = current_caller.get()
         async with aclosing(self._following.follow(caller, request.run, request.after_seq)) as items:
             async for item in items:
                 yield encode.event_message(request.run, 1, item)
 
-    async def CancelRun(
-        self, request: chat_service_pb2.CancelRunRequest, context: grpc.aio.ServicerContext
-    ) -> chat_pb2.Run:
+    async def CancelRun(self, request: chat_service_pb2.CancelRunRequest, context: Context) -> chat_pb2.Run:
         return encode.run_message(await self._service.cancel_run(current_caller.get(), call(), request.name))
 
-    async def GetRun(self, request: chat_service_pb2.GetRunRequest, context: grpc.aio.ServicerContext) -> chat_pb2.Run:
+    async def GetRun(self, request: chat_service_pb2.GetRunRequest, context: Context) -> chat_pb2.Run:
         return encode.run_message(await self._following.get(current_caller.get(), request.name))
 
     async def _send_in_session(self, caller: Caller, request: ChatBody) -> Accepted:

@@ -39,13 +39,15 @@ _SPOKEN = {"en": Language.EN, "zh": Language.ZH, "ms": Language.MS, "id": Langua
 @dataclass(frozen=True, slots=True)
 class IntentResult:
     """The verdict on one message. `confidence` is in [0, 1]. `also` lists further intents that the message carries,
-    strongest first. `food_safety` says that somebody may be harmed, `courtesy` that it is only thanks or a goodbye."""
+    strongest first. `food_safety` says that somebody may be harmed, `courtesy` that it is only thanks or a goodbye,
+    `declined` that no person is wanted."""
 
     intent: Intent
     confidence: float
     language: Language
     food_safety: bool = False
     courtesy: bool = False
+    declined: bool = False
     also: tuple[Intent, ...] = ()
 
 
@@ -56,6 +58,10 @@ class _Cue:
     food_safety: bool
     courtesy: bool
     quantity: bool
+
+
+# What is left of "I don't want to talk to a person".
+_DECLINED = _Cue({Intent.OTHER: 2.0}, negatable=False, food_safety=False, courtesy=False, quantity=False)
 
 
 @dataclass(slots=True)
@@ -108,8 +114,11 @@ def classify(text: str, locale: str = "") -> IntentResult:
     lifted = [hit for hit in found if hit.node.lifts_negation]
     cues: list[_Cue] = []
     for hit in found:
-        negated = _negated(lexicon, items, hit, lifted)
-        cues.extend(cue for cue in hit.node.cues if not (cue.negatable and negated))
+        if not _negated(lexicon, items, hit, lifted):
+            cues.extend(hit.node.cues)
+            continue
+        cues.extend(cue for cue in hit.node.cues if not cue.negatable)
+        cues.extend(_DECLINED for cue in hit.node.cues if cue.negatable and Intent.HAND_OFF in cue.weights)
     return _verdict(cues, reply_language(text, locale))
 
 
@@ -137,8 +146,9 @@ def _verdict(cues: Sequence[_Cue], spoken: Language) -> IntentResult:
         best = Intent.ORDER
     also = tuple(intent for intent in ranked if intent is not best and scores[intent] >= _ALSO)
     confidence = 0.97 if food_safety else _confidence([scores[intent] for intent in ranked])
-    courtesy = best is Intent.OTHER and any(cue.courtesy for cue in cues)
-    return IntentResult(best, confidence, spoken, food_safety, courtesy, also)
+    declined = best is Intent.OTHER and _DECLINED in cues
+    courtesy = best is Intent.OTHER and not declined and any(cue.courtesy for cue in cues)
+    return IntentResult(best, confidence, spoken, food_safety, courtesy, declined, also)
 
 
 def _ranked(scores: Mapping[Intent, float]) -> list[Intent]:

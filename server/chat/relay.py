@@ -65,7 +65,9 @@ class SharedTick:
             self._window_start = now
             self._pushes = 0
             self._lag = 0.0
-        if self.busy:
+        # A sudden crowd is not let through until its window is over.
+        if self.busy or self._pushes > self._settings.busy_rate * self._settings.window:
+            self.busy = True
             return False
         if self._probe_sent is None:
             self._probe_sent = now

@@ -7,7 +7,7 @@ only; the stored message stands in once the log is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 
 from server.chat.events import TERMINALS, Event, Heartbeat, LogEntry, Reconnect
@@ -44,7 +44,7 @@ class RunLog:
 
     async def follow(
         self, after_seq: int, *, heartbeat: float, leave: Callable[[], float | None]
-    ) -> AsyncIterator[LogEntry | Heartbeat | Reconnect]:
+    ) -> AsyncGenerator[LogEntry | Heartbeat | Reconnect, None]:
         """Every entry after `after_seq`, then what comes, up to the terminal; a Heartbeat after each `heartbeat`
         seconds of silence.
 

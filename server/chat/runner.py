@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from server.audit.recorder import AuditRecorder
 from server.caller import Caller, Request
 from server.chat import runs
-from server.chat.assistant import Assistant, Tools
+from server.chat.assistant import Assistant, Tools, Usage
 from server.chat.conversations import Conversation, Message
 from server.chat.events import Accepted, Cancelled, Event, Failed, Interrupted, Queued
 from server.chat.relay import SharedTick
@@ -218,7 +218,7 @@ class Runner:
         task = active.task
         async with self._database.connection() as connection:
             state = active.stop_as if active.stop.is_set() else RunState.CANCELLED
-            ending = runs.Ending(state, active.log.last_seq + 1, runs.Usage())
+            ending = runs.Ending(state, active.log.last_seq + 1, Usage())
             await runs.end_run(connection, task.caller.tenant, task.conversation.id, task.run.id, self.owner, ending)
         return Cancelled("") if state is RunState.CANCELLED else Interrupted(retryable=True)
 

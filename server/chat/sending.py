@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from server.audit.actions import Action
 from server.audit.recorder import AuditRecorder
 from server.caller import Caller, Request
 from server.chat import conversations, runs
@@ -110,7 +111,7 @@ class Sending:
             connection,
             caller=caller,
             request=request,
-            action="MESSAGE_SEND",
+            action=Action.MESSAGE_SEND,
             targets=(held.name, run.name),
             details={"text_sha256": hashlib.sha256(incoming.text.encode()).hexdigest()},
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from server.audit.actions import Action
 from server.audit.recorder import AuditRecorder
 from server.caller import Caller, Request
 from server.chat import conversations, runs
@@ -70,7 +71,7 @@ class ConversationService:
                     connection,
                     caller=caller,
                     request=request,
-                    action="CONVERSATION_CREATE",
+                    action=Action.CONVERSATION_CREATE,
                     targets=(made.name,),
                     details={"outlet": own},
                 )
@@ -125,7 +126,7 @@ class ConversationService:
         async with self._database.transaction() as connection:
             await runs.request_cancel(connection, caller.tenant, conversation, run_id)
             await self._audit.record_change(
-                connection, caller=caller, request=request, action="RUN_CANCEL", targets=(name,), details={}
+                connection, caller=caller, request=request, action=Action.RUN_CANCEL, targets=(name,), details={}
             )
         if self._runner.cancel(caller.tenant, name):
             await self._runner.wait(caller.tenant, name)

@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from server.audit.actions import Action
 from server.audit.recorder import AuditRecorder
 from server.chat import conversations, runs
 from server.chat.access import new_id
@@ -82,7 +82,8 @@ class Telling:
     _first_text: float | None = None
     _pieces: list[str] = field(default_factory=list)
     _citations: list[StoredCitation] = field(default_factory=list)
-    _usage: Callable[[], Usage] = Usage
+    _reply: Reply | None = None
+    _settled: Usage | None = None
     _answered: Answered | None = None
     _error: AppError | None = None
     _warned: set[WarningCode] = field(default_factory=set)
@@ -100,22 +101,21 @@ class Telling:
             self._error = AppError(Code.DEADLINE_EXCEEDED, Reason.MODEL_TIMEOUT, "the answer took too long")
         except ModelFailed as problem:
             self._error = problem
-            self._usage = lambda: problem.usage
+            self._settled = problem.usage
         except AppError as problem:
             self._error = problem
         finally:
             relay.flush()
 
     async def _write(self, reply: Reply, relay: DeltaRelay) -> None:
-        self._usage = lambda: reply.usage
+        self._reply = reply
         async for event in reply:
             if isinstance(event, Delta):
                 self._pieces.append(event.text)
                 relay.push(event.text)
             elif isinstance(event, Answered):
                 self._answered = event
-                usage = event.usage
-                self._usage = lambda: usage
+                self._settled = event.usage
             else:
                 relay.flush()
                 self._append(event)
@@ -132,11 +132,17 @@ class Telling:
             state,
             "".join(self._pieces),
             tuple(self._citations),
-            self._usage(),
+            self._spent(),
             first,
             self._answered,
             self._error or AppError(Code.INTERNAL, Reason.MODEL_STREAM_CUT, "the answer ended in the middle"),
         )
+
+    def _spent(self) -> Usage:
+        """What it cost so far: as reported, or as the reply counts it for an answer that was stopped."""
+        if self._settled is not None:
+            return self._settled
+        return self._reply.usage if self._reply is not None else Usage()
 
     async def _turn(self, database: Database) -> Turn:
         task = self.task
@@ -251,7 +257,7 @@ async def _store(
             connection,
             caller=task.caller,
             request=task.request,
-            action="AI_DECISION",
+            action=Action.AI_DECISION,
             targets=(task.run.name,),
             details=_decision(outcome),
         )

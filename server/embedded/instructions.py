@@ -42,11 +42,12 @@ def _with_token(running: Running, url: str, token: str) -> str:
 
         TOKEN={token}
 
-        curl -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{ask}' {url}/api/chatbot
+        curl -H "authorization: Bearer $TOKEN" -d '{ask}' {url}/api/chatbot
 
-        curl -N -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{ask}' {url}/api/v1/chat/stream
+        curl -N -H "authorization: Bearer $TOKEN" -d '{ask}' {url}/api/v1/chat/stream
 
-        CONVERSATION=$(curl -s -H "authorization: Bearer $TOKEN" -d '{{}}' {url}/v1/conversations | sed 's/.*"name":"\\([^"]*\\)".*/\\1/')
+        CONVERSATION=$(curl -s -H "authorization: Bearer $TOKEN" -d '{{}}' {url}/v1/conversations \\
+          | sed 's/.*"name":"\\([^"]*\\)".*/\\1/')
 
         for protocol in grpc grpcweb; do
           buf curl --schema {schema} --protocol $protocol --http2-prior-knowledge -H "authorization: Bearer $TOKEN" \\

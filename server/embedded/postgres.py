@@ -19,7 +19,15 @@ from urllib.parse import quote
 
 import asyncpg
 
-from server.embedded.child import Account, Child, StartFailed, private_directory, socket_directory, stored_password
+from server.embedded.child import (
+    Account,
+    Child,
+    StartFailed,
+    private_directory,
+    remove_stand_in,
+    socket_directory,
+    stored_password,
+)
 from server.embedded.pgfiles import clear_stale_locks, installation, is_reachable, reachable_copy
 
 _PORT = 5432  # names the socket file even when nothing listens on TCP
@@ -85,6 +93,7 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Disconnect the clients, checkpoint, exit, and release the state directory."""
         await self._child.stop()
+        remove_stand_in(self.state)
 
     async def wait_exit(self) -> int:
         """Return the exit code once the server has ended, however it ended."""
@@ -114,7 +123,7 @@ class EmbeddedPostgres:
             shutil.rmtree(draft)
         private_directory(draft, account)
         # fmt: off
-        done = subprocess.run(  # noqa: S603 - our own binary and paths, no shell
+        done = subprocess.run(
             [home / "bin/initdb", "-D", draft, "-U", self._user, "--auth=scram-sha-256",
              f"--pwfile={self.state / 'password'}", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"],
             user=account.uid if account else None, group=account.gid if account else None,
@@ -174,7 +183,7 @@ def _account(name: str) -> Account | None:
         entry = pwd.getpwnam(name)
     except KeyError:
         try:
-            subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            subprocess.run(
                 ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],  # noqa: S607
                 check=False,  # another process may have just made it; getpwnam decides
                 capture_output=True,

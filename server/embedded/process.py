@@ -11,6 +11,8 @@ from pathlib import Path
 from server.embedded.child import Child, private_directory
 from server.embedded.loopback import listens
 
+_PROGRAM = (sys.executable, "-m", "server")
+
 
 class PythonProcess:
     """`python -m server ARGUMENTS` with this process's environment; ready when it listens on `port` (None: at once).
@@ -49,7 +51,7 @@ class PythonProcess:
         private_directory(self.state)
         await self._child.own()
         if self._child.pid is None:
-            self._child.spawn([sys.executable, "-m", "server", *self._arguments], log=self.log)
+            self._child.spawn([*_PROGRAM, *self._arguments], log=self.log)
         try:
             await self._child.until_ready(self._is_ready, timeout=self._ready_timeout, log=self.log)
         except BaseException:

@@ -1,7 +1,8 @@
 """The whole system on one machine: real stores, server, worker and gateway as children of one process.
 
-Start order follows need: stores, schema, server and worker, gateway, demo data. Stop order is the reverse: the gateway
-drains first, so that nobody is sent to a server that is going away, and the stores end last.
+Start order follows need: stores, schema, server and worker, gateway, demo data. At the end the gateway and the server
+drain together: the one takes nobody new, the other tells its long streams to reconnect, without which the first would
+wait for them in vain. Then the worker, and the stores last.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from server.embedded.valkey import EmbeddedValkey
 _SERVER_READY = 60.0  # seconds to listen; imports and the embedding model take most of it
 _SERVING = 60.0  # seconds from listening to SERVING through the gateway
 _DRAIN = 30.0  # seconds a Python child may take after SIGTERM: its own drain (TRIA_DRAIN, 20 s) and some
-_STOP_ORDER = (("envoy",), ("server",), ("worker",), ("chroma", "valkey", "postgres"))
+_STOP_ORDER = (("envoy", "server"), ("worker",), ("chroma", "valkey", "postgres"))
 _STORES = _STOP_ORDER[-1]
 
 
@@ -96,6 +97,7 @@ class Stack:
         self._state = prepare_state_dir(options.state_dir)
         self._supervisor = Supervisor(self._state / "pids.json", progress.note)
         self._lock = Child("tria up", self._state, parent_death=signal.SIGTERM, stop_signals=())
+        self._owns_state = False
         self._session_keeper: asyncio.Task[None] | None = None
 
     def pids(self) -> dict[str, int]:
@@ -109,6 +111,7 @@ class Stack:
         cancellation `stop()` must still be called.
         """
         await self._lock.own()
+        self._owns_state = True
         ports = choose_ports(self._state / "ports.json", http=self._options.http_port, https=self._options.https_port)
         issuer = Issuer(self._state / "issuer")
         issuer.prepare()
@@ -123,7 +126,8 @@ class Stack:
         pages = self._state / "www"
         copy_pages(installed_file("clients/web/page"), pages)
         with self._progress.step("gateway"):
-            await self._supervisor.start(EmbeddedEnvoy(self._state / "envoy", self._edge(ports, issuer, variables)))
+            edge = self._edge(ports, issuer, variables)
+            await self._supervisor.start(EmbeddedEnvoy(self._state / "envoy", edge, grace=_DRAIN))
             await _until_serving(ports.http)
         demo, token = None, None
         if self._options.demo:
@@ -135,6 +139,8 @@ class Stack:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain and stop in order; once `hurry` is set, without waiting for what still runs."""
+        if not self._owns_state:
+            return  # refused: pids.json is another's
         if self._session_keeper is not None:
             self._session_keeper.cancel()
             await asyncio.wait({self._session_keeper})

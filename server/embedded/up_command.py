@@ -33,7 +33,7 @@ class ConsoleProgress:
         began = time.monotonic()
         with self._console.status(title):
             yield
-        self._console.print(f"{title:<28}[green]done[/green] [dim]{time.monotonic() - began:.1f} s[/dim]")
+        self._console.print(f"{title:<36}[green]done[/green] [dim]{time.monotonic() - began:.1f} s[/dim]")
 
     def note(self, text: str) -> None:
         """One line about something that happened."""

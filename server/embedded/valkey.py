@@ -18,7 +18,14 @@ from urllib.parse import quote
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from server.embedded.child import Child, StartFailed, private_directory, socket_directory, stored_password
+from server.embedded.child import (
+    Child,
+    StartFailed,
+    private_directory,
+    remove_stand_in,
+    socket_directory,
+    stored_password,
+)
 
 _SOCKET = "valkey.sock"
 
@@ -67,6 +74,7 @@ class EmbeddedValkey:
     async def stop(self) -> None:
         """Shut down cleanly (the append-only file is synced) and release the state directory."""
         await self._child.stop()
+        remove_stand_in(self.state)
 
     async def wait_exit(self) -> int:
         """Return the exit code once the server has ended, however it ended."""

@@ -45,10 +45,12 @@ def chunk(sections: Sequence[Section], limit: float = MAX_WIDTH) -> list[Chunk]:
 
 
 def split(text: str, limit: float = MAX_WIDTH) -> list[str]:
-    """`text` in pieces of at most `limit` width, cut at the coarsest boundary that allows it; blank pieces are left out."""
+    """`text` in pieces of at most `limit` width, cut at the coarsest boundary that allows it; no blank pieces."""
     pieces = [text]
     for cut in (_paragraphs, _lines, _sentences, _words, _characters):
-        pieces = [part for piece in pieces for part in (_packed(cut(piece), limit) if width(piece) > limit else [piece])]
+        pieces = [
+            part for piece in pieces for part in (_packed(cut(piece), limit) if width(piece) > limit else [piece])
+        ]
     return [piece.strip() for piece in pieces if piece.strip()]
 
 

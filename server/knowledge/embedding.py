@@ -168,14 +168,14 @@ class _Session:
         mask = np.array([item.attention_mask for item in encoded], np.int64)
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         output = cast("Vectors", self._run.run(None, inputs)[0])
-        if output.ndim == 3:  # noqa: PLR2004 - token vectors: mean pooling over real tokens, as the model card says
+        if output.ndim == 3:
             weight = mask[..., None].astype(np.float32)
             output = (output * weight).sum(1) / weight.sum(1)
         return _unit(output)
 
 
 class OpenAIEmbedder:
-    """A provider's embedding model. `client` is the process's AsyncOpenAI; vectors travel as base64."""
+    """A provider's embedding model. Owns `client`; vectors travel as base64 (the SDK's default)."""
 
     multilingual = True
     # Where text-embedding-3 puts unrelated and matching texts according to its users; not measured here.
@@ -201,7 +201,7 @@ class OpenAIEmbedder:
         return vector
 
     async def close(self) -> None:
-        """The client is its owner's to close."""
+        await self._client.close()
 
     async def _request(self, texts: Sequence[str]) -> Vectors:
         openai = importlib.import_module("openai")  # 1.4 s: paid by those who use it
@@ -217,6 +217,13 @@ class OpenAIEmbedder:
         if rows.shape != (len(texts), self.dimensions):
             raise EmbeddingFailed(f"the embedding model answered with shape {rows.shape}", permanent=True)
         return _unit(rows)
+
+
+def openai_embedder(api_key: str, base_url: str, model: str) -> OpenAIEmbedder:
+    """An embedder with a client of its own. Blocks for the import of openai (1.4 s): call it in a thread."""
+    openai = importlib.import_module("openai")
+    client = openai.AsyncOpenAI(api_key=api_key, base_url=base_url or None, timeout=20.0, max_retries=2)
+    return OpenAIEmbedder(client, model)
 
 
 def _unit(rows: Vectors) -> Vectors:

@@ -1,8 +1,8 @@
 """Words to search terms, the same way for documents and for questions, in English, Chinese and Malay.
 
-A term is a stem ("box"), a Chinese bigram ("披萨") or a concept of `concepts.toml` ("@delivery"). A document carries all
-of them; a question becomes `Unit`s, each with the terms that satisfy it, so that "送货", "hantar" and "deliver" meet in
-one concept and an exact word still counts for more than a related one.
+A term is a stem ("box"), a Chinese bigram ("披萨") or a concept of `concepts.toml` ("@delivery"). A document carries
+all of them; a question becomes `Unit`s, each with the terms that satisfy it, so that "送货", "hantar" and "deliver" meet
+in one concept and an exact word still counts for more than a related one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import hashlib
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from server.knowledge.stemming import english_stem, malay_roots
+
+K = TypeVar("K")
 
 CONCEPTS = Path(__file__).with_name("concepts.toml")
 _RULES = "1"  # raise it when tokenising or stemming changes: what is stored was made by the old rules
@@ -33,19 +36,26 @@ _RELATED = 0.8  # a hit on the concept where the customer's own word is not in t
 _SINGLE_CHARACTER = 0.5  # weight of a Chinese concept of one character: 车 is also half of other words
 _PART = 0.5  # weight of the parts of a phrase ("delivery" and "fee" of "delivery fee") and of its broader concepts
 _LEFTOVER = 0.7  # weight of Chinese bigrams that no dictionary word explains
-_FUZZY = 0.45  # trigram similarity from which a word is taken for a misspelling; pg_trgm's own measure
+FUZZY = 0.45  # trigram similarity from which a word is taken for a misspelling; pg_trgm's own measure
 _FUZZY_LENGTH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One thing a question asks about. `exact` terms must all be in a text for a full hit (1.0); one of `related` is a
-    hit of 0.8. `weight` scales its importance; `word` is what the customer wrote."""
+    hit of 0.8. `weight` scales its importance; `word` is what the customer wrote. `guess` are the concepts of the
+    nearest known word, for the case that no document of the tenant knows this one (`Question.corrected`)."""
 
     word: str
     exact: tuple[str, ...]
     related: tuple[str, ...]
     weight: float = 1.0
+    guess: tuple[str, ...] = ()
+
+    @property
+    def latin(self) -> bool:
+        """Whether it is a word that can be misspelt: Latin letters and long enough to tell."""
+        return len(self.word) >= _FUZZY_LENGTH and self.word.isascii() and self.word.isalpha()
 
     def hit(self, terms: frozenset[str]) -> float:
         """How well a text with `terms` serves this unit, 0 to 1."""
@@ -64,6 +74,17 @@ class Question:
     @property
     def terms(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(term for unit in self.units for term in (*unit.related, *unit.exact)))
+
+    def corrected(self, nearest: Mapping[str, str]) -> Question:
+        """With guesses accepted for the words in `nearest`, which occur nowhere: concepts of the nearest word of the
+        vocabulary, and `nearest[word]`, a term of the tenant's documents ("" for none)."""
+        units = tuple(
+            replace(unit, related=tuple(filter(None, (*unit.related, *unit.guess, nearest[unit.word]))))
+            if unit.word in nearest
+            else unit
+            for unit in self.units
+        )
+        return replace(self, units=units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +151,7 @@ class Lexicon:
 
     def _inside(self, match: _Match) -> tuple[str, ...]:
         """Concepts of the single words of a phrase that was taken as one."""
-        if match.chinese or len(match.stems) < 2:  # noqa: PLR2004 - a phrase
+        if match.chinese or len(match.stems) < 2:
             return ()
         return tuple(
             concept
@@ -149,12 +170,12 @@ class Lexicon:
             words += [word for word in said if word not in words[-8:]]
         return " ".join(words)
 
-    def question(self, text: str, known_terms: frozenset[str] = frozenset()) -> Question:
-        """The units of a question. A Latin word that neither the vocabulary nor `known_terms` holds may be a typing
-        mistake: the nearest word of the vocabulary by trigrams is then accepted as related."""
+    def question(self, text: str) -> Question:
+        """The units of a question. A Latin word that the vocabulary lacks may be a typing mistake: its unit carries the
+        nearest word's concepts as a guess."""
         units: dict[tuple[str, ...], Unit] = {}
         for match in self._matches(normalise(text)):
-            unit = self._unit(match, known_terms)
+            unit = self._unit(match)
             if unit is not None:
                 units.setdefault(unit.related or unit.exact, unit)
                 for part in self._parts(match):
@@ -166,7 +187,7 @@ class Lexicon:
         for concept in dict.fromkeys((*broader, *self._inside(match))):
             yield Unit(match.word, (), (f"@{concept}",), _PART)
 
-    def _unit(self, match: _Match, known_terms: frozenset[str]) -> Unit | None:
+    def _unit(self, match: _Match) -> Unit | None:
         related = tuple(f"@{concept}" for concept in match.concepts)
         if match.concepts:
             weight = _SINGLE_CHARACTER if match.chinese and len(match.word) == 1 else 1.0
@@ -175,21 +196,21 @@ class Lexicon:
             return None
         if match.chinese:
             return Unit(match.word, match.stems, (), _LEFTOVER)
-        if match.stems[0] not in known_terms:
-            related = tuple(f"@{concept}" for concept in self._misspelt(match.word))
-        return Unit(match.word, match.stems, related)
+        guessed = tuple(f"@{concept}" for concept in self._misspelt(match.word))
+        return Unit(match.word, match.stems, (), guess=guessed)
 
     def _misspelt(self, word: str) -> tuple[str, ...]:
         if len(word) < _FUZZY_LENGTH or not word.isascii() or not word.isalpha():
             return ()
         grams = trigrams(english_stem(word))
-        best, concepts = 0.0, ()
+        best = 0.0
+        concepts: tuple[str, ...] = ()
         for candidate in sorted({known for gram in grams for known in self._fuzzy.get(gram, ())}):
             other = trigrams(candidate)
             similarity = len(grams & other) / len(grams | other)
             if similarity > best:
                 best, concepts = similarity, self._phrases[(candidate,)]
-        return concepts if best >= _FUZZY else ()
+        return concepts if best >= FUZZY else ()
 
     def _matches(self, text: str) -> Iterator[_Match]:
         latin: list[str] = []
@@ -274,10 +295,10 @@ def _phrases(text: str) -> Iterable[str]:
     return (phrase for part in text.split(";") if (phrase := part.strip()))
 
 
-def _append(table: dict[str, tuple[str, ...]] | dict[tuple[str, ...], tuple[str, ...]], key: object, concept: str) -> None:
-    held = table.get(key, ())  # type: ignore[call-overload]  # one function for both key types
+def _append(table: dict[K, tuple[str, ...]], key: K, concept: str) -> None:
+    held = table.get(key, ())
     if concept not in held:
-        table[key] = (*held, concept)  # type: ignore[index]
+        table[key] = (*held, concept)
 
 
 def _bigrams(word: str) -> tuple[str, ...]:

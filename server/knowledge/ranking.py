@@ -1,7 +1,7 @@
 """How well a passage answers a question: what meaning and words say, brought into one calibrated probability.
 
 Features of (question, passage), all in [0, 1], go through a logistic regression whose weights were fitted on the *tune*
-half of the labelled questions in server/demo_data; `tria knowledge evaluate` shows what they are worth on the other half.
+half of the labelled questions in server/demo_data; `tria knowledge evaluate` shows their worth on the other half.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from server.knowledge.lexical import Question, Unit
 
+_LINGUA_FRANCA = 0.6  # English passages for Chinese and Malay questions
 _SATURATION = 6.0  # evidence at which half of the possible effect is reached, in units of inverse document frequency
 
 
@@ -33,12 +34,13 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one candidate. `closeness` is the embedder's scaled cosine, None when vectors were not asked."""
+    """What is known of one candidate. `closeness` is the embedder's scaled cosine, None when vectors were not asked;
+    `language` is 1 in the asker's language, 0.6 in English, which most can read, else 0 (`language_fit`)."""
 
     terms: frozenset[str]
     heading_terms: frozenset[str]
     closeness: float | None
-    same_language: bool
+    language: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,15 @@ HYBRID = Weights(-4.0, 4.0, 3.0, 1.0, 1.0, -1.0, 0.5, 0.0, threshold=0.5)
 WORDS_ONLY = Weights(-4.0, 0.0, 4.0, 1.5, 1.0, -1.0, 0.5, 0.0, threshold=0.5)
 
 
+def language_fit(asked: str, written: str) -> float:
+    """How welcome a passage in language `written` is to someone who asks in `asked`."""
+    if asked == written:
+        return 1.0
+    return _LINGUA_FRANCA if written == "en" else 0.0
+
+
 def features(question: Question, statistics: Statistics, evidence: Evidence) -> tuple[float, ...]:
-    """(1, closeness, coverage, heading, evidence, unknown, language, agreement), see `Weights`.
+    """(1, closeness, coverage, heading, evidence, unknown, evidence.language, agreement), see `Weights`.
 
     Coverage is the share of the question's importance that the passage serves; heading is the same for its heading and
     title; evidence is the served importance itself, saturating; unknown is the share that no document of the tenant
@@ -82,9 +91,8 @@ def features(question: Question, statistics: Statistics, evidence: Evidence) -> 
     weights = [statistics.weight(unit) for unit in question.units]
     total = sum(weights)
     closeness = evidence.closeness or 0.0
-    language = float(evidence.same_language)
     if not total:
-        return (1.0, closeness, 0.0, 0.0, 0.0, 1.0, language, 0.0)
+        return (1.0, closeness, 0.0, 0.0, 0.0, 1.0, evidence.language, 0.0)
     served = _served(question.units, weights, evidence.terms)
     heading = _served(question.units, weights, evidence.heading_terms) / total
     unknown = sum(w for w, unit in zip(weights, question.units, strict=True) if statistics.unknown(unit)) / total
@@ -96,7 +104,7 @@ def features(question: Question, statistics: Statistics, evidence: Evidence) -> 
         heading,
         served / (served + _SATURATION),
         unknown,
-        language,
+        evidence.language,
         closeness * coverage,
     )
 

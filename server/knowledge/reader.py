@@ -210,7 +210,7 @@ def _table(tokens: Sequence[Token]) -> Iterator[str]:
 
 
 def _plain(text: str) -> Iterator[_Block]:
-    """A short line without a full stop that stands alone is a heading; the first one in capitals is the title's level."""
+    """A short line without a full stop that stands alone is a heading; the first one is the title."""
     paragraphs = [part.strip("\n") for part in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n"))]
     filled = [part for part in paragraphs if part.strip()]
     for place, part in enumerate(filled):

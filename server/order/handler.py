@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 import grpc
-from tria.order.v1 import order_pb2, order_service_pb2, order_service_pb2_grpc
 
 from server.caller import current_caller
 from server.order.catalogue import Catalogue, ImportReport
@@ -16,6 +15,7 @@ from server.order.catalogue_csv import Row
 from server.order.money import Money, MoneyError
 from server.order.product import CatalogueProduct, RowError
 from server.paging import PageTokens, page_size
+from tria.order.v1 import order_pb2, order_service_pb2, order_service_pb2_grpc
 
 # The context is never touched: identity comes as an argument, errors leave as AppError.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

@@ -15,50 +15,107 @@ from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern
 
 _RANK = 45
 _TYPE = (
-    r"(?i:road|rd|street|st|avenue|ave|drive|crescent|cres|close|cl|lane|ln|way|walk|terrace|ter|place|pl|link|loop|rise|hill|view|"
-    r"boulevard|blvd|central|grove|gardens?|gdns|quay|square|sq|highway|hwy|heights|vale|turn|court|ct|green|field|parade|circus|heath|ring|park|parkway|plain|estate)"
+    r"(?i:road|rd|street|st|avenue|ave|drive|crescent|cres|close|cl|lane|ln|way|walk|terrace|ter|place|pl|link|"
+    r"loop|rise|hill|view|"
+    r"boulevard|blvd|central|grove|gardens?|gdns|quay|square|sq|highway|hwy|heights|vale|turn|court|ct|green|"
+    r"field|parade|circus|heath|ring|park|parkway|plain|estate)"
 )
 _SMALL = r"(?:[A-Z][A-Za-z']{1,16}|of|the|[A-Z]\.)"
 _HOUSE = r"(?i:no\.?\s?)?\d{1,4}[A-Za-z]?"
-_MALAY = r"(?i:jalan|jln|jl|lorong|lor|persiaran|lebuh|lebuhraya|lengkok|lengkungan|changkat|tingkat|kampong|kampung|kg|taman|tmn|bukit)"
-
-_STREET = Pattern(rf"\b{_HOUSE},?\s{{1,2}}(?:{_SMALL}\s){{0,4}}[A-Z][A-Za-z']{{1,16}}\s{_TYPE}\b\.?(?:\s\d{{1,3}}[A-Z]?\b)?")
-_STREET_LOWER = Pattern(rf"\b(\d{{1,4}}[a-z]?),?\s{{1,2}}(?:[a-z']{{2,16}}\s){{1,3}}(road|rd|street|avenue|ave|crescent|lorong|boulevard|blvd)\b\.?(?:\s\d{{1,3}}\b)?")
-_STREET_MALAY = Pattern(
-    rf"\b(?:{_HOUSE},?\s{{1,2}})?{_MALAY}\.?\s(?:[A-Z0-9][A-Za-z0-9'/]{{0,16}}\b)(?:\s(?:[A-Z][A-Za-z']{{1,16}}|\d{{1,3}}(?:/\d{{1,3}}[A-Z]?)?[A-Z]?\b)){{0,3}}"
+_MALAY = (
+    r"(?i:jalan|jln|jl|lorong|lor|persiaran|lebuh|lebuhraya|lengkok|lengkungan|changkat|tingkat|kampong|"
+    r"kampung|kg|taman|tmn|bukit)"
 )
-_STREET_MALAY_LOWER = Pattern(r"\b(?:no\.?\s?)?\d{1,4}[a-z]?,?\s{1,2}(?:jalan|jln|lorong|lor|taman|persiaran|lebuh)\s[a-z]{2,16}(?:\s(?:\d{1,3}(?:/\d{1,3})?\b|[a-z]{4,12})){0,2}")
+
+_STREET = Pattern(
+    rf"\b{_HOUSE},?\s{{1,2}}"
+    rf"(?:{_SMALL}\s){{0,4}}[A-Z][A-Za-z']{{1,16}}\s{_TYPE}\b\.?(?:\s\d{{1,3}}[A-Z]?\b)?"
+)
+_STREET_LOWER = Pattern(
+    r"\b(\d{1,4}[a-z]?),?\s{1,2}(?:[a-z']{2,16}\s){1,3}(road|rd|street|avenue|ave|"
+    r"crescent|lorong|boulevard|blvd)\b\.?(?:\s\d{1,3}\b)?"
+)
+_STREET_MALAY = Pattern(
+    rf"\b(?:{_HOUSE},?\s{{1,2}})?{_MALAY}\.?\s(?:[A-Z0-9][A-Za-z0-9'/]{{0,16}}\b)(?:\s(?:[A-Z][A-Za-z']{{1,16}}|"
+    rf"\d{{1,3}}(?:/\d{{1,3}}[A-Z]?)?[A-Z]?\b)){{0,3}}"
+)
+_STREET_MALAY_LOWER = Pattern(
+    r"\b(?:no\.?\s?)?\d{1,4}[a-z]?,?\s{1,2}(?:jalan|jln|lorong|lor|taman|persiaran|"
+    r"lebuh)\s[a-z]{2,16}(?:\s(?:\d{1,3}(?:/\d{1,3})?\b|[a-z]{4,12})){0,2}"
+)
 _BLOCK = Pattern(
-    rf"\b(?i:blk|block|apt blk)\.?\s?\d{{1,4}}[A-Za-z]?\b,?(?:\s{{1,2}}(?i:[a-z'.]{{1,16}})){{0,4}}?\s{_TYPE}\b\.?(?:\s\d{{1,3}}[A-Za-z]?\b)?"
-    rf"|\b(?i:blk|block|apt blk)\.?\s?\d{{1,4}}[A-Za-z]?\b,?\s{{1,2}}{_MALAY}\s(?i:[a-z]{{2,16}})(?:\s(?:[A-Z][a-z]{{1,16}}|\d{{1,3}})\b){{0,2}}"
+    rf"\b(?i:blk|block|"
+    rf"apt blk)\.?\s?\d{{1,4}}[A-Za-z]?\b,?"
+    rf"(?:\s{{1,2}}(?i:[a-z'.]{{1,16}})){{0,4}}?\s{_TYPE}\b\.?(?:\s\d{{1,3}}[A-Za-z]?\b)?"
+    rf"|\b(?i:blk|block|"
+    rf"apt blk)\.?\s?\d{{1,4}}[A-Za-z]?\b,?\s{{1,2}}{_MALAY}\s(?i:[a-z]{{2,16}})(?:\s(?:[A-Z][a-z]{{1,16}}|"
+    rf"\d{{1,3}})\b){{0,2}}"
     r"|\b(?i:blk|block|apt blk)\.?\s?\d{1,4}[A-Za-z]?\b(?:,?\s(?:[A-Z][a-z]{1,16}|\d{1,3})\b){0,4}"
 )
-_UNIT = Pattern(r"(?i:\bunit\s?(?:no\.?\s?)?|\blevel\s?\d{1,3},?\s)?#\s?[Bb]?\d{1,3}\s?-\s?\d{1,4}[A-Za-z]?\b|\b(?i:unit)\s(?:[A-Z]-)?\d{1,3}-\d{1,4}[A-Za-z]?\b")
-_POSTAL_NAMED = Pattern(r"\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|zip(?: code)?)\s{0,2}(?:is\s|:\s?)?\(?\d{6}\)?(?:\b|$)|\bS\s?\(?\d{6}\)?")
-_POSTAL_BARE = Pattern(r"\b\d{5,6}(?:\s(?:[A-Z][a-z]{2,16})){0,3}\b|\b[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b|\b[A-Z]{2}\s\d{5}\b")
+_UNIT = Pattern(
+    r"(?i:\bunit\s?(?:no\.?\s?)?|\blevel\s?\d{1,3},?\s)?#\s?[Bb]?\d{1,3}\s?-\s?\d{1,4}[A-Za-z]?\b|"
+    r"\b(?i:unit)\s(?:[A-Z]-)?\d{1,3}-\d{1,4}[A-Za-z]?\b"
+)
+_POSTAL_NAMED = Pattern(
+    r"\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|"
+    r"zip(?: code)?)\s{0,2}(?:is\s|:\s?)?(?:\(\d{6}\)|\d{6}\b)|\bS\s?\(\d{6}\)|\bS\s?\d{6}\b"
+)
+_POSTAL_BARE = Pattern(
+    r"\b\d{5,6}(?: (?:[A-Z][a-z]{2,16})){0,3}\b|\b[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b|"
+    r"\b[A-Z]{2}\s\d{5}\b"
+)
 _POSCODE_CITY = Pattern(
-    r"\b\d{5}\s(?i:kuala lumpur|petaling jaya|johor bahru|shah alam|subang jaya|george town|georgetown|ipoh|melaka|malacca|seremban|klang|"
-    r"kota kinabalu|kuching|puchong|cyberjaya|putrajaya|ampang|cheras|kajang|penang|pulau pinang|skudai|muar|batu pahat|iskandar puteri|johor|selangor)\b"
+    r"\b\d{5}\s(?i:kuala lumpur|petaling jaya|johor bahru|shah alam|subang jaya|george town|georgetown|ipoh|"
+    r"melaka|malacca|seremban|klang|"
+    r"kota kinabalu|kuching|puchong|cyberjaya|putrajaya|ampang|cheras|kajang|penang|pulau pinang|skudai|muar|"
+    r"batu pahat|iskandar puteri|johor|selangor)\b"
 )
 _REGION = Pattern(
-    r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|Pulau Pinang|Ipoh|Melaka|Kuching)\b"
+    r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|"
+    r"Pulau Pinang|Ipoh|Melaka|Kuching)\b"
 )
 _CONTEXT = re.compile(
-    r"(?:\b(?:address|addr|deliver(?:y|ed)?|send|ship|live|lives|living|stay|stays|staying|home|house|located|alamat|tinggal|hantar|rumah|unit|outlet)\b)[^\n]{0,24}$",
+    r"(?:\b(?:address|addr|deliver(?:y|ed)?|send|ship|live|lives|living|stay|stays|staying|home|house|located|"
+    r"alamat|tinggal|hantar|rumah|unit|outlet)\b)[^\n]{0,24}\Z",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"[\s,.()\-:]{0,4}(?:(?:[A-Z][A-Za-z'&]{1,16}|@)[\s,.()\-]{1,3}){0,4}")
-_NEVER_STREETS = re.compile(r"\b(?:Green|Food|Pizza|Paper|Soup|Box|Cup|Inch|Carton|Pack|Kraft|Bento|Order|Invoice|The)\b")
+_NEVER_STREETS = re.compile(
+    r"\b(?:Green|Food|Pizza|Paper|Soup|Box|Cup|Inch|Carton|Pack|Kraft|Bento|Order|Invoice|"
+    r"The)\b"
+)
 
 _LONGEST_GAP = 48
 _LONGEST = 200
 
 _ZH_ADDRESS = WidePattern(
-    "(?:[\u4e00-\u9fff]{2,7}(?:省|自治区|市))?(?:[\u4e00-\u9fff]{1,6}(?:市|区|县|镇)){0,2}[\u4e00-\u9fff]{1,8}(?:路|街|大道|道|巷|弄|胡同)"
-    "(?:[东西南北中]?[一二三四五六七八九十\\d]{0,3}[段路街道])?\\s?\\d{1,5}(?:号|弄|巷)?(?:[\u4e00-\u9fff]{0,8}\\d{1,4}[A-Za-z]?(?:号楼|栋|幢|座|单元|室|楼|层|房|号)){0,4}"
+    "(?:[\u4e00-\u9fff]{2,7}(?:省|自治区|市))?(?:[\u4e00-\u9fff]{1,6}(?:市|区|县|"
+    "镇)){0,2}[\u4e00-\u9fff]{1,8}(?:路|街|大道|道|巷|弄|胡同)"
+    "(?:[东西南北中]?[一二三四五六七八九十\\d]{0,3}[段路街道])?\\s?\\d{1,5}(?:号|弄|"
+    "巷)?(?:[\u4e00-\u9fff]{0,8}\\d{1,4}[A-Za-z]?(?:号楼|栋|幢|座|单元|室|楼|层|房|号)){0,4}"
 )
-_ZH_BLOCK = WidePattern("(?:大牌|第)\\s?\\d{1,4}[A-Za-z]?\\s?座?[\\s,]?[\u4e00-\u9fff]{2,8}(?:路|街|道|巷|弄|坊|通道|大道|台|径)\\s?\\d{0,3}")
-_ZH_LEAD = ("地址是", "地址", "住在", "送到", "寄到", "送货到", "住址", "位于", "我住", "请送", "送去", "在", "到", "是", "住", "去")
+_ZH_BLOCK = WidePattern(
+    "(?:大牌|第)\\s?\\d{1,4}[A-Za-z]?\\s?座?[\\s,]?[\u4e00-\u9fff]{2,8}(?:路|街|道|巷|弄|坊|"
+    "通道|大道|台|径)\\s?\\d{0,3}"
+)
+_ZH_LEAD = (
+    "地址是",
+    "地址",
+    "住在",
+    "送到",
+    "寄到",
+    "送货到",
+    "住址",
+    "位于",
+    "我住",
+    "请送",
+    "送去",
+    "在",
+    "到",
+    "是",
+    "住",
+    "去",
+)
 _ZH_NUMBERED = re.compile(r"\d\s?(?:号|弄|室|栋|幢|座|楼)|大牌")
 
 
@@ -75,9 +132,8 @@ def _parts(folded: Folded) -> list[_Part]:
     def add(pattern: Pattern, *, sufficient: bool) -> None:
         found.extend(_Part(m.start, m.end, sufficient) for m in pattern.matches(data))
 
-    for match in _STREET.matches(data):
-        if not _NEVER_STREETS.search(text[match.start : match.end]):
-            found.append(_Part(match.start, match.end, sufficient=True))
+    streets = (m for m in _STREET.matches(data) if not _NEVER_STREETS.search(text[m.start : m.end]))
+    found.extend(_Part(m.start, m.end, sufficient=True) for m in streets)
     add(_STREET_LOWER, sufficient=True)
     add(_STREET_MALAY_LOWER, sufficient=True)
     found.extend(
@@ -106,7 +162,11 @@ def _addresses(folded: Folded) -> Iterator[Candidate]:
     for group in _neighbours(text, sorted([*parts, *weak]), strong=frozenset(parts)):
         start, end = group[0].start, max(part.end for part in group)
         strong = [part for part in group if part in parts]
-        if any(part.sufficient for part in strong) or len(strong) > 1 or _CONTEXT.search(text[max(0, start - 40) : start]):
+        if (
+            any(part.sufficient for part in strong)
+            or len(strong) > 1
+            or _CONTEXT.search(text[max(0, start - 40) : start])
+        ):
             while end > start and text[end - 1] in " ,.-\n\t":
                 end -= 1
             yield Candidate(start, end, Kind.ADDRESS, _RANK)
@@ -151,7 +211,8 @@ def _after_lead(text: str, match: Match) -> int:
 RULES = (
     Rule(
         "address",
-        rf"\b(?i:blk|block|singapore|spore|s'pore|postal|post ?code|poskod|zip)\b|#\s?[Bb]?\d{{1,3}}\s?-|\bS\s?\(?\d{{6}}|\b{_MALAY}\b|\b(?i:unit)\s(?:[A-Z]-)?\d"
+        rf"\b(?i:blk|block|singapore|spore|s'pore|postal|post ?code|poskod|zip)\b|#\s?[Bb]?\d{{1,3}}\s?-|"
+        rf"\bS\s?\(?\d{{6}}|\b{_MALAY}\b|\b(?i:unit)\s(?:[A-Z]-)?\d"
         rf"|\d[A-Za-z]?,?\s{{1,2}}(?:[A-Za-z'.]{{1,17}}\s){{1,5}}{_TYPE}\b|\d{{5}}\s[A-Za-z]",
         _addresses,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from server.pii import dialling, surroundings
@@ -17,9 +18,23 @@ _DISGUISED_EMAIL = Pattern(
     r"\b([A-Za-z0-9][A-Za-z0-9._%+\-]{0,47}(?:\s{1,2}(?i:dot|underscore|dash)\s{1,2}[A-Za-z0-9]{1,24}){0,3})"
     rf"({_WORDED_AT})([A-Za-z0-9\-]{{1,40}}(?:{_WORDED_DOT}[A-Za-z0-9\-]{{1,24}}){{0,2}})({_WORDED_DOT})"
     r"(?i:(com|net|org|edu|gov|info|biz|io|co|me|app|dev|asia|sg|my|cn|hk|tw|id|in|uk|us|au|jp|de|fr|nz|th|vn|ph|"
-    r"example|test|invalid))\b(?:\s?(?:\.|[(\[]\s?dot\s?[)\]]|\bdot\b)\s?(?:sg|my|cn|hk|tw|id|in|uk|au|jp|nz|th|vn|ph)\b)?"
+    r"example|test|invalid))\b(?:\s?(?:\.|[(\[]\s?dot\s?[)\]]|\bdot\b)\s?(?:sg|my|cn|hk|tw|id|in|uk|au|jp|nz|th|"
+    r"vn|ph)\b)?"
 )
-_MAILBOX_HOSTS = ("gmail", "yahoo", "hotmail", "outlook", "icloud", "qq", "163", "126", "protonmail", "proton", "live", "msn")
+_MAILBOX_HOSTS = (
+    "gmail",
+    "yahoo",
+    "hotmail",
+    "outlook",
+    "icloud",
+    "qq",
+    "163",
+    "126",
+    "protonmail",
+    "proton",
+    "live",
+    "msn",
+)
 
 _INTERNATIONAL = Pattern(r"(?:\+|\b00\s?)\s?\(?\d(?:[\s().\-/]{0,3}\d){6,16}")
 # Eight digits as Singapore writes them (1-digit groups are a number spelt out with spaces).
@@ -30,10 +45,16 @@ _EIGHT = Pattern(
 _TRUNK = Pattern(r"\(?\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d{2,9}){1,4}\b")  # a national number that starts with 0
 _NORTH_AMERICA = Pattern(r"(?:\b1[\s.\-])?(?:\(\d{3}\)\s?|\b\d{3}[\s.\-])\d{3}[\s.\-]\d{4}\b")
 _CHINA_MOBILE = Pattern(r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b")
-_BARE_COUNTRY = Pattern(r"\b(?:65[\s\-]?[3689]\d{3}[\s\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b")
+_BARE_COUNTRY = Pattern(
+    r"\b(?:65[\s\-]?[3689]\d{3}[\s\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
+    r"86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b"
+)
 _AFTER_WORD = Pattern(r"\(?\b\d(?:[\s().\-]{0,2}\d){6,14}\b")
+_FOUR_DIGITS_BEFORE = re.compile(r"\d{4}[ \-]\Z")
+_FOUR_DIGITS_BEHIND = re.compile(r"[ \-]\d{4}\b")
 _WORDS_BEFORE_NUMBER = (
-    r"phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|sms|text|dial|fax|reach|telefon|"
+    r"phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|sms|text|"
+    r"dial|fax|reach|telefon|"
     r"hubungi|telepon|bimbit"
 )
 
@@ -43,7 +64,10 @@ _DIGIT_WORDS = {
     "lima": "5", "enam": "6", "tujuh": "7", "lapan": "8", "sembilan": "9",
 }  # fmt: skip
 _SPELT_WORD = "(?:" + "|".join(sorted(_DIGIT_WORDS, key=len, reverse=True)) + r"|\d{1,4})"
-_SPELT = Pattern(rf"\b(?i:(?:(?:double|triple)\s)?{_SPELT_WORD}(?:[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?{_SPELT_WORD}){{3,14}})\b")
+_SPELT = Pattern(
+    rf"\b(?i:(?:(?:double|triple)\s)?{_SPELT_WORD}(?:[\s,.\-]{{1,3}}(?:(?:double|"
+    rf"triple)\s)?{_SPELT_WORD}){{3,14}})\b"
+)
 _CHINESE_DIGITS = str.maketrans("零〇一二三四五六七八九幺", "001234567891")
 _SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,13}")
 
@@ -99,9 +123,11 @@ def _international(folded: Folded) -> Iterator[Candidate]:
     def accept(match: Match) -> Candidate | None:
         written = text[match.start : match.end]
         length = dialling.international_length(written)
-        if length == 0 or surroundings.is_joined("", 0, 0):
+        if length == 0:
             return None
         end = match.start + length
+        if written[0] != "+" and surroundings.is_business_number(text, match.start, end):
+            return None
         if text[end : end + 1].isalnum() and text[end : end + 1].isascii():
             return None
         return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 10)
@@ -113,7 +139,13 @@ def _local(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def eight(match: Match) -> Candidate | None:
-        if dialling.is_compact_date(text[match.start : match.end]) and not surroundings.after_phone_word(text, match.start):
+        if _FOUR_DIGITS_BEFORE.search(text[max(0, match.start - 5) : match.start]) or _FOUR_DIGITS_BEHIND.match(
+            text[match.end : match.end + 6]
+        ):
+            return None  # two groups out of a longer number
+        if dialling.is_compact_date(text[match.start : match.end]) and not surroundings.after_phone_word(
+            text, match.start
+        ):
             return None
         return _phone(text, match.start, match.end)
 
@@ -192,8 +224,19 @@ RULES = (
         r"|\b1[3-9]\d[\s\-]?\d{4}|\b6[05][\s\-]?\d[\s\-]?\d",
         _local,
     ),
-    Rule("phone after a word", rf"\b(?i:{_WORDS_BEFORE_NUMBER})\b[^\n]{{0,28}}\d|(?:电话|手机|致电|联系|打|微信|传真)[^\n]{{0,28}}\d", _after_word),
-    Rule("spelt phone", rf"\b(?i:{_SPELT_WORD}[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?{_SPELT_WORD}[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?(?:{'|'.join(_DIGIT_WORDS)}))\b"
-         rf"|\b(?i:(?:{'|'.join(_DIGIT_WORDS)})[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?{_SPELT_WORD})\b", _spelt),
+    Rule(
+        "phone after a word",
+        rf"\b(?i:{_WORDS_BEFORE_NUMBER})\b[^\n]{{0,28}}\d|(?:电话|手机|致电|联系|打|微信|"
+        rf"传真)[^\n]{{0,28}}\d",
+        _after_word,
+    ),
+    Rule(
+        "spelt phone",
+        rf"\b(?i:{_SPELT_WORD}[\s,.\-]{{1,3}}(?:(?:double|"
+        rf"triple)\s)?{_SPELT_WORD}[\s,.\-]{{1,3}}(?:(?:double|"
+        rf"triple)\s)?(?:{'|'.join(_DIGIT_WORDS)}))\b"
+        rf"|\b(?i:(?:{'|'.join(_DIGIT_WORDS)})[\s,.\-]{{1,3}}(?:(?:double|triple)\s)?{_SPELT_WORD})\b",
+        _spelt,
+    ),
     Rule("spelt Chinese phone", "[零〇一二三四五六七八九幺]{8}", _spelt_chinese),
 )

@@ -13,9 +13,7 @@ _EIGHT = 8
 # Grouped or not: Malaysia, Britain, Australia, Indonesia, Taiwan, France ... all have 9 to 12 digits behind a trunk 0.
 _TRUNK_DIGITS = range(9, 13)
 _SINGAPORE_STARTS = "3689"
-_TRUNK_SHAPES = re.compile(
-    r"\(?0\d{1,4}\)?[\s.\-]{0,2}(?:\d{2,4}(?:[\s.\-]{1,2}\d{2,4}){1,4}|\d{6,9})"
-)
+_TRUNK_SHAPES = re.compile(r"\(?0\d{1,4}\)?[\s.\-]{0,2}(?:\d{2,4}(?:[\s.\-]{1,2}\d{2,4}){1,4}|\d{6,9})")
 
 
 @functools.cache
@@ -32,8 +30,9 @@ def _national_pattern(country_code: int) -> re.Pattern[str] | None:
             if region == "001"
             else PhoneMetadata.metadata_for_region(region, None)
         )
-        if metadata is not None and metadata.general_desc.national_number_pattern:
-            alternatives.append(f"(?:{metadata.general_desc.national_number_pattern})")
+        shapes = metadata.general_desc if metadata is not None else None
+        if shapes is not None and shapes.national_number_pattern:
+            alternatives.append(f"(?:{shapes.national_number_pattern})")
     return re.compile("|".join(alternatives)) if alternatives else None
 
 

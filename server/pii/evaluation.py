@@ -88,3 +88,10 @@ def evaluate(messages: Iterable[Message]) -> list[Score]:
         for missing in left:
             scores[missing.kind].missed += 1
     return list(scores.values())
+
+
+def misjudged(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages with a spurious or a missed finding."""
+    for message in messages:
+        if any(score.spurious or score.missed for score in evaluate([message])):
+            yield message

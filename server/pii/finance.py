@@ -59,17 +59,24 @@ _IBAN_LENGTHS = {
 }  # fmt: skip
 
 _BANKS = (
-    "dbs|posb|ocbc|uob|maybank|cimb|public bank|rhb|hong leong|ambank|bank islam|hsbc|citibank|citi|stanchart|standard chartered|"
+    "dbs|posb|ocbc|uob|maybank|cimb|public bank|rhb|hong leong|ambank|bank islam|hsbc|citibank|citi|stanchart|"
+    "standard chartered|"
     "boc|icbc|bca|mandiri|bni|bri"
 )
 _ACCOUNT = Pattern(
     rf"\b(?i:(?:bank\s)?(?:account|acct|a/c|acc|akaun)|akaun bank|sort code|routing number|{_BANKS}|giro|iban|bsb)\b"
-    r"(?i:(?:\s{0,2}(?:no|nos|num|number|nombor|#|is|:|=|\.|-|\(|bank|savings?|current|chequing|checking|corporate|account|acct|"
+    r"(?i:(?:\s{0,2}(?:no|nos|num|number|nombor|#|is|:|=|\.|-|\(|bank|savings?|current|chequing|checking|"
+    r"corporate|account|acct|"
     rf"a/c|acc|akaun|to|at|with|simpanan|semasa|ialah|adalah|saya|{_BANKS})){{0,5}}\s{{0,2}})"
     r"(\d(?:[\s\-]?\d){5,18})\b"
 )
-_ACCOUNT_WIDE = WidePattern(r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号)(?:号码|[\s:是为]){0,4}(\d(?:[ \-]?\d){6,18})\b")
-_NOT_A_BANK = re.compile(r"(?:customer|client|user|login|xero|outlet|member|loyalty|客户|会员)\s?(?:s\s)?$", re.IGNORECASE)
+_ACCOUNT_WIDE = WidePattern(
+    r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号)(?:号码|"
+    r"[\s:是为]){0,4}(\d(?:[ \-]?\d){6,18})\b"
+)
+_NOT_A_BANK = re.compile(
+    r"(?:customer|client|user|login|xero|outlet|member|loyalty|客户|会员)\s?(?:s\s)?\Z", re.IGNORECASE
+)
 
 
 def luhn_is_valid(digits: str) -> bool:
@@ -147,6 +154,8 @@ def _ibans(folded: Folded) -> Iterator[Candidate]:
             return None
         end = positions[length - 1] + 1
         behind = text[end : end + 1]
+        if sum(text[i].isdigit() for i in positions[:length]) * 2 < length:
+            return None  # words: one in 97 of them passes the check
         compact = "".join(text[i] for i in positions[:length]).upper()
         if (behind.isalnum() and behind.isascii()) or not compact.isascii() or not iban_is_valid(compact):
             return None
@@ -177,7 +186,8 @@ RULES = (
     Rule("iban", r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11}", _ibans),
     Rule(
         "bank account",
-        rf"\b(?i:account|acct|a/c|acc|akaun|sort code|routing number|giro|iban|bsb|{_BANKS})\b[^\n]{{0,60}}\d(?:[\s\-]?\d){{5}}",
+        rf"\b(?i:account|acct|a/c|acc|akaun|sort code|routing number|giro|iban|bsb|"
+        rf"{_BANKS})\b[^\n]{{0,60}}\d(?:[\s\-]?\d){{5}}",
         _accounts,
     ),
     Rule("bank account in Chinese", "账号|帐号|账户|帐户|卡号|银行卡", _accounts_chinese),

@@ -16,7 +16,7 @@ from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern
 
 _RANK = 70
-_CONTEXT_RANK = 60
+_CONTEXT_RANK = 72  # what is called a passport is one, even if it passes the check of an NRIC
 
 _NRIC = Pattern(r"\b[STFGMstfgm](?:[\s.\-]?\d){7}[\s.\-]?[A-Za-z]\b")
 _NRIC_WEIGHTS = (2, 7, 6, 5, 4, 3, 2)
@@ -27,34 +27,50 @@ _MYKAD = Pattern(r"\b\d{6}(?:[\s.\-]{1,2}\d{2}[\s.\-]{1,2}|\d{2})\d{4}\b")
 _MYKAD_PLACES = frozenset(
     [*range(1, 17), *range(21, 60), *range(60, 69), 71, 72, *range(74, 80), *range(82, 94), 98, 99]
 )
-_CN_ID = Pattern(r"\b[1-9]\d{5}[\s\-]?(?:19|20)\d{2}[\s\-]?(?:0[1-9]|1[0-2])[\s\-]?(?:0[1-9]|[12]\d|3[01])[\s\-]?\d{3}[\s\-]?[\dXx]\b")
+_CN_ID = Pattern(
+    r"\b[1-9]\d{5}[\s\-]?(?:19|20)\d{2}[\s\-]?(?:0[1-9]|1[0-2])[\s\-]?(?:0[1-9]|[12]\d|"
+    r"3[01])[\s\-]?\d{3}[\s\-]?[\dXx]\b"
+)
 _CN_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CN_CHECK = "10X98765432"
 
 _SSN = Pattern(r"\b\d{3}([\s.\-])\d{2}([\s.\-])\d{4}\b")
-_SSN_BARE = Pattern(r"\b(?i:ssn|social security(?: number| no)?)\b(?:\s?(?:#|:|is|no|number|\.|-)){0,3}\s{0,2}(\d{9}|\d{3}[\s\-]?\d{2}[\s\-]?\d{4})\b")
-_NINO = Pattern(r"\b[A-CEGHJ-PR-TW-Za-ceghj-pr-tw-z][A-CEGHJ-NPR-TW-Za-ceghj-npr-tw-z](?:[\s\-]?\d\d){3}[\s\-]?[A-Da-d]\b")
+_SSN_BARE = Pattern(
+    r"\b(?i:ssn|social security(?: number| no)?)\b(?:\s?(?:#|:|is|no|number|\.|"
+    r"-)){0,3}\s{0,2}(\d{9}|\d{3}[\s\-]?\d{2}[\s\-]?\d{4})\b"
+)
+_NINO = Pattern(
+    r"\b[A-CEGHJ-PR-TW-Za-ceghj-pr-tw-z][A-CEGHJ-NPR-TW-Za-ceghj-npr-tw-z]"
+    r"(?:[\s\-]?\d\d){3}[\s\-]?[A-Da-d]\b"
+)
 _NINO_NEVER = frozenset({"BG", "GB", "NK", "KN", "TN", "NT", "ZZ"})
 
 _LINK = r"(?:\s{0,2}(?:no|nos|num|number|nombor|#|is|was|:|=|\.|-|\(|of|on|adalah|saya|ialah)){0,4}\s{0,2}"
-_PASSPORT = Pattern(rf"\b(?i:passports?|pasport|ppt no)\b(?:\s(?i:holder|details))?(?i:{_LINK})([A-Za-z]{{1,2}}\s?\d{{6,8}}[A-Za-z]?|\d{{8,9}})\b")
+_PASSPORT = Pattern(
+    rf"\b(?i:passports?|pasport|ppt no)\b(?:\s(?i:holder|"
+    rf"details))?(?i:{_LINK})([A-Za-z]{{1,2}}\s?\d{{6,8}}[A-Za-z]?|\d{{8,9}})\b"
+)
 _PASSPORT_WIDE = WidePattern(r"护照(?:号码|号|编号)?(?:[\s:是为]){0,3}([A-Za-z]{1,2}\s?\d{6,8}[A-Za-z]?|\d{8,9})\b")
 
 _MONTHS = (
-    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|"
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    "nov(?:ember)?|"
     "dec(?:ember)?|januari|februari|mac|mei|jun|julai|ogos|oktober|disember"
 )
 _DATE = (
     rf"(?:\d{{1,2}}\s?[/.\-]\s?\d{{1,2}}\s?[/.\-]\s?\d{{2,4}}|\d{{4}}\s?[/.\-]\s?\d{{1,2}}\s?[/.\-]\s?\d{{1,2}}|\d{{8}}"
-    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?:\s|-|/)(?:of\s)?(?:{_MONTHS})\.?,?(?:\s|-|/)\d{{2,4}}|(?:{_MONTHS})\.?\s\d{{1,2}}(?:st|nd|rd|th)?,?\s\d{{4}})"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?:\s|-|/)(?:of\s)?(?:{_MONTHS})\.?,?(?:\s|-|/)\d{{2,4}}|"
+    rf"(?:{_MONTHS})\.?\s\d{{1,2}}(?:st|nd|rd|th)?,?\s\d{{4}})"
 )
 _DOB = Pattern(
-    r"(?i:(?:\bd\.?o\.?b\b\.?|\bdate of birth|\bbirth ?date|\bbirthday|\bb'day|\bborn|\bbirth|\btarikh lahir|\blahir(?: pada)?)"
+    r"(?i:(?:\bd\.?o\.?b\b\.?|\bdate of birth|\bbirth ?date|\bbirthday|\bb'day|\bborn|\bbirth|\btarikh lahir|"
+    r"\blahir(?: pada)?)"
     rf"(?:\s{{0,2}}(?:is|was|:|=|-|\(|on|in|the|my|her|his|adalah|ialah|pada)){{0,3}}\s{{0,2}}({_DATE}))\b"
 )
 _DOB_WIDE = WidePattern(
     r"(?:出生日期|出生年月日|出生|生日|生于|生辰)(?:[\s:是为在于]){0,3}"
-    r"(\d{4}\s?年\s?\d{1,2}\s?月\s?\d{1,2}\s?[日号]|\d{4}[/.\-]\d{1,2}[/.\-]\d{1,2}|\d{1,2}[/.\-]\d{1,2}[/.\-]\d{4}|\d{8})"
+    r"(\d{4}\s?年\s?\d{1,2}\s?月\s?\d{1,2}\s?[日号]|\d{4}[/.\-]\d{1,2}[/.\-]\d{1,2}|"
+    r"\d{1,2}[/.\-]\d{1,2}[/.\-]\d{4}|\d{8})"
 )
 _DOB_WIDE_BEHIND = WidePattern(r"(\d{4}\s?年\s?\d{1,2}\s?月\s?\d{1,2}\s?[日号])\s?(?:出生|生的|生人)")
 

@@ -17,7 +17,8 @@ _SECRET_RANK = 90
 _IPV4 = Pattern(r"\b(?:\d{1,3}\s?(?:\[\.\]|\(\.\)|\.)\s?){3}\d{1,3}\b")
 _IPV6 = Pattern(r"[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?:\.\d{1,3}){3})?")
 _VERSION_BEFORE = re.compile(
-    r"(?:\bv|\bver\.?|\bversion|\brelease|\bbuild|\bfirmware|\brev\.?|\bsection|\bclause|\bchapter|\bsdk|\bapi|版本|versi)\s?(?:is|number|no\.?|:|=)?\s?$",
+    r"(?:\bv|\bver\.?|\bversion|\brelease|\bbuild|\bfirmware|\brev\.?|\bsection|\bclause|\bchapter|\bsdk|\bapi|"
+    r"版本|versi)\s?(?:is|number|no\.?|:|=)?\s?\Z",
     re.IGNORECASE,
 )
 _FOUR = 4
@@ -25,7 +26,8 @@ _OCTET = 255
 _SHORTEST_V6 = 4
 
 _TOKENS = Pattern(
-    r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.\-]*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+    r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY"
+    r"(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.\-]*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
     r"|-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.]*"
     r"|\beyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*)?"
     r"|\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|svcacct|or)?[-_]?[A-Za-z0-9_\-]{16,200}"
@@ -33,17 +35,24 @@ _TOKENS = Pattern(
     r"|\bxox[abeoprs]-[A-Za-z0-9\-]{10,250}|\b(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_\-]{35}"
     r"|\bSG\.[A-Za-z0-9_\-]{16,64}\.[A-Za-z0-9_\-]{16,64}|\bwhsec_[A-Za-z0-9+/=]{16,100}|\bhf_[A-Za-z0-9]{20,64}"
     r"|\bnpm_[A-Za-z0-9]{30,64}|\bpypi-[A-Za-z0-9_\-]{30,300}|\bdop_v1_[a-f0-9]{40,80}|\bya29\.[A-Za-z0-9_\-]{20,300}"
-    r"|\bhttps://hooks\.slack\.com/services/[A-Za-z0-9/]{10,100}|\bkey-[a-f0-9]{32}\b|\b\d{8,10}:AA[A-Za-z0-9_\-]{30,40}"
+    r"|\bhttps://hooks\.slack\.com/services/[A-Za-z0-9/]{10,100}|\bkey-[a-f0-9]{32}\b|"
+    r"\b\d{8,10}:AA[A-Za-z0-9_\-]{30,40}"
 )
 _BEARER = Pattern(r"\b(?i:bearer|basic)\s{1,2}([A-Za-z0-9._~+/\-]{16,}={0,2})")
 _URL_LOGIN = Pattern(r"[A-Za-z][A-Za-z0-9+.\-]{1,15}://[^\s:/@]{0,64}:([^\s@/]{1,128})@")
 _NAMED = Pattern(
-    r"(?i:\b(?:[a-z0-9]{1,20}[_\-]){0,3}(?:password|passwd|passcode|passphrase|pwd|api[ _\-]?key|apikey|secret(?:[ _\-]?key)?|access[ _\-]?key(?:[ _\-]id)?|"
-    r"client[ _\-]?secret|auth[ _\-]?token|access[ _\-]?token|refresh[ _\-]?token|private[ _\-]?key|token|kata laluan|katalaluan))\b"
-    r"[\"']?(\s{0,2}(?i:is now|is|was|ialah|adalah|to|set to)?\s{0,2}(?::|=>|=|->)?\s{0,2})[\"'`]?([^\s\"'`,;<>()\[\]{}]{4,128})"
+    r"(?i:\b(?:[a-z0-9]{1,20}[_\-]){0,3}(?:password|passwd|passcode|passphrase|pwd|api[ _\-]?key|apikey|"
+    r"secret(?:[ _\-]?key)?|access[ _\-]?key(?:[ _\-]id)?|"
+    r"client[ _\-]?secret|auth[ _\-]?token|access[ _\-]?token|refresh[ _\-]?token|private[ _\-]?key|token|"
+    r"kata laluan|katalaluan))\b"
+    r"[\"']?(\s{0,2}(?i:is now|is|was|saya(?: ialah| adalah)?|ialah|adalah|to|set to)?\s{0,2}(?::|=>|=|"
+    r"->)?\s{0,2})[\"'`]?([^\s\"'`,;<>()\[\]{}]{4,128})"
 )
 _NAMED_WIDE = WidePattern(r"(?:密码|口令|密钥|验证码)(?:[\s:=是为]){1,3}([!-~]{4,128})")
-_SHORT_CODE = Pattern(r"\b(?i:cvv2?|cvc2?|otp|one[ \-]time (?:password|code)|pin)\b(?i:(?:\s{0,2}(?:no|number|code|is|:|=|\.|-|#)){1,3}\s{0,2}|\s)(\d{3,8})\b")
+_SHORT_CODE = Pattern(
+    r"\b(?i:cvv2?|cvc2?|otp|one[ \-]time (?:password|code)|pin)\b(?i:(?:\s{0,2}(?:no|number|"
+    r"code|is|:|=|\.|-|#)){1,3}\s{0,2}|\s)(\d{3,8})\b"
+)
 _PIN = re.compile(r"pin\b\s\d", re.IGNORECASE)
 
 
@@ -58,7 +67,9 @@ def _ipv4(folded: Folded) -> Iterator[Candidate]:
         if " " in written and "[" not in written:
             return None
         before = text[max(0, match.start - 2) : match.start]
-        if re.search(r"[A-Za-z0-9]$|\d[.\-]$|[vV-]$", before) or re.match(r"[.\-]\d|-[A-Za-z]", text[match.end : match.end + 2]):
+        if re.search(r"[A-Za-z0-9]\Z|\d[.\-]\Z|[vV-]\Z", before) or re.match(
+            r"[.\-]\d|-[A-Za-z]", text[match.end : match.end + 2]
+        ):
             return None
         if _VERSION_BEFORE.search(surroundings.left(text, match.start)):
             return None
@@ -74,7 +85,9 @@ def _ipv6(folded: Folded) -> Iterator[Candidate]:
         written = text[start:end]
         if len(written) < _SHORTEST_V6 and written != "::1":
             continue
-        if re.search(r"[A-Za-z0-9_:]$", text[max(0, start - 1) : start]) or re.match(r"[A-Za-z0-9_:]", text[end : end + 1]):
+        if re.search(r"[A-Za-z0-9_:]\Z", text[max(0, start - 1) : start]) or re.match(
+            r"[A-Za-z0-9_:]", text[end : end + 1]
+        ):
             continue
         # A trailing colon is the sentence's: "2001:db8::1: unreachable".
         if written.endswith(":") and not written.endswith("::"):
@@ -135,11 +148,17 @@ def _short_codes(folded: Folded) -> Iterator[Candidate]:
 
 
 RULES = (
-    Rule("ipv4", r"\d{1,3}\s?(?:\[\.\]|\(\.\)|\.)\s?\d{1,3}\s?(?:\[\.\]|\(\.\)|\.)\s?\d{1,3}\s?(?:\[\.\]|\(\.\)|\.)\s?\d", _ipv4),
+    Rule(
+        "ipv4",
+        r"\d{1,3}\s?(?:\[\.\]|\(\.\)|\.)\s?\d{1,3}\s?(?:\[\.\]|\(\.\)|\.)\s?\d{1,3}\s?(?:\[\.\]|\(\.\)|"
+        r"\.)\s?\d",
+        _ipv4,
+    ),
     Rule("ipv6", r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]", _ipv6),
     Rule(
         "token",
-        r"PRIVATE KEY|\beyJ|\b[sprSP]k[-_]|\bgh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|\bA(?:KIA|SIA|GPA|ROA)|AIza|\bSG\.|whsec_"
+        r"PRIVATE KEY|\beyJ|\b[sprSP]k[-_]|\bgh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|\bA(?:KIA|SIA|GPA|ROA)|"
+        r"AIza|\bSG\.|whsec_"
         r"|\bhf_|npm_|pypi-|dop_v1_|ya29\.|hooks\.slack|\bkey-|:AA",
         _tokens,
     ),

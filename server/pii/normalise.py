@@ -1,7 +1,7 @@
 """Folding: the text as a recogniser should see it, with offsets back to the text as it was written.
 
-Every fold maps one code point to one code point (full-width, circled and mathematical digits and letters, accented Latin,
-dashes, spaces, quotes) or drops it (zero-width characters, soft hyphen, combining marks, keycaps), so positions
+Every fold maps one code point to one code point (full-width, circled and mathematical digits and letters,
+accented Latin, dashes, spaces, quotes) or drops it (zero-width characters, soft hyphen, combining marks, keycaps), so positions
 stay exact and the fold of a text is the concatenation of the folds of its parts: what streaming relies on.
 """
 
@@ -17,14 +17,17 @@ _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u00ad"
 _QUOTES = "\u2018\u2019\u201a\u201b\u02bc\uff07"
 _DOTS = "\u2024\ufe52\uff0e\uff61"
 _INVISIBLE_EXTRA = (0x034F, 0x20E3, 0x3164, 0xFFA0)  # grapheme joiner, keycap, Hangul fillers
+_COMBINING = range(0x0300, 0x0370)
+_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 _FIRST_NON_ASCII = 0x80
+_NEVER_FOLDED = (range(0x3400, 0xF900), range(0x20000, 0xE0000), range(0xE1000, sys.maxunicode + 1))
 
 
 def _folded(code: int) -> str | None:
     """The ASCII stand-in of one code point, "" when it is invisible, None when it folds to nothing simpler."""
     char = chr(code)
     category = unicodedata.category(char)
-    if category == "Cf" or 0x0300 <= code <= 0x036F or 0xFE00 <= code <= 0xFE0F or code in _INVISIBLE_EXTRA:
+    if category == "Cf" or code in _COMBINING or code in _VARIATION_SELECTORS or code in _INVISIBLE_EXTRA:
         return ""
     if category in {"Zs", "Zl", "Zp"}:
         return "\n" if category != "Zs" else " "
@@ -42,7 +45,7 @@ def _table() -> dict[int, str]:
     table: dict[int, str] = {}
     for code in range(_FIRST_NON_ASCII, sys.maxunicode + 1):
         # CJK ideographs, Hangul, surrogates and private use never fold; skipping them keeps start-up short.
-        if 0x3400 <= code < 0xF900 or 0x20000 <= code < 0xE0000 or code >= 0xE1000:
+        if any(code in block for block in _NEVER_FOLDED):
             continue
         stand_in = _folded(code)
         if stand_in is not None:

@@ -17,7 +17,8 @@ _MAX_MEMORY = 32 << 20  # bytes of DFA cache; past it RE2 falls back to a slower
 
 
 class Candidate(NamedTuple):
-    """A possible finding at `start:end` of the folded text; of two that overlap the higher `rank` wins, then the longer."""
+    """A possible finding at `start:end` of the folded text; where two overlap the higher `rank` wins,
+    then the longer."""
 
     start: int
     end: int

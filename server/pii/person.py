@@ -17,42 +17,67 @@ _JOINER = r"(?i:bin|binti|binte|bte|bt|s/o|d/o|a/l|a/p|van|von|de|da|al|el)"
 _NAME = rf"({_WORD}\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}})"
 
 _INTRODUCED = Pattern(
-    r"\b(?i:my (?:full |first )?name(?:'s| is|:)|i am called|i'm called|they call me|nama (?:penuh )?saya(?: ialah| adalah)?|saya bernama|"
+    r"\b(?i:my (?:full |first )?name(?:'s| is|:)|i am called|i'm called|they call me|"
+    r"nama (?:penuh )?saya(?: ialah| adalah)?|saya bernama|"
     rf"nama penuh|full name(?: is)?|name on (?:the )?card(?: is)?)[ \t]{{0,2}}[:\-]?[ \t]{{0,2}}{_NAME}"
 )
 _LABELLED = Pattern(
-    r"\b(?i:([a-z]{2,20}[ \t]{1,2})?(name|contact(?: person| name)?|attn|attention|pic|person in charge|receiver|recipient|consignee|ordered by|"
-    r"signed by|received by|collected by|approved by|requested by|submitted by|prepared by|care of|c/o|nama|nama penerima|penerima|"
+    r"\b(?i:([a-z]{2,20}[ \t]{1,2})?(name|contact(?: person| name)?|attn|attention|pic|person in charge|receiver|"
+    r"recipient|consignee|ordered by|"
+    r"signed by|received by|collected by|approved by|requested by|submitted by|prepared by|care of|c/o|nama|"
+    r"nama penerima|penerima|"
     rf"card ?holder|beneficiary|payee|requester|buyer|sender|cc))[ \t]{{0,2}}[:=][ \t]{{0,2}}{_NAME}"
 )
 _TITLED = Pattern(
-    rf"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|aunty|uncle|sir|chef)\b\.?[ \t]{{1,2}}{_NAME}"
+    rf"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|"
+    rf"aunty|uncle|sir|chef)\b\.?[ \t]{{1,2}}{_NAME}"
 )
 _ADDRESSED = Pattern(
-    r"\b(?i:ask(?:ing)? for|asked for|look(?:ing)? for|speak (?:to|with)|spoke (?:to|with)|speaking (?:to|with)|talk(?:ed|ing)? (?:to|with)|"
-    r"this is|i am|i'm|it's|its|here is|attn|attention|contact|call|ring|text|whatsapp|message|email|reach|inform|notify|tell|told|remind|"
-    r"let|hand(?: it| them)? to|pass(?: it| them)? to|leave(?: it| them)? with|give(?: it| them)? to|deliver to|send(?: it| them)? to|"
-    r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|cakap dengan|"
-    rf"bagi kepada|serah(?:kan)? kepada|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|driver|staff)[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_NAME}"
+    r"\b(?i:ask(?:ing)? for(?: is)?|asked for|look(?:ing)? for(?: is)?|name|speak (?:to|with)|spoke (?:to|with)|"
+    r"speaking (?:to|with)|talk(?:ed|ing)? (?:to|with)|"
+    r"this is|i am|i'm|it's|its|here is|attn|attention|contact|call|ring|text|whatsapp|message|email|reach|inform|"
+    r"notify|tell|told|remind|"
+    r"let|hand(?: it| them)? to|pass(?: it| them)? to|leave(?: it| them)? with|give(?: it| them)? to|deliver to|"
+    r"send(?: it| them)? to|"
+    r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|"
+    r"cakap dengan|"
+    rf"bagi kepada|serah(?:kan)? kepada|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|"
+    rf"driver|staff)[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_NAME}"
 )
 _STRONG = re.compile(
-    r"^(?:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|attn|attention|jumpa|cari|tanya|cakap|berjumpa|"
-    r"hubungi|bagi|serah|hand|pass|leave)\b",
+    r"^(?:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|attn|attention|"
+    r"jumpa|cari|tanya|cakap|berjumpa|"
+    r"hubungi|bagi|serah|hand|pass|leave|call|ring|tell|told|inform|remind|let)\b",
+    re.IGNORECASE,
+)
+_NO_PERSON_BEHIND = re.compile(
+    r"\s(?:outlet|branch|store|mall|shop|office|restaurant|kitchen|team|company|bank|hotel|street|road|ave|mrt|"
+    r"plaza|cawangan|kedai)s?\b",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(
+    r"(?:driver|employee|customer|staff|boss|manager|the|our|mr|mrs|ms|miss|mdm|madam|encik|puan|cik|tuan|en|pn|dr|saya|nama|dan|kepada|from|for|to|"
+    r"with|by|dear|hi|hello)\.?\s{1,2}",
     re.IGNORECASE,
 )
 _LINEAGE = Pattern(
-    rf"\b([A-Z][A-Za-z']{{1,20}}(?:[ \t]{{1,2}}[A-Z][A-Za-z']{{1,20}}){{0,2}}[ \t]{{1,2}}(?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]{{1,2}}[A-Z][A-Za-z']{{1,20}}"
+    r"\b([A-Z][A-Za-z']{1,20}(?:[ \t]{1,2}[A-Z][A-Za-z']{1,20}){0,2}[ \t]{1,2}(?i:bin|binti|binte|bte|"
+    r"s/o|d/o|a/l|a/p)[ \t]{1,2}[A-Z][A-Za-z']{1,20}"
     r"(?:[ \t]{1,2}[A-Z][A-Za-z']{1,20}){0,2})\b"
 )
-_BARE = Pattern(r"\b([A-Z][a-z]{1,14}(?:[ \t\-]{1,2}[A-Z][a-z]{1,14}){1,3})\b")
+_BARE = Pattern(r"\b([A-Z][A-Za-z]{1,14}(?:[ \t\-]{1,2}[A-Z][A-Za-z]{1,14}){1,3})\b")
 _SIGNED = Pattern(
-    r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|terima kasih|best|salam)[,.!]{0,2}[ \t]{0,2}\n\s{0,3}[\-~]?[ \t]{0,2}"
+    r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|terima kasih|best|"
+    r"salam)[,.!]{0,2}[ \t]{0,2}\n\s{0,3}[\-~]?[ \t]{0,2}"
     rf"{_NAME}[ \t]{{0,2}}(?:\n|$)"
 )
 
-_CONNECTORS = frozenset({"bin", "binti", "binte", "bte", "bt", "s/o", "d/o", "a/l", "a/p", "van", "von", "de", "da", "al", "el"})
+_CONNECTORS = frozenset(
+    {"bin", "binti", "binte", "bte", "bt", "s/o", "d/o", "a/l", "a/p", "van", "von", "de", "da", "al", "el"}
+)
 _THINGS_WITH_NAMES = frozenset(
-    "product item company brand outlet shop file user store restaurant business domain host display column field event project table "
+    "product item company brand outlet shop file user store restaurant business domain host display column field event "
+    "project table "
     "class service server bank template account variable branch street road trade legal entity".split()
 )
 _MOST_WORDS = 5
@@ -60,11 +85,17 @@ _GIVEN_WORDS = 2
 
 _ZH_NAME = "([\u4e00-\u9fff]{2,5})"
 _ZH_LABELLED = WidePattern(
-    f"(?:我的名字(?:叫|是)|名字(?:叫|是)|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|请找|找|叫)(?:[\\s:是为]){{0,3}}{_ZH_NAME}"
+    f"(?:我的名字(?:叫|是)|名字(?:叫|是)|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|"
+    f"户名|我是|请找|找|叫)(?:[\\s:是为]){{0,3}}{_ZH_NAME}"
 )
 _ZH_TITLED = WidePattern("([\u4e00-\u9fff]{1,3})(?:先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总)")
-_ZH_ENDS = frozenset("电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年")
-_ZH_WEAK = ("我是", "找", "叫", "请找", "本人")
+_ZH_OWNER = WidePattern("([\u4e00-\u9fff]{2,3})的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)")
+_ZH_SURNAME = WidePattern("我姓([\u4e00-\u9fff])")
+_THANKS = "谢谢"
+_ZH_ENDS = frozenset(
+    "电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年"
+)
+_ZH_WEAK = ("我", "我是", "找", "叫", "我叫", "请找", "本人")
 
 
 def _is_capital(word: str) -> bool:
@@ -82,9 +113,15 @@ def _trim(text: str, start: int, end: int, *, lower: bool) -> tuple[int, int] | 
         if count and bare in _CONNECTORS:
             count += 1
             continue
-        if bare in names.NOT_NAMES or not (lower or _is_capital(word)):
+        given = count > 0 and bare in names.SYLLABLES and _is_capital(word)  # Jun is a month, but not in "Goh Jun Jie"
+        if (bare in names.NOT_NAMES and not given) or not (lower or _is_capital(word)):
             break
-        if lower and not _is_capital(word) and bare not in names.GIVEN | names.SURNAMES | names.SYLLABLES and count >= _GIVEN_WORDS:
+        if (
+            lower
+            and not _is_capital(word)
+            and bare not in names.GIVEN | names.SURNAMES | names.SYLLABLES
+            and count >= _GIVEN_WORDS
+        ):
             break
         count += 1
         stop = start + found.start() + len(word)
@@ -151,6 +188,8 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
         candidate = _candidate(text, start, end, _RANK, lower=lower)
         if candidate is None or (lower and not _is_known(text, start, end)):
             continue
+        if _NO_PERSON_BEHIND.match(text[candidate.end : candidate.end + 16]):
+            continue
         strong = _STRONG.match(text[match.start : match.start + 12]) is not None
         if (strong and not lower) or _is_known(text, candidate.start, candidate.end):
             yield candidate
@@ -158,7 +197,10 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
 
 def _lineage(folded: Folded) -> Iterator[Candidate]:
     for match in _LINEAGE.matches(folded.data):
-        yield Candidate(match.start, match.end, Kind.PERSON, _RANK + 6)
+        start = match.start
+        while (title := _TITLE.match(folded.text[start : match.end])) is not None:
+            start += title.end()
+        yield Candidate(start, match.end, Kind.PERSON, _RANK + 6)
 
 
 def _is_bare_name(words: list[str]) -> bool:
@@ -167,10 +209,15 @@ def _is_bare_name(words: list[str]) -> bool:
     first, *rest = words
     if first in names.SURNAMES and len(rest) in {1, 2}:
         given = rest[0] in names.GIVEN and len(rest) == 1
-        return (len(rest) == _GIVEN_WORDS and all(w in names.SYLLABLES for w in rest)) or given
+        return (len(rest) == _GIVEN_WORDS and all(w in names.SYLLABLES | names.SURNAMES for w in rest)) or given
     if first in names.GIVEN:
         return rest[0] in names.SURNAMES
-    return first in names.SYLLABLES and len(rest) == _GIVEN_WORDS and rest[0] in names.SYLLABLES and rest[1] in names.SURNAMES
+    return (
+        first in names.SYLLABLES
+        and len(rest) == _GIVEN_WORDS
+        and rest[0] in names.SYLLABLES
+        and rest[1] in names.SURNAMES
+    )
 
 
 def _bare(folded: Folded) -> Iterator[Candidate]:
@@ -225,16 +272,24 @@ def _chinese(folded: Folded) -> Iterator[Candidate]:
     for match in _ZH_LABELLED.matches(text):
         start, end = match.groups[0]
         label = text[match.start : start]
-        label_is_weak = label.rstrip(" :") in _ZH_WEAK
-        candidate = _chinese_name(text, start, end, known=label_is_weak or text[start] in names.CHINESE_SURNAMES)
+        # "我叫了两次" is "I called twice": without a colon or 是 behind a label only a known surname will do.
+        named = label[-1] in ":是" and label.rstrip(" :是") not in _ZH_WEAK
+        candidate = _chinese_name(text, start, end, known=not named)
         if candidate is not None:
             yield candidate
     for match in _ZH_TITLED.matches(text):
         start, end = match.groups[0]
-        for first in range(start, end):
-            if text[first] in names.CHINESE_SURNAMES:
-                yield Candidate(first, end, Kind.PERSON, _RANK + 1)
-                break
+        start += 2 if text.startswith(_THANKS, start) else 0
+        first = next((i for i in range(start, end) if text[i] in names.CHINESE_SURNAMES), None)
+        if first is not None and text[end - 1] not in "老大小":
+            yield Candidate(first, end, Kind.PERSON, _RANK + 1)
+    for match in _ZH_OWNER.matches(text):
+        start, end = match.groups[0]
+        if text[start] in names.CHINESE_SURNAMES:
+            yield Candidate(start, end, Kind.PERSON, _RANK)
+    for match in _ZH_SURNAME.matches(text):
+        if text[match.groups[0][0]] in names.CHINESE_SURNAMES:
+            yield Candidate(*match.groups[0], Kind.PERSON, _RANK)
 
 
 RULES = (
@@ -242,22 +297,32 @@ RULES = (
     Rule("labelled name", r"[A-Za-z][ \t]{0,2}[:=][ \t]{0,2}[A-Za-z]", _labelled),
     Rule(
         "titled name",
-        r"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|aunty|uncle|sir|chef)\b\.?[ \t]{1,2}[A-Za-z]",
+        r"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|"
+        r"aunty|uncle|sir|chef)\b\.?[ \t]{1,2}[A-Za-z]",
         _titled,
     ),
     Rule(
         "addressed name",
-        r"\b(?i:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|it's|its|here is|attn|attention|contact|call|ring|text|"
-        r"whatsapp|message|email|reach|inform|notify|tell|told|remind|let|to|with|regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|for|"
-        r"hubungi|jumpa|cari|tanya|dengan|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|driver|staff)\b[ \t,:]{1,5}[A-Za-z]",
+        r"\b(?i:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|it's|its|"
+        r"here is|attn|attention|contact|call|ring|text|"
+        r"whatsapp|message|email|reach|inform|notify|tell|told|remind|let|name|to|with|regards|cheers|sincerely|"
+        r"hi|hello|hey|dear|thanks|thank you|from|by|for|"
+        r"hubungi|jumpa|cari|tanya|dengan|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|"
+        r"driver|staff)\b[ \t,:]{1,5}[A-Za-z]",
         _addressed,
     ),
     Rule("lineage", r"[ \t](?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]", _lineage),
-    Rule("bare name", r"\b[A-Z][a-z]{1,14}[ \t\-]{1,2}[A-Z][a-z]{1,14}\b", _bare),
-    Rule("signature", r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|kasih|best|salam)[^\n]{0,5}\n", _signed),
+    Rule("bare name", r"\b[A-Z][A-Za-z]{1,14}[ \t\-]{1,2}[A-Z][A-Za-z]{1,14}\b", _bare),
+    Rule(
+        "signature",
+        r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|kasih|best|"
+        r"salam)[^\n]{0,5}\n",
+        _signed,
+    ),
     Rule(
         "Chinese name",
-        "名字|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|找|叫|先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总",
+        "名字|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|找|叫|先生|小姐|"
+        "女士|太太|老师|经理|老板|师傅|医生|总|我姓|的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)",
         _chinese,
     ),
 )

@@ -18,13 +18,14 @@ _LENGTH = 16  # base32 characters: 80 bits
 _SHORTEST_KEY = 32  # bytes
 _SEPARATOR = "\x1f"
 _DIGIT_KINDS = frozenset({Kind.CREDIT_CARD, Kind.BANK_ACCOUNT, Kind.US_SSN, Kind.MY_NRIC})
-_CODE_KINDS = frozenset({Kind.IBAN, Kind.SG_NRIC, Kind.CN_ID, Kind.UK_NINO, Kind.PASSPORT})
+_CODE_KINDS = frozenset({Kind.IBAN, Kind.SG_NRIC, Kind.CN_ID, Kind.UK_NINO, Kind.PASSPORT, "GOVERNMENT_ID"})
 
 
-def normalised(kind: Kind, value: str) -> str:
-    """The one spelling of a value that all its spellings share: what two people would call the same number."""
+def normalised(kind: str, value: str) -> str:
+    """The one spelling of a value that all its spellings share: what two people would call the same number. `kind` is a
+    `Kind` or a kind of field of `tria.policy.v1`."""
     plain = fold(value).text.casefold()
-    if kind is Kind.PHONE:
+    if kind == Kind.PHONE:
         digits = "".join(c for c in plain if c.isdigit())
         return digits.removeprefix("00").removeprefix("65") if len(digits) > 8 else digits  # noqa: PLR2004 - SG length
     if kind in _DIGIT_KINDS:
@@ -47,10 +48,10 @@ class Pseudonyms:
         self._keys = dict(keys)
         self.version = max(self._keys)
 
-    def pseudonym(self, tenant: str, kind: Kind, value: str, *, version: int | None = None) -> str:
+    def pseudonym(self, tenant: str, kind: str, value: str, *, version: int | None = None) -> str:
         """`EMAIL:v3:ABCDEFGHIJKLMNOP`: base32(HMAC-SHA-256(key, tenant‖kind‖normalised value))[:16] with its kind and
         key version. KeyError for a version that is not held."""
         version = self.version if version is None else version
-        message = _SEPARATOR.join((tenant, kind.value, normalised(kind, value))).encode("utf-8", "surrogatepass")
+        message = _SEPARATOR.join((tenant, str(kind), normalised(kind, value))).encode("utf-8", "surrogatepass")
         digest = hmac.new(self._keys[version], message, hashlib.sha256).digest()
         return f"{kind}:v{version}:{base64.b32encode(digest).decode('ascii')[:_LENGTH]}"

@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 from server.pii import address, contact, finance, identity, network, person
-from server.pii.kinds import Span
+from server.pii.kinds import Kind, Span
 from server.pii.normalise import Folded, fold
 from server.pii.patterns import Candidate, Rule, Triggers
 
@@ -33,11 +33,15 @@ _TRIGGERS = Triggers(RULES)
 _KEY_OPEN = re.compile(r"-----BEGIN ")
 _KEY_CLOSED = re.compile(r"PRIVATE KEY(?: BLOCK)?-----[\s\S]*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _STARTERS: tuple[tuple[re.Pattern[str], int], ...] = (
-    (re.compile(r"(?i)\b(?:blk|block|apt|unit|level|no|jalan|jln|jl|lorong|lor|persiaran|lebuh\w*|lengk\w*|changkat|tingkat|kampon?g|kampung|kg|taman|tmn|bukit)\b|#|(?i:singapore|spore|s'pore|postal|post ?code|poskod|zip)|\bS\s?\(?\d|大牌|第"), 300),
+    (re.compile(r"(?i)\b(?:blk|block|apt|unit|level|no|jalan|jln|jl|lorong|lor|persiaran|lebuh\w*|lengk\w*|"
+                r"changkat|tingkat|kampon?g|kampung|kg|taman|tmn|bukit)\b|#|(?i:singapore|spore|s'pore|postal|"
+                r"post ?code|poskod|zip)|\bS\s?\(?\d|大牌|第"), 300),
     (re.compile(r"\d\s*(?:号|弄|室|栋|幢|座|楼)|(?:路|街|道|巷|弄|坊|台|径)\s?\d"), 120),
     (re.compile(r"(?i)[^\W\d_](?:.)?\bdot\b|[(\[{<]\s?(?:at|dot)\b|\s(?:at|@)\s"), 260),
-    (re.compile(r"\d|[+(]|\b(?i:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple|kosong|satu|dua|tiga|empat|lima|enam|tujuh|lapan|sembilan)\b"), 300),
+    (re.compile(r"\d|[+(]|\b(?i:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple|kosong|satu|"
+                r"dua|tiga|empat|lima|enam|tujuh|lapan|sembilan)\b"), 300),
 )  # fmt: skip
+_REPLACED = re.compile(r"\[(?:" + "|".join(Kind) + r")\]|⟦(?:" + "|".join(Kind) + r"|TEXT)_\d{1,6}⟧")
 _WORDS_HELD = 9
 _LAST_WORDS = re.compile(rf"(?:[^\s\u2e80-\uffff]+[^\S\n]*\n?[^\S\n]*){{1,{_WORDS_HELD}}}\Z")
 _WIDE_HELD = 72
@@ -93,7 +97,7 @@ def open_from(folded: Folded) -> int:
 
 
 def _words_start(text: str, position: int) -> int:
-    """Where the last words before `position` begin: they may be the start of a name, an address or a disguised e-mail."""
+    """Where the last words before `position` begin: they may start a name, an address or an e-mail."""
     start = position
     for _ in range(_WORDS_HELD):
         while start and text[start - 1].isspace():
@@ -103,6 +107,13 @@ def _words_start(text: str, position: int) -> int:
     return start
 
 
+def _opaque(text: str) -> str:
+    """`text` with the markers and placeholders of an earlier scrubbing blanked out: their words are no context."""
+    if "[" not in text and "⟦" not in text:
+        return text
+    return _REPLACED.sub(lambda match: "\x01" * len(match[0]), text)
+
+
 class Window:
     """One look at a stretch of text: `spans` found in it and `settled`, the position up to which they are final
     whatever text follows (all of it when `final`). Positions are code points of `text`."""
@@ -110,7 +121,7 @@ class Window:
     __slots__ = ("settled", "spans")
 
     def __init__(self, text: str, *, final: bool) -> None:
-        folded = fold(text)
+        folded = fold(_opaque(text))
         rules = triggered(folded)
         found = candidates(folded, rules) if rules else []
         self.spans = tuple(Span(*folded.original(c.start, c.end), c.kind) for c in resolve(found))
@@ -140,7 +151,9 @@ def scan(text: str) -> tuple[Span, ...]:
         window = Window(text[start - left : start + WINDOW], final=final)
         end = window_end(window, left)
         spans.extend(
-            Span(start - left + s.start, start - left + s.end, s.kind) for s in window.spans if s.start >= left and s.end <= end
+            Span(start - left + s.start, start - left + s.end, s.kind)
+            for s in window.spans
+            if s.start >= left and s.end <= end
         )
         start += end - left
     return tuple(spans)

@@ -34,6 +34,11 @@ class StreamScrubber:
         """A stream scrubber that writes the placeholders of `scrubber`."""
         return cls(scrubber.substitute)
 
+    @property
+    def held(self) -> int:
+        """Code points taken in and not passed on yet."""
+        return len(self._buffer) - self._emitted
+
     def feed(self, text: str) -> str:
         """Take the next piece; returns the scrubbed text that became settled, often empty."""
         self._buffer += text

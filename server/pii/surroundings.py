@@ -8,28 +8,37 @@ _LEFT = 28  # code points looked at before a number
 _RIGHT = 14  # and behind it
 
 # A word like "order" counts only when nothing but filler stands between it and the number.
-_FILLER = r"(?:\s*(?:no|nos|num|number|nombor|code|id|ref|reference|is|was|are|adalah|of|the|our|your|my|new|old)\b|[\s.:#=_/()\-]|号码?|编号|是|为){0,6}$"
+_FILLER = (
+    r"(?:\s*(?:no|nos|num|number|nombor|code|id|ref|reference|is|was|are|adalah|of|the|our|your|my|new|"
+    r"old)\b|[\s.:#=_/()\-]|号码?|编号|是|为){0,6}\Z"
+)
 _BUSINESS_WORDS = re.compile(
-    r"(?:\b(?:orders?|ord|po|p\.o|so|do|purchase order|sales order|delivery order|invoices?|inv|quote|quotation|quot|sku|item|"
-    r"product|part|parts|model|serial|s/n|sn|batch|lot|ref|reference|tracking|awb|consignment|shipment|parcel|ticket|case|"
+    r"(?:\b(?:orders?|ord|po|p\.o|so|do|purchase order|sales order|delivery order|invoices?|inv|quote|quotation|"
+    r"quot|sku|item|"
+    r"product|part|parts|model|serial|s/n|sn|batch|lot|ref|reference|tracking|awb|consignment|shipment|parcel|"
+    r"ticket|case|"
     r"booking|receipt|transaction|txn|trace|request|uen|roc|brn|gst|barcode|ean|upc|gtin|isbn|hs|version|build|"
     r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|code|catalogue|docket|voucher|"
-    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang)|订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|总价|库存|编号|追踪|快递|物流|运单)"
-    + _FILLER,
+    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang)|订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|"
+    r"总价|库存|编号|追踪|快递|物流|运单)" + _FILLER,
     re.IGNORECASE,
 )
-_MONEY_BEFORE = re.compile(r"(?:[$€£¥₹#]|\b(?:sgd|usd|myr|rm|eur|gbp|cny|rmb|idr))\s?$", re.IGNORECASE)
+_MONEY_BEFORE = re.compile(r"(?:[$€£¥₹#]|\b(?:sgd|usd|myr|rm|eur|gbp|cny|rmb|idr))\s?\Z", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(
-    r"\s?(?:%|pcs?\b|pieces?\b|box(?:es)?\b|cartons?\b|ctns?\b|packs?\b|pkts?\b|units?\b|rolls?\b|bags?\b|cases?\b|sleeves?\b|"
-    r"kgs?\b|grams?\b|ml\b|mm\b|cm\b|inch\b|in\b(?= (?:total|stock))|dollars\b|sgd\b|usd\b|keping\b|kotak\b|biji\b|个|箱|包|件|盒|元|块|卷|袋)",
+    r"\s?(?:%|pcs?\b|pieces?\b|box(?:es)?\b|cartons?\b|ctns?\b|packs?\b|pkts?\b|units?\b|rolls?\b|bags?\b|"
+    r"cases?\b|sleeves?\b|"
+    r"kgs?\b|grams?\b|ml\b|mm\b|cm\b|inch\b|in\b(?= (?:total|stock))|dollars\b|sgd\b|usd\b|keping\b|kotak\b|"
+    r"biji\b|个|箱|包|件|盒|元|块|卷|袋)",
     re.IGNORECASE,
 )
-_JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9_$#@&=%]|[A-Za-z0-9][\-/.:,+*]|[A-Za-z]{2}[\-/]\s)$")
+_JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9_$#@&=%]|[A-Za-z0-9][\-/.:,+*]|[A-Za-z]{2}[\-/]\s)\Z")
 _JOINED_BEHIND = re.compile(r"[A-Za-z0-9_%]|[\-/.:,+*][A-Za-z0-9]")
 _PHONE_WORDS = re.compile(
-    r"(?:\b(?:phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|sms|text|dial|fax|"
+    r"(?:\b(?:phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|"
+    r"sms|text|dial|fax|"
     r"reach|telefon|tel|hubungi|telepon|bimbit)|电话|手机|手机号|致电|联系|打给|打|拨打|微信|传真)"
-    r"(?:\s*(?:no|num|number|nombor|is|at|on|me|us|him|her|them|ke|saya|dia|kami|di|or|and|via|by|the)\b|[\s.:#=()+\-]|号码?|是|为|我|他|她){0,6}$",
+    r"(?:\s*(?:no|num|number|nombor|is|at|on|me|us|him|her|them|ke|saya|dia|kami|di|or|and|via|by|the)\b|"
+    r"[\s.:#=()+\-]|号码?|是|为|我|他|她){0,6}\Z",
     re.IGNORECASE,
 )
 

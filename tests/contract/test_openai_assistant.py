@@ -184,7 +184,7 @@ async def test_a_stalled_stream_times_out(llmock: LLMock) -> None:
     assert failed.reason == Reason.MODEL_TIMEOUT
     assert shown.startswith("You can order")
     assert failed.usage.cost_micros > 0
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 4, "the patience for a first token was spent on a later silence"
     assert not [found for found in llmock.verdict().findings if found.code == "no_read_timeout"]
 
 

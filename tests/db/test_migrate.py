@@ -15,7 +15,10 @@ from pgqueuer.domain.settings import DBSettings
 from server.db.migrate import MIGRATIONS, MigrationError, load, migrate, pending, schema_version
 
 FIRST = "-- migrate: additive\ncreate table thing (id int);"
-INDEX = "-- migrate: additive no-transaction\ncreate index concurrently thing_id on thing (id);\n-- next\nanalyze thing;"
+INDEX = """-- migrate: additive no-transaction
+create index concurrently thing_id on thing (id);
+-- next
+analyze thing;"""
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ async def test_a_file_that_comes_late_is_refused(empty_dsn: str, folder: Path) -
     (folder / "0003_late.sql").write_text("select 1;")
     await migrate(empty_dsn, folder)
     (folder / "0002_later.sql").write_text("select 1;")
-    with pytest.raises(MigrationError, match="0002_later.sql is older"):
+    with pytest.raises(MigrationError, match=r"0002_later\.sql is older"):
         await migrate(empty_dsn, folder)
 
 

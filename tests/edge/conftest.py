@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +70,12 @@ async def shared_edge(issuer: Issuer, directory: Path) -> AsyncIterator[Edge]:
 
 
 @pytest.fixture
-def edge(shared_edge: Edge) -> Iterator[Edge]:
+def edge(shared_edge: Edge) -> Edge:
     """The shared gateway, with what the upstream remembers wiped."""
     shared_edge.upstream.calls.clear()
     shared_edge.upstream.go_on.clear()
     shared_edge.upstream.cancelled.clear()
-    yield shared_edge
+    return shared_edge
 
 
 @pytest_asyncio.fixture

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from tria.chat.v1 import chat_event_pb2, chat_service_pb2, chat_service_pb2_grpc
-from tria.order.v1 import order_pb2, order_service_pb2, order_service_pb2_grpc
 
 from tests.edge.conftest import Edge
 from tests.support.edge import Tokens
+from tria.chat.v1 import chat_event_pb2, chat_service_pb2, chat_service_pb2_grpc
+from tria.order.v1 import order_pb2, order_service_pb2, order_service_pb2_grpc
 
 ORIGIN = "http://localhost:5173"
 SEND = "/tria.chat.v1.ChatService/SendMessage"

@@ -1,4 +1,4 @@
-"""Who a caller is, as far as the gateway has a say: bad tokens stop here, nobody can claim an identity by other means."""
+"""Who a caller is, as far as the gateway has a say: bad tokens stop here, and nothing else can claim an identity."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from tria.chat.v1 import chat_service_pb2, chat_service_pb2_grpc
 
 from tests.edge.conftest import Edge
 from tests.edge.test_requests import error
 from tests.support.edge import Tokens
+from tria.chat.v1 import chat_service_pb2, chat_service_pb2_grpc
 
 BAD = [
     "expired", "without expiry", "other audience", "other issuer", "other key", "alg none",

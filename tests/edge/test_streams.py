@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 
 from tests.edge.conftest import Edge
 from tests.edge.test_requests import error

@@ -36,7 +36,7 @@ def test_tls_1_1_is_refused(edge: Edge) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
         socket.create_connection(("127.0.0.1", edge.settings.https_port), timeout=5) as raw,
-        pytest.raises(ssl.SSLError, match="alert protocol version|unsupported protocol"),
+        pytest.raises(ssl.SSLError, match=r"alert protocol version|unsupported protocol"),
     ):
         context.wrap_socket(raw, server_hostname="localhost")
 

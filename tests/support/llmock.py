@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from llmock.pytest_plugin import LLMock
 
-from server.chat.agent import AgentSettings, OpenAIAssistant
+from server.chat.agent import AgentSettings, MeteredReply, OpenAIAssistant
 from server.chat.assistant import (
     Answered,
     AnswerKind,
@@ -29,6 +29,7 @@ from server.chat.assistant import (
 )
 from server.chat.breaker import CircuitBreaker
 from server.chat.intents import IntentResult
+from server.chat.metering import UsageMeter
 from server.chat.model import GuardedModel
 from server.chat.openai_stream import ModelSettings, open_stream
 from server.chat.pricing import ModelPrice, PriceTable
@@ -102,11 +103,13 @@ class OneLineAssistant:
 
     name = "one-line"
 
-    async def reply(self, turn: Turn, tools: Tools) -> AsyncIterator[Event]:
-        assert turn
-        assert tools
-        yield Delta(OFFLINE_TEXT)
-        yield Answered(AnswerKind.ANSWERED, Intent.OTHER, 1.0, Language.EN)
+    def reply(self, turn: Turn, tools: Tools) -> MeteredReply:  # noqa: ARG002  # the port's signature
+        return MeteredReply(_one_line(), UsageMeter(PRICES, "offline"))
+
+
+async def _one_line() -> AsyncGenerator[Event, None]:
+    yield Delta(OFFLINE_TEXT)
+    yield Answered(AnswerKind.ANSWERED, Intent.OTHER, 1.0, Language.EN)
 
 
 def policy_question(_text: str, _locale: str) -> IntentResult:

@@ -1,4 +1,4 @@
-"""`python -m tests.support.owner KIND DIR`: own an embedded store until standard input ends; the victim of kill -9 tests.
+"""`python -m tests.support.owner KIND DIR`: own an embedded store until standard input ends; it may be killed.
 
 Prints one line "CHILD_PID URL" when the store is up.
 """

@@ -1,7 +1,7 @@
 """Real PostgreSQL, Valkey and Chroma for a test session, and a freshly migrated database for each test that asks.
 
-The servers are the ones of `tria up` (server/embedded), in one temporary directory. Migrations run once, into a template
-database; a test's own database is a copy of it (about 50 ms), so tests may commit, and never see each other.
+The servers are the ones of `tria up` (server/embedded), in one temporary directory. Migrations run once, into a
+template database; a test's own database is a copy of it (about 50 ms), so tests may commit, and never see each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m tests.support.worker DSN`: a worker whose jobs write what they do into the table `ran`; it may be killed."""
+"""`python -m tests.support.worker DSN`: a worker whose jobs note what they do in the table `ran`; it may be killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def entrypoints(dsn: str) -> list[Entrypoint]:
     async def slow(payload: bytes) -> None:
         await asyncio.sleep(float(payload))
 
-    async def poison(_: bytes) -> None:  # noqa: RUF029 - a handler is async
+    async def poison(_: bytes) -> None:
         os._exit(9)
 
     return [noted("quick", quick), noted("slow", slow), noted("poison", poison)]

@@ -114,6 +114,15 @@ async def test_a_probe_without_verdict_gives_its_place_back(
     assert state(breaker) == BreakerState.CLOSED
 
 
+def test_a_late_failure_from_before_the_opening_does_not_prolong_it(breaker: CircuitBreaker, clock: Clock) -> None:
+    with suppress(ConnectionError), breaker.attempt(lambda _: True):
+        fail(breaker, 3)
+        clock.now += 9
+        raise ConnectionError
+    assert refused(breaker) == 1.0
+    assert breaker.snapshot().opened == 1
+
+
 def test_a_call_from_before_the_opening_does_not_close_it(breaker: CircuitBreaker, clock: Clock) -> None:
     with breaker.attempt(lambda _: True):
         fail(breaker, 3)

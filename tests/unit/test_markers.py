@@ -55,6 +55,7 @@ def run(pieces: list[str]) -> tuple[str, MarkerFilter]:
 def test_what_is_shown(said: str, shown: str, cited: list[int], invented: int) -> None:
     text, markers = run([said])
     assert (text, sorted(markers.cited), markers.invented) == (shown, cited, invented)
+    assert [found.index for found in MarkerFilter(evidence(), CANARY).feed(f"{said} ").cited] == cited, "told once"
 
 
 ALPHABET = st.lists(

@@ -93,6 +93,19 @@ def test_a_busy_process_flushes_all_runs_with_one_tick(timers: HandTimers) -> No
     assert all(run.deltas == ["first ", "abc"] for run in runs)
 
 
+def test_a_sudden_crowd_is_held_within_its_first_window(timers: HandTimers) -> None:
+    tick = SharedTick(timers)
+    runs = [Run(tick) for _ in range(20)]
+    for _ in range(100):
+        for run in runs:
+            run.relay.push("x")
+    at_once = sum(len(run.deltas) for run in runs)
+    assert at_once <= SETTINGS.busy_rate * SETTINGS.window + 1
+    timers.advance(SETTINGS.longest)
+    assert sum(len(run.deltas) for run in runs) <= at_once + len(runs)
+    assert all("".join(run.deltas) == "x" * 100 for run in runs)
+
+
 def test_a_late_loop_is_a_busy_one_although_pushes_are_few(timers: HandTimers) -> None:
     run = Run(SharedTick(timers))
     run.relay.push("one")
@@ -102,6 +115,21 @@ def test_a_late_loop_is_a_busy_one_although_pushes_are_few(timers: HandTimers) -
     assert run.deltas == ["one"]
     timers.advance(SETTINGS.longest)
     assert run.deltas == ["one", "twothree"]
+
+
+def test_calming_down_does_not_overtake_what_waits(timers: HandTimers) -> None:
+    tick = SharedTick(timers)
+    run = Run(tick)
+    run.relay.push("one ")
+    timers.advance(SETTINGS.window, late=SETTINGS.busy_lag * 2)
+    run.relay.push("two ")  # a new window begins, still busy for the lateness of the last
+    timers.advance(SETTINGS.window - 0.001)
+    run.relay.push("three ")
+    timers.advance(0.002)
+    run.relay.push("four ")  # the next window begins calm while "three" waits
+    assert not tick.busy
+    timers.advance(SETTINGS.longest)
+    assert run.deltas == ["one ", "two ", "three four "]
 
 
 def test_it_calms_down_again(timers: HandTimers) -> None:

@@ -1,0 +1,202 @@
+// The customer's chat page: one conversation, streamed answers, proposals that a person decides.
+
+import { Desk, DeskError, newId } from "./api.js";
+import { Answer, ownMessage } from "./view.js";
+
+const find = (id) => document.getElementById(id);
+const STEPS = {
+  retrieving: "Looking through the documents",
+  reading_catalogue: "Reading the catalogue",
+  checking_orders: "Checking your orders",
+  thinking: "Thinking",
+};
+const WARNINGS = {
+  RESUME_UNAVAILABLE: "If the connection breaks, this answer cannot be picked up again.",
+  RETRIEVAL_DEGRADED: "The documents were searched by words only.",
+  MODEL_FALLBACK: "The language model is away; a simpler assistant answers.",
+  CITATION_DROPPED: "A source that could not be checked was left out.",
+};
+const SPEAKERS = { ASSISTANT: "The assistant answers.", WAITING_FOR_STAFF: "A person has been asked for.", STAFF: "A member of staff answers." };
+const ENDINGS = { HANDED_OFF: "A person will take over.", ABSTAINED: "The desk found no sure answer.", PROPOSED: "Please check the proposal and decide." };
+
+let session = null; // {token, tenant, outlet, outlets} as session.json has it, or {token} typed in
+let desk = null;
+let conversation = ""; // resource name; empty until the first message
+let currentRun = "";
+
+async function readSession() {
+  const response = await fetch("/session.json", { cache: "no-store" }).catch(() => null);
+  return response?.ok ? response.json() : null;
+}
+
+function begin(found) {
+  session = found;
+  conversation = "";
+  desk = new Desk(session.token, renewToken);
+  find("sign-in").hidden = true;
+  find("chat").hidden = false;
+  find("human").disabled = true;
+  find("text").focus();
+}
+
+/** A new token from this machine's session file, or the sign-in form when there is none. */
+async function renewToken() {
+  const found = session.outlets ? await readSession() : null;
+  const mine = found?.outlets.find((each) => each.outlet === session.outlet);
+  if (mine) return mine.token;
+  find("sign-in").hidden = false;
+  find("token").focus();
+  return null;
+}
+
+function offerOutlets() {
+  const choice = find("outlet");
+  for (const each of session.outlets) choice.append(new Option(each.name || each.outlet, each.outlet));
+  find("outlet-row").hidden = session.outlets.length < 2;
+  choice.addEventListener("change", () => {
+    const chosen = session.outlets.find((each) => each.outlet === choice.value);
+    find("log").replaceChildren();
+    begin({ ...session, outlet: chosen.outlet, token: chosen.token });
+    say(`You now write for ${chosen.name || chosen.outlet}.`);
+  });
+}
+
+const say = (text) => { find("status").textContent = text; };
+
+function showProblem(error) {
+  find("problem").textContent = problemOf(error);
+  say("");
+}
+
+function problemOf(error) {
+  if (error instanceof DeskError) {
+    const wait = Math.ceil(Number.parseFloat(error.retryAfter));
+    return wait > 0 ? `${error.message} Try again in ${wait} seconds.` : error.message;
+  }
+  if (error instanceof TypeError) return "The desk cannot be reached. Check your connection and send again.";
+  console.error(error);
+  return "Something on this page went wrong. Please load it again.";
+}
+
+function busy(yes) {
+  find("send").disabled = yes;
+  find("stop").hidden = !yes;
+  find("outlet").disabled = yes;
+}
+
+async function send(text) {
+  busy(true);
+  currentRun = "";
+  find("problem").textContent = "";
+  find("examples").hidden = true;
+  find("log").append(ownMessage(text));
+  const answer = new Answer();
+  find("draft").append(answer.article);
+  say("The desk is answering.");
+  try {
+    conversation ||= (await desk.call("/v1/conversations", {})).name;
+    find("human").disabled = false;
+    for await (const event of desk.send(conversation, text, () => say("The connection was cut. Picking the answer up again."))) {
+      currentRun = event.run || currentRun;
+      show(event, answer);
+    }
+  } catch (error) {
+    showProblem(error);
+    find("text").value ||= text; // nothing that was typed is lost
+  } finally {
+    answer.finish(find("log"));
+    busy(false);
+    answer.article.scrollIntoView({ block: "nearest" });
+  }
+}
+
+function show(event, answer) {
+  if (event.textDelta) answer.append(event.textDelta.text);
+  else if (event.snapshot) answer.replace(event.snapshot.text);
+  else if (event.citation) answer.cite(event.citation);
+  else if (event.proposal) answer.propose(event.proposal, decide);
+  else if (event.queued) say(`Your message waits at place ${event.queued.position}.`);
+  else if (event.step) say(STEPS[event.step.label] ?? "The desk is working.");
+  else if (event.toolCall?.label) say(event.toolCall.label);
+  else if (event.warning) answer.note(WARNINGS[event.warning.code] ?? "Something is not as it should be.");
+  else if (event.controllerChanged) answer.note(SPEAKERS[event.controllerChanged.to] ?? "Somebody else speaks now.");
+  else end(event, answer);
+}
+
+function end(event, answer) {
+  if (event.completed) {
+    if (answer.text.textContent === "") answer.replace(event.completed.text);
+    say(ENDINGS[event.completed.answerKind] ?? "The answer is complete.");
+  } else if (event.cancelled) {
+    answer.note("Stopped.");
+    say("The answer was stopped.");
+  } else if (event.interrupted) {
+    answer.note(event.interrupted.retryable ? "The answer broke off. Please send your message again." : "The answer broke off.");
+    say("The answer broke off.");
+  } else if (event.failed) {
+    showProblem(new DeskError(event.failed.status ?? {}, 500));
+  }
+}
+
+/** Confirm or reject; says what came of it, and whether the buttons are done with. */
+async function decide(proposal, choice) {
+  const body = { requestId: newId() };
+  if (choice === "confirm") body.argumentsSha256 = proposal.argumentsSha256;
+  try {
+    const made = await desk.call(`/v1/${proposal.name}:${choice}`, body);
+    return { text: choice === "confirm" ? `Confirmed: ${made.resource}.` : "Nothing was ordered.", final: true };
+  } catch (error) {
+    if (!(error instanceof DeskError)) return { text: "The desk cannot be reached. Please try again.", final: false };
+    return { text: error.message, final: error.reason.startsWith("PROPOSAL_") };
+  }
+}
+
+async function stop() {
+  if (!currentRun) return;
+  say("Stopping.");
+  await desk.call(`/v1/${currentRun}:cancel`, {}).catch(showProblem); // its stream then ends with `cancelled`
+}
+
+async function askForPerson() {
+  try {
+    await desk.call(`/v1/${conversation}:requestHuman`, { requestId: newId() });
+    say("A person has been asked for. You can go on writing.");
+  } catch (error) {
+    showProblem(error);
+  }
+}
+
+function submit() {
+  const text = find("text").value.trim();
+  if (!text || find("send").disabled) return;
+  find("text").value = "";
+  void send(text);
+}
+
+find("compose").addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+find("text").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return; // isComposing: Enter picks a Chinese word
+  event.preventDefault();
+  submit();
+});
+find("stop").addEventListener("click", () => void stop());
+find("human").addEventListener("click", () => void askForPerson());
+find("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  begin({ token: find("token").value.trim() });
+  find("token").value = "";
+});
+for (const example of document.querySelectorAll(".example")) {
+  example.addEventListener("click", () => void send(example.textContent));
+}
+
+const found = await readSession();
+if (found) {
+  begin(found);
+  offerOutlets();
+} else {
+  find("sign-in").hidden = false;
+}

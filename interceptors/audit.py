@@ -1,0 +1,233 @@
+"""One ACCESS leaf for every call of every arity, however it ended: done, refused, invalid, failed, cancelled, late.
+
+Outside errors, so that the code is final; a unary answer or refusal leaves the server only after its leaf is durable. A
+cancelled call cannot wait: its leaf is handed to the recorder, which owns it from then on. A stream's leaf is written
+at its end. Health checks (HEALTH_CHECK) are not recorded: several a second from every prober would bury the trail.
+
+The action is the policy's, except where the event *is* the refusal: AUTHENTICATION_FAIL, ACCESS_DENY, RATE_LIMIT and
+WEBHOOK_FORGED; then `details.intended` holds the policy's. A call without a known tenant goes to the log `-`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+import grpc
+import orjson
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from interceptors.call import Call, Proceed
+from interceptors.errors import Failed, failed
+from interceptors.policy import Method
+from server.audit.actions import Action, Decision, LeafKind
+from server.audit.leaf import NO_TENANT, Leaf, Plain, Source, plain
+from server.audit.recorder import AuditRecorder, actor_of
+from server.caller import Caller, current_caller
+from server.errors import AppError, Reason
+from server.pii.kinds import Kind
+from server.pii.pseudonym import Pseudonyms
+
+_REFUSALS = {
+    Reason.RATE_LIMITED: Action.RATE_LIMIT,
+    Reason.SERVER_BUSY: Action.RATE_LIMIT,
+    Reason.TOO_MANY_STREAMS: Action.RATE_LIMIT,
+    Reason.WEBHOOK_SIGNATURE_INVALID: Action.WEBHOOK_FORGED,
+}
+_BY_CODE = {
+    grpc.StatusCode.UNAUTHENTICATED: Action.AUTHENTICATION_FAIL,
+    grpc.StatusCode.PERMISSION_DENIED: Action.ACCESS_DENY,
+}
+_OPAQUE_ID = re.compile(r"(?!\d{7,}$)[A-Za-z0-9_.:-]{1,128}")
+_PHONE = re.compile(r"[+\d][\d ()-]{6,}")
+_RESOURCE_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.~:%-]+){1,7}")
+_NAME_LENGTH = 200
+_VIEW_BYTES = 2048
+_RESOURCE_FIELDS = frozenset(
+    [
+        "name",
+        "parent",
+        "conversation",
+        "run",
+        "message",
+        "order",
+        "product",
+        "proposal",
+        "document",
+        "event",
+        "resource",
+    ]
+)
+
+
+class Audit:
+    """The layer."""
+
+    name = "audit"
+
+    def __init__(self, recorder: AuditRecorder, pseudonyms: Pseudonyms) -> None:
+        self._recorder = recorder
+        self._shown = Shown(pseudonyms)
+
+    def around(self, method: Method, proceed: Proceed) -> Proceed:
+        policy = method.policy
+        if policy.action is Action.HEALTH_CHECK:
+            return proceed
+        requested = resource_fields(method.request_type)
+        made = resource_fields(method.response_type) if policy.mutates else ()
+
+        def leaf(call: Call, began: float) -> Leaf:
+            targets = [*_names(_request(call), requested), *_names(call.response, made)]
+            return self._leaf(call, tuple(dict.fromkeys(targets)), time.perf_counter() - began)
+
+        async def run(call: Call) -> Any:
+            began = time.perf_counter()
+            try:
+                if policy.mutates:
+                    self._check(call)
+                response = await proceed(call)
+            except Failed:
+                await self._record(call, leaf(call, began))
+                raise
+            except BaseException:
+                # Cancelled, or the transport is gone: nobody waits for us, and we must not wait either.
+                self._recorder.submit(leaf(call, began))
+                raise
+            await self._record(call, leaf(call, began))
+            return response
+
+        return run
+
+    def _check(self, call: Call) -> None:
+        try:
+            self._recorder.check()
+        except AppError as unavailable:
+            raise failed(call, unavailable) from unavailable
+
+    async def _record(self, call: Call, leaf: Leaf) -> None:
+        try:
+            await self._recorder.record(leaf)
+        except AppError as unavailable:
+            # Closed for changes, open for reads: the recorder has counted and logged the loss, an alert watches it.
+            if call.method.policy.mutates:
+                raise failed(call, unavailable) from unavailable
+
+    def _leaf(self, call: Call, targets: tuple[str, ...], seconds: float) -> Leaf:
+        caller, request = current_caller.get(), call.request
+        tenant = caller.tenant or NO_TENANT
+        action, decision = _outcome(call)
+        details: dict[str, Plain] = {"ms": round(seconds * 1000), **call.notes}
+        if call.reason:
+            details["reason"] = call.reason
+        if action is not call.method.policy.action:
+            details["intended"] = call.method.policy.action.value
+        if call.method.response_streaming:
+            details["sent"] = call.sent
+        if call.method.request_streaming:
+            details["received"] = call.received
+        if call.method.policy.mutates and call.view is not None:
+            details["request"] = _bounded(call.view())
+        return Leaf(
+            tenant=tenant,
+            action=action,
+            actor=actor_of(self._shown.caller(caller), self._shown.subject(tenant, caller.subject)),
+            decision=decision,
+            kind=LeafKind.ACCESS,
+            status=call.code.name,
+            targets=targets,
+            rpc=call.method.path,
+            request_id=request.request_id if request else "",
+            trace_id=request.trace_id if request else "",
+            source=Source(self._shown.address(tenant, request.peer), request.agent) if request else Source(),
+            details=details,
+        )
+
+
+class Shown:
+    """Who somebody is, as the trail may show it: opaque ids as they are, everything else as a keyed pseudonym."""
+
+    def __init__(self, pseudonyms: Pseudonyms) -> None:
+        self._pseudonyms = pseudonyms
+        self.subject = lru_cache(4096)(self._subject)
+        self.address = lru_cache(4096)(self._address)
+
+    def caller(self, caller: Caller) -> Caller:
+        """The caller with the person it acts for shown likewise."""
+        if not caller.on_behalf_of:
+            return caller
+        return Caller(
+            tenant=caller.tenant,
+            subject=caller.subject,
+            roles=caller.roles,
+            auth_method=caller.auth_method,
+            on_behalf_of=self.subject(caller.tenant, caller.on_behalf_of),
+        )
+
+    def _subject(self, tenant: str, subject: str) -> str:
+        if not subject or _OPAQUE_ID.fullmatch(subject):
+            return subject
+        kind = Kind.PHONE if _PHONE.fullmatch(subject) else Kind.EMAIL if "@" in subject else Kind.PERSON
+        return self._pseudonyms.pseudonym(tenant, kind, subject)
+
+    def _address(self, tenant: str, address: str) -> str:
+        return self._pseudonyms.pseudonym(tenant, Kind.IP_ADDRESS, address) if address else ""
+
+
+def resource_fields(descriptor: Descriptor | None) -> tuple[Callable[[Any], str], ...]:
+    """Getters for the fields of a message that hold resource names: `name`, `conversation`, … and `order.name`."""
+    if descriptor is None:
+        return ()
+    return tuple(getter for field in descriptor.fields for getter in _getters(field))
+
+
+def _getters(field: FieldDescriptor) -> Iterable[Callable[[Any], str]]:
+    if field.is_repeated:
+        return
+    outer = field.name
+    if field.type == FieldDescriptor.TYPE_STRING and outer in _RESOURCE_FIELDS:
+        yield lambda message: str(getattr(message, outer))
+    elif field.message_type is not None:
+        inner = field.message_type.fields_by_name.get("name")
+        if inner is not None and inner.type == FieldDescriptor.TYPE_STRING:
+            yield lambda message: str(getattr(message, outer).name)
+
+
+def _names(message: Message | None, getters: Iterable[Callable[[Any], str]]) -> Iterable[str]:
+    if message is None:
+        return
+    for getter in getters:
+        name = getter(message)
+        # What failed validation may be anything, a person's words included: only what is shaped like a name is kept.
+        if len(name) <= _NAME_LENGTH and _RESOURCE_NAME.fullmatch(name):
+            yield name
+
+
+def _request(call: Call) -> Message | None:
+    """The request, decoded for the trail when somebody known was refused before it was; strangers' are left alone."""
+    if call.method.request_streaming or call.method.request_type is None:
+        return None
+    if not call.decoded and not call.caller.tenant:
+        return None
+    try:
+        message: Message = call.message()
+    except AppError:  # malformed or invalid: that is the outcome already, and it names no resource
+        return None
+    return message
+
+
+def _outcome(call: Call) -> tuple[Action, Decision]:
+    if call.code is grpc.StatusCode.OK:
+        return call.method.policy.action, Decision.ALLOWED
+    refusal = _REFUSALS.get(call.reason) or _BY_CODE.get(call.code)  # type: ignore[call-overload]  # a StrEnum is its text
+    if refusal is not None:
+        return refusal, Decision.DENIED
+    return call.method.policy.action, Decision.FAILED
+
+
+def _bounded(view: dict[str, object]) -> Plain:
+    size = len(orjson.dumps(view, default=str))
+    return plain(view) if size <= _VIEW_BYTES else {"omitted_bytes": size}

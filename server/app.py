@@ -1,0 +1,264 @@
+"""The composition root: opens everything in order, wires it, serves, drains, and closes in the reverse order.
+
+The only file that knows all the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import grpc
+import prometheus_client
+import redis.asyncio
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2
+from prometheus_client import CollectorRegistry
+from redis.exceptions import RedisError
+
+from interceptors import chain as interceptor_chain
+from interceptors.api_keys import ApiKeys
+from interceptors.buckets import Buckets
+from interceptors.jwks import JwksStore
+from interceptors.policy import contract
+from interceptors.tokens import TokenVerifier
+from interceptors.unserved import unserved
+from server import grpc_servers, sentry
+from server.audit.file import AuditFile
+from server.audit.recorder import AuditRecorder
+from server.audit.spool import Spool
+from server.chat.assistant import Tools
+from server.chat.desk_tools import DeskTools
+from server.chat.following import Following, StreamLimits
+from server.chat.handler import ChatHandler
+from server.chat.relay import SharedTick
+from server.chat.runlog import RunLogs
+from server.chat.runner import Runner
+from server.chat.sending import Sending
+from server.chat.service import ConversationService
+from server.chat.wiring import Desk, assistant
+from server.config import Config
+from server.db.pool import Database, PoolSettings
+from server.health import Health, HealthMonitor, Part, Status
+from server.knowledge.handler import KnowledgeHandler
+from server.knowledge.wiring import Knowledge, knowledge
+from server.metrics import ProcessMetrics
+from server.ops.handler import OpsHandler
+from server.order.catalogue import Catalogue
+from server.order.handler import OrderHandler
+from server.paging import PageTokens
+from server.pii.messages import redacted
+from server.pii.pseudonym import Pseudonyms
+from tria.chat.v1 import chat_service_pb2_grpc
+from tria.knowledge.v1 import knowledge_service_pb2_grpc
+from tria.ops.v1 import ops_service_pb2_grpc
+from tria.order.v1 import order_service_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+SERVICES = tuple(service.full_name for service in contract())
+_REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = {
+    "tria.chat.v1.ChatService": chat_service_pb2_grpc.add_ChatServiceServicer_to_server,
+    "tria.knowledge.v1.KnowledgeService": knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server,
+    "tria.order.v1.OrderService": order_service_pb2_grpc.add_OrderServiceServicer_to_server,
+    "tria.ops.v1.OpsService": ops_service_pb2_grpc.add_OpsServiceServicer_to_server,
+}
+_HEALTH = {Status.NOT_SERVING: health_pb2.HealthCheckResponse.NOT_SERVING}
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A server that serves."""
+
+    servers: grpc_servers.GrpcServers
+    monitor: HealthMonitor
+    following: Following
+    runner: Runner
+    registry: CollectorRegistry
+    drain: float
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set, then drains: NOT_SERVING, followers sent elsewhere, runs let finish."""
+        await stop.wait()
+        log.info("draining", extra={"runs": self.runner.active})
+        await self.monitor.stop_serving()
+        self.following.drain()
+        await self.runner.drain(self.drain)
+        await self.servers.stop(self.drain)
+        log.info("drained")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """What the parts stand on."""
+
+    database: Database
+    redis: redis.asyncio.Redis
+    recorder: AuditRecorder
+    knowledge: Knowledge
+
+
+@asynccontextmanager
+async def application(config: Config, process: int) -> AsyncIterator[Application]:
+    """The server of one process, listening; closes everything at the end."""
+    sentry.start(config.observability.sentry_dsn.reveal(), config.environment, config.observability.release)
+    registry = CollectorRegistry()
+    async with AsyncExitStack() as stack:
+        stores = await _open_stores(stack, config, process)
+        desk = await stack.enter_async_context(assistant(config.model, stores.knowledge.lexicon))
+        monitor, health = _health(stores, desk)
+        logs = RunLogs(keep=config.stream.log_ttl)
+        catalogue = Catalogue(stores.database)
+        runner = Runner(
+            f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+            stores.database,
+            stores.recorder,
+            desk.assistant,
+            _tools(stores.knowledge, catalogue),
+            logs,
+            SharedTick(asyncio.get_running_loop()),
+        )
+        following = Following(stores.database, logs, StreamLimits(config.stream.heartbeat, config.stream.max_age))
+        tokens = PageTokens(config.auth.state_secret)
+        chain = await _open_chain(stack, config, stores, registry)
+        handlers: dict[str, object] = {
+            "tria.chat.v1.ChatService": ChatHandler(
+                ConversationService(stores.database, stores.recorder, tokens, runner, following),
+                Sending(stores.database, stores.recorder, runner),
+                following,
+                runner,
+            ),
+            "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
+                stores.knowledge.service, stores.knowledge.search, tokens
+            ),
+            "tria.order.v1.OrderService": OrderHandler(catalogue, tokens),
+            "tria.ops.v1.OpsService": OpsHandler(monitor, config.observability.release),
+        }
+        servers = grpc_servers.build(
+            config.listen.grpc,
+            config.listen.internal,
+            chain,
+            health,
+            [partial(_REGISTER[service], handler) for service, handler in handlers.items()],
+            SERVICES,
+        )
+        log.info("not served yet", extra={"methods": " ".join(unserved(chain.methods.values(), handlers))})
+        metrics = ProcessMetrics(registry)
+        await monitor.look()
+        for task in (
+            monitor.keep_looking(),
+            runner.keep_leases(),
+            metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
+        ):
+            _own(stack, asyncio.create_task(task))
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            _serve_metrics(stack, config, registry)
+        await servers.start()
+        stack.push_async_callback(servers.stop, 0)
+        yield Application(servers, monitor, following, runner, registry, config.stream.drain)
+
+
+async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _Stores:
+    settings = PoolSettings(config.store.pool_min, config.store.pool_max, recycle=config.store.pool_recycle)
+    database = await stack.enter_async_context(Database(config.store.database_url.reveal(), settings))
+    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=1.0, protocol=3)
+    stack.push_async_callback(client.aclose)
+    audit_file = config.observability.audit_file
+    numbered = audit_file.with_name(f"{audit_file.stem}.{process}{audit_file.suffix}")
+    spool = Spool(audit_file.with_name(f"{audit_file.stem}-spool"))
+    recorder = await stack.enter_async_context(AuditRecorder(database, spool, AuditFile(numbered)))
+    return _Stores(database, client, recorder, await stack.enter_async_context(knowledge(config, database)))
+
+
+async def _open_chain(
+    stack: AsyncExitStack, config: Config, stores: _Stores, registry: CollectorRegistry
+) -> interceptor_chain.Chain:
+    auth = config.auth
+    keys = await stack.enter_async_context(JwksStore(auth.jwks))
+    buckets = await stack.enter_async_context(Buckets(stores.redis))
+    secret = hmac.digest(auth.state_secret.reveal().encode(), b"tria pseudonyms v1", hashlib.sha256)
+    pseudonyms = Pseudonyms({1: secret})
+    return interceptor_chain.build_chain(
+        registry=registry,
+        recorder=stores.recorder,
+        pseudonyms=pseudonyms,
+        identity=interceptor_chain.Identity(
+            TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience),
+            ApiKeys(stores.database),
+            auth.trust_domain,
+        ),
+        buckets=buckets,
+        redacted=redacted,
+        gateways=auth.gateways,
+        sentry_scope=sentry.call_scope,
+        sentry_capture=sentry.capture,
+    )
+
+
+def _tools(known: Knowledge, catalogue: Catalogue) -> Callable[[str, str, Callable[[], None]], Tools]:
+    return lambda tenant, outlet, degraded: DeskTools(known.search, catalogue, tenant, outlet, degraded)
+
+
+def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.HealthServicer]:
+    """The monitor, and the grpc.health.v1 service that follows it."""
+    servicer = grpc_health.aio.HealthServicer()
+
+    async def changed(health: Health) -> None:
+        status = _HEALTH.get(health.status, health_pb2.HealthCheckResponse.SERVING)
+        for service in ("", *SERVICES):
+            await servicer.set(service, status)
+
+    async def redis_answers() -> bool:
+        try:
+            return bool(await stores.redis.ping())
+        except (RedisError, OSError):
+            return False
+
+    parts = [
+        Part("database", stores.database.ping, vital=True, effect="nothing can be served"),
+        Part("redis", redis_answers, vital=False, effect="limits count per process; nothing is cached"),
+        Part(
+            "knowledge_index",
+            stores.knowledge.index.ping,
+            vital=False,
+            effect="documents are searched by words only",
+        ),
+        Part("model", desk.model_available, vital=False, effect="the offline assistant answers"),
+    ]
+    return HealthMonitor(parts, changed), servicer
+
+
+def _own(stack: AsyncExitStack, task: asyncio.Task[None]) -> None:
+    """Ends the task with the application; a task that broke is told there."""
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background task broke", extra={"task_name": task.get_name()}, exc_info=error)
+
+    stack.push_async_callback(end)
+
+
+def _serve_metrics(stack: AsyncExitStack, config: Config, registry: CollectorRegistry) -> None:
+    prometheus_client.ProcessCollector(registry=registry)
+    prometheus_client.GCCollector(registry=registry)
+    listen = config.listen.metrics
+    server, thread = prometheus_client.start_http_server(listen.port, listen.host, registry)
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    stack.callback(end)

@@ -1,0 +1,340 @@
+"""The assistant that runs without any model: rules decide what is wanted, documents and catalogue speak for themselves.
+
+It never writes a fact. What it says of its own is in replies.toml; everything else is quoted from a passage, with its
+number, or read from the catalogue or the orders. What it cannot do it hands to a person and says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from server.chat.assistant import (
+    Answered,
+    AnswerKind,
+    Cited,
+    Delta,
+    Event,
+    Intent,
+    Language,
+    OrderSummary,
+    Product,
+    Step,
+    Tools,
+    Turn,
+)
+from server.chat.extract import Extract, Quote, extract, parts
+from server.chat.intents import IntentResult, classify
+from server.chat.quoting import order_line, product_lines
+from server.chat.replies import Replies, Voice, load_replies, plain, says
+from server.knowledge.lexical import Lexicon
+from server.knowledge.passages import Passage, SearchResult
+
+# After so many messages in a row that it could not answer, a person takes over (REQUIREMENTS.md, hand-over rules).
+_PATIENCE = 3
+# A product is offered as the answer from this fit on, as the nearest thing from the lower one.
+_FITS, _NEAR = 0.55, 0.4
+# Products that fit nearly as well as the best are told together.
+_ALIKE = 0.12
+_MOST_PRODUCTS = 6
+# The share of the question that quotes must serve before they are an answer.
+_SERVED = 0.5
+# A statement about other goods looks like an answer about these; what a product can stand must be said of it.
+_SERVED_OF_PRODUCT = 0.65
+_QUESTIONS = frozenset({Intent.POLICY_QUESTION, Intent.PRODUCT_QUESTION})
+
+_PIECE = re.compile(r"[^\s\u3000-\u9fff\uff00-\uffef]+\s*|[\u3000-\u9fff\uff00-\uffef]{1,2}\s*|\s+")
+_ORDER_NUMBER = re.compile(r"(?<![A-Za-z0-9-])(?:[A-Za-z]{1,4}-)?\d{3,12}(?![A-Za-z0-9])")
+# Price, pack, size, stock, minimum: what the catalogue answers rather than a document.
+_SALE = re.compile(
+    r"\b(?:prices?|cost|how much|rate|stock|available|sell|have|got|carry|minimum|moq|pack|carton|pieces|sizes?"
+    r"|catalogue|harga|berapa|stok|jual|ada|saiz|katalog)\b|多少|价|卖|有货|有没有|尺寸|库存|最少|目录|[有还].*吗",
+    re.IGNORECASE,
+)
+
+
+class OfflineAssistant:
+    """`Assistant` by rules and quotation. Holds tables only; safe to share between runs."""
+
+    name = "offline"
+
+    def __init__(self, lexicon: Lexicon, replies: Replies | None = None) -> None:
+        self._lexicon = lexicon
+        self._replies = replies or load_replies()
+
+    async def reply(self, turn: Turn, tools: Tools) -> AsyncIterator[Event]:
+        """One answer; look-ups that fail raise what the tools raise."""
+        intent = self._intent(turn)
+        voice = self._replies.voices[intent.language]
+        answer = _Answer(self._lexicon, self._replies, voice, turn, tools, intent)
+        async for event in answer.events():
+            yield event
+
+    def _intent(self, turn: Turn) -> IntentResult:
+        """The message's intent, seen in what was said before: "yes" to our offer of a colleague asks for one."""
+        result = classify(turn.text, turn.locale)
+        last = turn.history[-1] if turn.history else ("", "")
+        if last[0] != "assistant" or not self._replies.offered(last[1]):
+            return result
+        answer = plain(turn.text)
+        language = classify(last[1]).language
+        if answer in self._replies.heard.yes:
+            return IntentResult(Intent.HAND_OFF, 0.95, language)
+        if answer in self._replies.heard.no:
+            return IntentResult(Intent.OTHER, 0.95, language, declined=True)
+        return result
+
+
+class _Answer:
+    """One answer in the making; used once."""
+
+    def __init__(
+        self, lexicon: Lexicon, replies: Replies, voice: Voice, turn: Turn, tools: Tools, intent: IntentResult
+    ) -> None:
+        self._lexicon = lexicon
+        self._replies = replies
+        self._voice = voice
+        self._turn = turn
+        self._tools = tools
+        self._intent = intent
+        self._cited = 0
+
+    async def events(self) -> AsyncIterator[Event]:
+        match self._intent.intent:
+            case Intent.GREETING:
+                events = self._greeting()
+            case Intent.HAND_OFF:
+                events = self._said("hand_off", AnswerKind.HANDED_OFF)
+            case Intent.COMPLAINT:
+                text = "food_safety" if self._intent.food_safety else "complaint"
+                events = self._said(text, AnswerKind.HANDED_OFF)
+            case Intent.ORDER:
+                events = self._order()
+            case Intent.ORDER_STATUS:
+                events = self._status()
+            case Intent.PRODUCT_QUESTION:
+                events = self._product()
+            case Intent.POLICY_QUESTION:
+                events = self._policy(self._question())
+            case Intent.OTHER:
+                events = self._other()
+        async for event in events:
+            yield event
+
+    def _greeting(self) -> AsyncIterator[Event]:
+        if self._turn.outlet_name:
+            return self._said("greeting_outlet", AnswerKind.ANSWERED, outlet=self._turn.outlet_name)
+        return self._said("greeting", AnswerKind.ANSWERED)
+
+    async def _said(self, text: str, kind: AnswerKind, confidence: float = 1.0, **values: str) -> AsyncIterator[Event]:
+        for piece in _pieces(self._voice.say(text, **values)):
+            yield piece
+        yield self._ended(kind, confidence)
+
+    async def _other(self) -> AsyncIterator[Event]:
+        """Thanks and the like; else a question that the rules did not recognise may still have an answer."""
+        if self._intent.declined:
+            events = self._said("declined", AnswerKind.ANSWERED)
+        elif self._intent.courtesy:
+            events = self._said("courtesy", AnswerKind.ANSWERED)
+        elif self._intent.confidence > 0.6:
+            events = self._given_up("off_topic")
+        else:
+            events = self._policy(self._question())
+        async for event in events:
+            yield event
+
+    async def _policy(self, question: str) -> AsyncIterator[Event]:
+        yield Step("retrieving")
+        found = await self._search(question)
+        if found is None:
+            async for event in self._given_up("abstain"):
+                yield event
+            return
+        for event in self._from_documents(found):
+            yield event
+
+    async def _product(self) -> AsyncIterator[Event]:
+        """The catalogue knows prices, packs and stock; what a product can stand is in the documents."""
+        question = self._question()
+        yield Step("reading_catalogue")
+        products = _alike(await self._tools.search_products(question, limit=_MOST_PRODUCTS))
+        fits = bool(products) and products[0].score >= _FITS
+        if not fits or not _about_the_sale(question):
+            yield Step("retrieving")
+            found = await self._search(question)
+            if found is not None and found.coverage >= _SERVED_OF_PRODUCT:
+                for event in self._from_documents(found):
+                    yield event
+                return
+        if not products or products[0].score < _NEAR:
+            async for event in self._given_up("abstain"):
+                yield event
+            return
+        for event in _pieces(self._products(products, exact=fits)):
+            yield event
+        yield self._ended(AnswerKind.ANSWERED, products[0].score)
+
+    def _products(self, products: Sequence[Product], *, exact: bool) -> str:
+        lines = product_lines(products, self._voice)
+        if not exact:
+            return f"{self._voice.say('product_close')}\n{lines}"
+        if len(products) == 1:
+            return lines
+        gap = "" if self._voice.language is Language.ZH else " "
+        return f"{self._voice.say('product_list')}\n{lines}{gap}{self._voice.say('product_more')}"
+
+    async def _order(self) -> AsyncIterator[Event]:
+        """A person books it; a question that came along is answered first."""
+        questions = [part for part in parts(self._turn.text) if classify(part).intent in _QUESTIONS]
+        if questions and _QUESTIONS & set(self._intent.also):
+            yield Step("retrieving")
+            found = await self._search(" ".join(questions))
+            if found is not None:
+                for event in self._quotes(found):
+                    yield event
+                yield Delta("\n\n")
+        changing = says(self._turn.text, self._replies.heard.change)
+        async for event in self._said("order_change" if changing else "order", AnswerKind.HANDED_OFF):
+            yield event
+
+    async def _status(self) -> AsyncIterator[Event]:
+        yield Step("checking_orders")
+        orders = await self._tools.recent_orders(limit=3)
+        text, kind = self._orders(orders)
+        for event in _pieces(text):
+            yield event
+        yield self._ended(kind, 1.0)
+
+    def _orders(self, orders: Sequence[OrderSummary]) -> tuple[str, AnswerKind]:
+        voice = self._voice
+        if not orders:
+            return voice.say("orders_none"), AnswerKind.ABSTAINED
+        asked = _ORDER_NUMBER.findall(self._turn.text)
+        named = [order for order in orders if any(_same_number(order, number) for number in asked)]
+        gap = "" if voice.language is Language.ZH else " "
+        eta = gap + voice.say("orders_eta") if says(self._turn.text, self._replies.heard.arrival) else ""
+        shown = named or orders
+        if asked and not named:
+            lines = [voice.say("orders_unknown", number=asked[0])]
+        elif len(shown) == 1:
+            under_way = shown[0].state in {"CONFIRMED", "ACCEPTED", "FULFILLING"}
+            return order_line("orders_one", shown[0], voice) + (eta if under_way else ""), AnswerKind.ANSWERED
+        else:
+            lines = [voice.say("orders_list")]
+        return "\n".join([*lines, *(order_line("orders_row", order, voice) for order in shown)]), AnswerKind.ANSWERED
+
+    def _question(self) -> str:
+        """The message; a follow-up ("and on Sundays?") together with what it follows."""
+        text = self._turn.text
+        asked = [said for role, said in self._turn.history if role == "user"]
+        units = len(self._lexicon.question(text).units)
+        start = plain(text)
+        if asked and units <= 3 and any(_begins(start, phrase) for phrase in self._replies.heard.follow_up):
+            return f"{asked[-1]} {text}"
+        return text
+
+    async def _search(self, question: str) -> Extract | None:
+        """Quotes that answer the question, or None when nothing trustworthy was found."""
+        results = [await self._tools.search_knowledge(question)]
+        asked = parts(question)
+        if len(asked) > 1:
+            results += [await self._tools.search_knowledge(part, limit=3) for part in asked]
+        passages = _merged(results)
+        found = extract(self._lexicon, question, passages, self._voice.language.value)
+        return found if passages and found.coverage >= _SERVED and found.quotes else None
+
+    def _from_documents(self, found: Extract) -> Iterator[Event]:
+        """A whole answer of quotes; a part of the question that has none is named."""
+        yield from self._quotes(found)
+        for part in found.missing[:1]:
+            yield from _pieces("\n\n" + self._voice.say("partly", part=part))
+        sure = min(found.coverage, max(quote.passage.score for quote in found.quotes))
+        yield self._ended(AnswerKind.ANSWERED, sure)
+
+    def _quotes(self, found: Extract) -> Iterator[Event]:
+        """The quotes, each with its number and its Cited right behind it; one lead-in per foreign language."""
+        language = self._voice.language.value
+        row = False
+        for number, quote in enumerate(found.quotes):
+            foreign = quote.passage.language not in {language, ""}
+            if number:
+                yield Delta("\n" if row or quote.row or foreign else " ")
+            if quote.passage.language != language and foreign:
+                name = self._voice.word("languages", quote.passage.language)
+                yield from _pieces(self._voice.say("foreign", language=name))
+                yield Delta("" if language == "zh" else " ")
+            language = quote.passage.language or language
+            row = quote.row
+            self._cited += 1
+            yield from _pieces(f"{_told(quote, quoted=foreign)} [{self._cited}]")
+            yield Cited(self._cited, quote.passage, quote.text)
+
+    async def _given_up(self, text: str) -> AsyncIterator[Event]:
+        answers = [said for role, said in self._turn.history if role == "assistant"]
+        failures = 0
+        for answer in reversed(answers):
+            if not self._replies.gave_up(answer):
+                break
+            failures += 1
+        if failures >= _PATIENCE - 1:
+            events = self._said("lost", AnswerKind.HANDED_OFF)
+        else:
+            events = self._said(text, AnswerKind.ABSTAINED, 0.2)
+        async for event in events:
+            yield event
+
+    def _ended(self, kind: AnswerKind, confidence: float) -> Answered:
+        sure = round(min(confidence, max(self._intent.confidence, 0.5)), 3)
+        return Answered(kind, self._intent.intent, sure, self._intent.language)
+
+
+def _about_the_sale(question: str) -> bool:
+    """True for price, pack, size, stock or minimum, which the catalogue answers."""
+    return bool(_SALE.search(question))
+
+
+def _alike(products: Sequence[Product]) -> list[Product]:
+    """The best product and those that fit nearly as well."""
+    return [product for product in products if product.score >= products[0].score - _ALIKE]
+
+
+def _same_number(order: OrderSummary, asked: str) -> bool:
+    return order.number.upper() == asked.upper() or order.number.rsplit("-", 1)[-1] == asked
+
+
+def _begins(text: str, phrase: str) -> bool:
+    return text.startswith(phrase) and (not phrase.isascii() or not text[len(phrase) : len(phrase) + 1].isalpha())
+
+
+def _merged(results: Sequence[SearchResult]) -> list[Passage]:
+    """The passages of the confident searches, each once with its best score."""
+    best: dict[str, Passage] = {}
+    for result in results:
+        for passage in result.passages if result.confident else ():
+            known = best.get(passage.chunk)
+            if known is None or passage.score > known.score:
+                best[passage.chunk] = passage
+    return list(best.values())
+
+
+def _told(quote: Quote, *, quoted: bool) -> str:
+    """The quote as it reads in an answer: a row as a sentence, another language in quotation marks."""
+    text = quote.text
+    if quote.row:
+        (_, first), *rest = (cell.split(": ", 1) for cell in text.split("; "))
+        if quote.passage.language == Language.ZH:
+            text = f"{first}：" + "；".join(f"{name}{value}" for name, value in rest) + "。"
+        else:
+            text = f"{first}: " + "; ".join(f"{_lowered(name)} {value}" for name, value in rest) + "."
+    return f"“{text}”" if quoted else text
+
+
+def _lowered(name: str) -> str:
+    return name[0].lower() + name[1:] if name[1:2].islower() else name
+
+
+def _pieces(text: str) -> Iterator[Delta]:
+    """Word-sized pieces; two characters of Chinese at a time."""
+    for piece in _PIECE.findall(text):
+        yield Delta(piece)

@@ -1,0 +1,68 @@
+"""The invented supplier behind `tria up`: one tenant, its outlets, catalogue and documents. Seeding again changes
+nothing that is there already."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from server.db.pool import Database, PoolSettings
+from server.embedded.demo_session import Demo, DemoOutlet
+from server.embedded.stack import SeedTarget
+from server.knowledge.wiring import KnowledgeSettings, open_knowledge
+from server.order.catalogue import Catalogue
+from server.order.catalogue_csv import read_catalogue
+
+DATA = Path(__file__).parent / "demo_data"
+TENANT = "demo"
+_SUFFIXES = {".md", ".txt", ".pdf"}
+
+UPSERT_TENANT = """
+insert into tenant (id, name) values ($1, $2) on conflict (id) do nothing
+"""
+
+UPSERT_OUTLET = """
+insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold)
+values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (tenant, id) do nothing
+"""
+
+
+async def seed(target: SeedTarget) -> Demo:
+    """Puts the demo data in; returns when every document is found by words and by meaning."""
+    settings = PoolSettings(min_size=1, max_size=4, application_name="tria-demo")
+    async with Database(target.database_url, settings) as database:
+        outlets = await _seed_tenant(database)
+        rows, errors = read_catalogue((DATA / "products.csv").read_bytes())
+        if errors:
+            raise ValueError(f"demo catalogue: {errors[0]}")
+        await Catalogue(database).import_rows(TENANT, rows)
+        async with open_knowledge(KnowledgeSettings(target.chroma_url), database) as knowledge:
+            names = []
+            for path in sorted((DATA / "documents").iterdir()):
+                if path.suffix in _SUFFIXES:
+                    imported = await knowledge.service.import_document(TENANT, path.name, path.read_bytes())
+                    names.append(imported.document.name)
+            await knowledge.service.wait_indexed(TENANT, names)
+    return Demo(TENANT, outlets)
+
+
+async def _seed_tenant(database: Database) -> list[DemoOutlet]:
+    outlets = []
+    with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    async with database.transaction() as connection:
+        await connection.execute(UPSERT_TENANT, TENANT, "Lumen Packaging")
+        for row in rows:
+            await connection.execute(
+                UPSERT_OUTLET,
+                TENANT,
+                row["id"],
+                row["name"],
+                row["address"],
+                row["language"],
+                int(row["terms_days"]),
+                row["credit_hold"] == "true",
+            )
+            outlets.append(DemoOutlet(row["id"], row["name"]))
+    return outlets

@@ -1,0 +1,34 @@
+"""What the job worker does, wired: `tria worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from server.config import Config
+from server.db.pool import Database, PoolSettings
+from server.housekeeping import forget_old_requests
+from server.jobs import Entrypoint, JobRuntime, JobSettings, Periodic
+from server.knowledge.wiring import knowledge
+
+log = logging.getLogger(__name__)
+
+
+async def run(config: Config, stop: asyncio.Event) -> None:
+    """Runs jobs until `stop` is set, then finishes the running ones."""
+    settings = PoolSettings(min_size=1, max_size=5, recycle=config.store.pool_recycle, application_name="tria-worker")
+    async with Database(config.store.database_url.reveal(), settings) as database, knowledge(config, database) as known:
+        runtime = JobRuntime(
+            config.store.database_url.reveal(),
+            [Entrypoint("index_document", known.service.index_document, concurrency=2)],
+            [Periodic("forget_old_requests", "23 * * * *", partial(forget_old_requests, database))],
+            JobSettings(grace=config.stream.drain),
+        )
+        working = asyncio.create_task(runtime.run(), name="jobs")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        log.info("working")
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        runtime.request_stop()
+        await working

@@ -1,0 +1,216 @@
+"""`tria up` as a person or a program uses it: one command, real stores, and nothing that a kill -9 can leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.support.edge import process_exists, until
+
+CHILDREN = ("postgres", "valkey", "chroma", "server", "worker", "envoy")
+COMMAND = (sys.executable, "/tmp/gw/fakecli.py")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running `tria up --json` and the line that it printed."""
+
+    process: asyncio.subprocess.Process
+    ready: dict[str, Any]
+    state_dir: Path
+
+    def pids(self) -> dict[str, int]:
+        """As they are now."""
+        found: dict[str, int] = json.loads((self.state_dir / "pids.json").read_text())
+        return found
+
+    async def serves(self) -> bool:
+        async with httpx.AsyncClient(base_url=self.ready["http"], timeout=5) as client:
+            try:
+                answer = await client.get("/health")
+            except httpx.TransportError:
+                return False
+        return answer.status_code == 200 and answer.json()["status"] == "SERVING"
+
+
+@asynccontextmanager
+async def system(state_dir: Path, *options: str) -> AsyncIterator[System]:
+    """Start one on ports of its own; ends it when the test has not."""
+    process = await run("up", "--state-dir", str(state_dir), "--json", *options)
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), 120)
+        assert line, f"it ended with {await process.wait()}"
+        yield System(process, json.loads(line), state_dir)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 90)
+
+
+async def run(*arguments: str, stderr: int | None = None) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, start_new_session=True
+    )
+
+
+@pytest_asyncio.fixture(scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    # not below pytest's own base directory: it is closed to others, and PostgreSQL runs as another user under root
+    async with system(reachable_dir(tmp_path_factory)) as started:
+        yield started
+
+
+@pytest.fixture
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return reachable_dir(tmp_path_factory)
+
+
+def reachable_dir(factory: pytest.TempPathFactory) -> Path:
+    """A new directory that every user may pass through to; pytest's are 0700."""
+    made = factory.mktemp("up")
+    for folder in (made, *made.parents):
+        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to(factory.getbasetemp().parent):
+            folder.chmod(0o711)
+    return made / "state"
+
+
+async def test_json_line_says_where_everything_is(running: System) -> None:
+    assert set(running.ready) == {
+        "http", "https", "grpc", "internal_grpc", "metrics", "xero_sandbox", "state_dir", "pids",
+    }  # fmt: skip
+    assert set(running.ready["pids"]) == {"up", *CHILDREN}
+    assert all(process_exists(pid) for pid in running.ready["pids"].values())
+    assert await running.serves()
+
+
+async def test_page_is_signed_in_and_its_token_is_good(running: System) -> None:
+    async with httpx.AsyncClient(base_url=running.ready["http"]) as client:
+        assert "<title>" in (await client.get("/")).text
+        session = (await client.get("/session.json")).json()
+        assert session["outlets"][0]["outlet"] == session["outlet"]
+        headers = {"authorization": f"Bearer {session['token']}"}
+        assert (await client.get("/health", headers=headers)).status_code == 200
+    assert (running.state_dir / "www" / "session.json").stat().st_mode & 0o077 == 0
+
+
+async def test_token_command_makes_a_token_that_the_gateway_takes(running: System) -> None:
+    process = await run("token", "--role", "CUSTOMER", "--state-dir", str(running.state_dir))
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    token = output.decode().strip()
+    assert token.count(".") == 2
+    async with httpx.AsyncClient(base_url=running.ready["http"]) as client:
+        assert (await client.get("/health", headers={"authorization": f"Bearer {token}"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--role", "CUSTOMER", "--tenant", "other"), 2),
+        (("--role", "KING"), 2),
+        (("--role", "STAFF", "--ttl", "soon"), 2),
+        ((), 2),
+    ],
+)
+async def test_token_command_refuses_wrong_use(running: System, arguments: tuple[str, ...], code: int) -> None:
+    process = await run("token", *arguments, "--state-dir", str(running.state_dir), stderr=asyncio.subprocess.DEVNULL)
+    output, _ = await process.communicate()
+    assert (process.returncode, output) == (code, b"")
+
+
+async def test_token_command_without_a_system_fails(state_dir: Path) -> None:
+    process = await run("token", "--role", "STAFF", "--state-dir", str(state_dir), stderr=asyncio.subprocess.PIPE)
+    output, complaint = await process.communicate()
+    assert (process.returncode, output) == (1, b"")
+    assert b"tria up" in complaint
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+async def test_killed_child_comes_back_in_its_place(running: System, name: str) -> None:
+    before = running.pids()
+    os.kill(before[name], signal.SIGKILL)
+
+    await until(lambda: running.pids().get(name) not in (None, before[name]), seconds=60)
+    await until(running.serves, seconds=30)
+    after = running.pids()
+    assert process_exists(after[name])
+    assert after["up"] == before["up"]
+
+
+async def test_second_up_on_the_same_directory_is_refused(running: System) -> None:
+    before = running.pids()
+    process = await run("up", "--state-dir", str(running.state_dir), stderr=asyncio.subprocess.PIPE)
+    output, complaint = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, output) == (1, b"")
+    assert str(running.ready["pids"]["up"]) in complaint.decode()
+    assert b"Traceback" not in complaint
+    assert running.pids() == before
+    assert await running.serves()
+
+
+async def test_taken_port_that_was_asked_for_is_refused(running: System, state_dir: Path) -> None:
+    port = running.ready["http"].rpartition(":")[2]
+    process = await run("up", "--state-dir", str(state_dir), "--port-http", port, stderr=asyncio.subprocess.PIPE)
+    _, complaint = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert port in complaint.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_stop_leaves_no_child_and_the_next_start_keeps_its_ports(state_dir: Path, number: signal.Signals) -> None:
+    async with system(state_dir, "--no-demo") as first:
+        first.process.send_signal(number)
+        assert await asyncio.wait_for(first.process.wait(), 90) == 0
+        assert not [name for name, pid in first.ready["pids"].items() if process_exists(pid)]
+        assert not (state_dir / "pids.json").exists()
+    async with system(state_dir, "--no-demo") as second:
+        assert second.ready["http"] == first.ready["http"]
+        async with httpx.AsyncClient(base_url=second.ready["http"]) as client:
+            assert (await client.get("/session.json")).status_code == 404, "only the demo is signed in by itself"
+
+
+async def test_killed_up_leaves_no_orphan_and_can_start_again(state_dir: Path) -> None:
+    async with system(state_dir, "--no-demo") as first:
+        first.process.kill()
+        await first.process.wait()
+        await until(lambda: not [pid for pid in first.ready["pids"].values() if process_exists(pid)], seconds=60)
+    async with system(state_dir, "--no-demo") as second:
+        assert await second.serves()
+
+
+async def test_stop_while_starting_leaves_no_child(state_dir: Path) -> None:
+    process = await run("up", "--state-dir", str(state_dir), "--json")
+    await until((state_dir / "pids.json").exists, seconds=60)
+    process.terminate()
+    output, _ = await asyncio.wait_for(process.communicate(), 90)
+    assert output == b""
+    assert not children_in(state_dir)
+
+
+def children_in(state_dir: Path) -> list[str]:
+    """Command lines of the processes that work in `state_dir`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if str(state_dir) in line:
+                found.append(line)
+    return found

@@ -1,0 +1,99 @@
+"""What is personal data and what only looks like it."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.pii.finance import iban_is_valid, issuer_lengths, luhn_is_valid
+from server.pii.identity import cn_id_is_valid, mykad_is_plausible, nric_is_valid
+from server.pii.kinds import Kind
+from server.pii.scan import scan
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    return [(span.kind.value, text[span.start : span.end]) for span in scan(text)]
+
+
+@pytest.mark.parametrize("nric", ["S1234567D", "T1234567J", "F1234567N", "G1234567X", "M1234567K"])
+def test_nric_check_letters(nric: str) -> None:
+    assert nric_is_valid(nric)
+    wrong = nric[:8] + ("A" if nric[8] != "A" else "B")
+    assert not nric_is_valid(wrong)
+    assert found(f"ic {nric.lower()}.") == [("SG_NRIC", nric.lower())]
+    assert found(f"docket {wrong}") == []
+
+
+def test_checks_of_other_numbers() -> None:
+    assert luhn_is_valid("4111111111111111")
+    assert not luhn_is_valid("4111111111111112")
+    assert iban_is_valid("GB29NWBK60161331926819")
+    assert not iban_is_valid("GB28NWBK60161331926819")
+    assert cn_id_is_valid("11010519491231002X")
+    assert not cn_id_is_valid("110105194912310021")
+    assert not cn_id_is_valid("11010519491331002X")
+    assert mykad_is_plausible("900307145678")
+    assert not mykad_is_plausible("901307145678")
+    assert not mykad_is_plausible("900307175678")
+
+
+@pytest.mark.parametrize(
+    ("leading", "length"),
+    [("2221000000000000", 16), ("2720990000000000", 16), ("6212345678901234567", 19), ("378282246310005", 15)],
+)
+def test_issuers(leading: str, length: int) -> None:
+    assert length in issuer_lengths(leading)
+    assert issuer_lengths("2220990000000000") == frozenset()
+    assert issuer_lengths("2721000000000000") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("９１２３\u00a04567", [("PHONE", "９１２３\u00a04567")]),
+        ("9\u200b1\u200b234567", [("PHONE", "9\u200b1\u200b234567")]),
+        ("9123–4567", [("PHONE", "9123–4567")]),
+        ("nine one two three four five six seven", [("PHONE", "nine one two three four five six seven")]),
+        ("john (at) example (dot) com", [("EMAIL", "john (at) example (dot) com")]),
+        ("2001:db8::1 and 10.1.2.3", [("IP_ADDRESS", "2001:db8::1"), ("IP_ADDRESS", "10.1.2.3")]),
+        ("我叫陈伟明，电话91234567", [("PERSON", "陈伟明"), ("PHONE", "91234567")]),
+        ("+65 9123 4567 20 boxes", [("PHONE", "+65 9123 4567")]),
+        ("Goh Jun Jie here", [("PERSON", "Goh Jun Jie")]),
+        ("Encik Ahmad bin Ali", [("PERSON", "Ahmad bin Ali")]),
+    ],
+)
+def test_found(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "order 91234567",
+        "$91234567",
+        "AB-91234567",
+        "91234567-3",
+        "version 10.2.3.4",
+        "v1.2.3.4",
+        "std::vector",
+        "10:20:30",
+        "1763855000 seconds",
+        "UEN 202312345K",
+        "123e4567-e89b-42d3-a456-426614174000",
+        "订单号91234567",
+        "pesanan 81234567",
+        "31122024 is the date",
+        "4111 1111 1111 1112",
+        "Lee Kum Kee sauce for Ang Mo Kio",
+        "look at example.com",
+        "one two three testing",
+        "",
+    ],
+)
+def test_not_found(text: str) -> None:
+    assert found(text) == []
+
+
+def test_every_kind_is_found_somewhere_in_the_labelled_set() -> None:
+    from server.pii.evaluation import load  # noqa: PLC0415 - keeps the other tests independent of the file
+
+    assert {span.kind for message in load() for span in scan(message.text)} == set(Kind)

@@ -1,0 +1,90 @@
+"""One configuration: every mistake at once, no secret shown."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from server.config import ConfigError, Secret, describe, load, parse_tax_rates
+
+GOOD = {
+    "TRIA_ENVIRONMENT": "development",
+    "TRIA_DATABASE_URL": "postgresql://app:hidden-one@localhost/app",
+    "TRIA_REDIS_URL": "redis://:hidden-two@localhost:6379/0",
+    "TRIA_CHROMA_URL": "http://localhost:8000",
+    "TRIA_JWKS": "/etc/tria/jwks.json",
+    "TRIA_JWT_ISSUER": "https://issuer.example",
+    "TRIA_JWT_AUDIENCE": "tria",
+    "TRIA_STATE_SECRET": "hidden-three-hidden-three-hidden-three",
+    "TRIA_ASSISTANT": "offline",
+    "TRIA_AUDIT_FILE": "/var/log/tria/audit.log",
+    "TAX_RATE": "2023-01-01=0.08,2024-01-01=0.09",
+    "XERO_SALES_ACCOUNT_CODE": "200",
+}
+
+
+def test_a_good_environment_is_read() -> None:
+    config = load(GOOD, version="1")
+    assert config.store.pool_min == 10
+    assert config.store.pool_max == 30
+    assert [(rate.since, rate.rate) for rate in config.money.tax_rates] == [
+        (date(2023, 1, 1), Decimal("0.08")),
+        (date(2024, 1, 1), Decimal("0.09")),
+    ]
+
+
+def test_everything_missing_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({}, version="1")
+    text = str(caught.value)
+    for name in set(GOOD):
+        assert f"{name} is missing" in text
+
+
+def test_wrong_values_are_named_at_once_with_what_is_right() -> None:
+    wrong = {
+        **GOOD,
+        "TRIA_ENVIRONMENT": "prod",
+        "TRIA_GRPC_LISTEN": "nowhere",
+        "TRIA_POOL_MIN": "31",
+        "TAX_RATE": "2024-01-01=9",
+        "TRIA_DATABASE_URL": "mysql://x",
+    }
+    with pytest.raises(ConfigError) as caught:
+        load(wrong, version="1")
+    assert sorted(problem.split()[0] for problem in caught.value.problems) == [
+        "TAX_RATE",
+        "TRIA_DATABASE_URL",
+        "TRIA_ENVIRONMENT",
+        "TRIA_GRPC_LISTEN",
+        "TRIA_POOL_MIN",
+    ]
+    assert "development, staging, production" in str(caught.value)
+
+
+def test_openai_needs_a_key_and_a_model() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({**GOOD, "TRIA_ASSISTANT": "openai"}, version="1")
+    assert [problem.split()[0] for problem in caught.value.problems] == ["OPENAI_API_KEY", "OPENAI_MODEL"]
+
+
+def test_no_secret_is_shown() -> None:
+    config = load({**GOOD, "OPENAI_API_KEY": "hidden-four"}, version="1")
+    assert "hidden" not in repr(config)
+    assert "hidden" not in " ".join(describe(config).values())
+    assert str(Secret("x")) == "Secret(set)"
+    assert str(Secret("")) == "Secret(empty)"
+
+
+def test_an_error_shows_no_secret_either() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({**GOOD, "TRIA_DATABASE_URL": "hidden-five", "TRIA_STATE_SECRET": "hidden-six"}, version="1")
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "0.09", "2024-13-01=0.09", "2024-01-01=0.09,2023-01-01=0.08", "2024-01-01=-1"])
+def test_tax_rates_are_dated_and_rise(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_tax_rates(text)
