@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -25,12 +24,10 @@ from interceptors.call import Call, Proceed
 from interceptors.errors import Failed, failed
 from interceptors.policy import Method
 from server.audit.actions import Action, Decision, LeafKind
-from server.audit.leaf import NO_TENANT, Leaf, Plain, Source, plain
-from server.audit.recorder import AuditRecorder, actor_of
-from server.caller import Caller, current_caller
+from server.audit.leaf import NO_TENANT, Leaf, Plain, plain
+from server.audit.recorder import AuditRecorder
+from server.caller import current_caller
 from server.errors import AppError, Reason
-from server.pii.kinds import Kind
-from server.pii.pseudonym import Pseudonyms
 
 _REFUSALS = {
     Reason.RATE_LIMITED: Action.RATE_LIMIT,
@@ -42,25 +39,11 @@ _BY_CODE = {
     grpc.StatusCode.UNAUTHENTICATED: Action.AUTHENTICATION_FAIL,
     grpc.StatusCode.PERMISSION_DENIED: Action.ACCESS_DENY,
 }
-_OPAQUE_ID = re.compile(r"(?!\d{7,}$)[A-Za-z0-9_.:-]{1,128}")
-_PHONE = re.compile(r"[+\d][\d ()-]{6,}")
 _RESOURCE_NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.~:%-]+){1,7}")
 _NAME_LENGTH = 200
 _VIEW_BYTES = 2048
 _RESOURCE_FIELDS = frozenset(
-    [
-        "name",
-        "parent",
-        "conversation",
-        "run",
-        "message",
-        "order",
-        "product",
-        "proposal",
-        "document",
-        "event",
-        "resource",
-    ]
+    "name parent conversation run message order product proposal document event resource".split()  # noqa: SIM905
 )
 
 
@@ -69,9 +52,8 @@ class Audit:
 
     name = "audit"
 
-    def __init__(self, recorder: AuditRecorder, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, recorder: AuditRecorder) -> None:
         self._recorder = recorder
-        self._shown = Shown(pseudonyms)
 
     def around(self, method: Method, proceed: Proceed) -> Proceed:
         policy = method.policy
@@ -117,7 +99,7 @@ class Audit:
                 raise failed(call, unavailable) from unavailable
 
     def _leaf(self, call: Call, targets: tuple[str, ...], seconds: float) -> Leaf:
-        caller, request = current_caller.get(), call.request
+        shown, caller, request = self._recorder.shown, current_caller.get(), call.request
         tenant = caller.tenant or NO_TENANT
         action, decision = _outcome(call)
         details: dict[str, Plain] = {"ms": round(seconds * 1000), **call.notes}
@@ -134,7 +116,7 @@ class Audit:
         return Leaf(
             tenant=tenant,
             action=action,
-            actor=actor_of(self._shown.caller(caller), self._shown.subject(tenant, caller.subject)),
+            actor=shown.actor(caller),
             decision=decision,
             kind=LeafKind.ACCESS,
             status=call.code.name,
@@ -142,39 +124,9 @@ class Audit:
             rpc=call.method.path,
             request_id=request.request_id if request else "",
             trace_id=request.trace_id if request else "",
-            source=Source(self._shown.address(tenant, request.peer), request.agent) if request else Source(),
+            source=shown.source(tenant, request),
             details=details,
         )
-
-
-class Shown:
-    """Who somebody is, as the trail may show it: opaque ids as they are, everything else as a keyed pseudonym."""
-
-    def __init__(self, pseudonyms: Pseudonyms) -> None:
-        self._pseudonyms = pseudonyms
-        self.subject = lru_cache(4096)(self._subject)
-        self.address = lru_cache(4096)(self._address)
-
-    def caller(self, caller: Caller) -> Caller:
-        """The caller with the person it acts for shown likewise."""
-        if not caller.on_behalf_of:
-            return caller
-        return Caller(
-            tenant=caller.tenant,
-            subject=caller.subject,
-            roles=caller.roles,
-            auth_method=caller.auth_method,
-            on_behalf_of=self.subject(caller.tenant, caller.on_behalf_of),
-        )
-
-    def _subject(self, tenant: str, subject: str) -> str:
-        if not subject or _OPAQUE_ID.fullmatch(subject):
-            return subject
-        kind = Kind.PHONE if _PHONE.fullmatch(subject) else Kind.EMAIL if "@" in subject else Kind.PERSON
-        return self._pseudonyms.pseudonym(tenant, kind, subject)
-
-    def _address(self, tenant: str, address: str) -> str:
-        return self._pseudonyms.pseudonym(tenant, Kind.IP_ADDRESS, address) if address else ""
 
 
 def resource_fields(descriptor: Descriptor | None) -> tuple[Callable[[Any], str], ...]:

@@ -1,8 +1,8 @@
 """go-grpc-prometheus metric names on grpc.aio, from py_grpc_prometheus' own collectors.
 
 That library's interceptor is for the synchronous server and reads its private state; its collectors are what
-dashboards know. `grpc_code` is written as the library writes it (UPPER_SNAKE). Every started call is
-handled exactly once, whatever way it ends. Unknown methods touch nothing: no label comes from a string that a client chose.
+dashboards know. `grpc_code` is written as the library writes it (UPPER_SNAKE). Every started call is handled exactly
+once, whatever way it ends. Unknown methods touch nothing: no label comes from a string that a client chose.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Innermost layer: decides what logs, audit and Sentry may see of a request, by the contract's field options.
 
-It attaches a view and computes nothing: only who asks (`call.view()`) pays for it. What people write (FREE_TEXT) is left
-out altogether, not scrubbed: the trail is for ever, and a scrubber that misses one name in a thousand is not good enough
-for that. Other personal fields are replaced by pseudonyms or markers; the body itself is never given to anybody.
+It attaches a view and computes nothing: only who asks (`call.view()`) pays for it. What people write (FREE_TEXT) is
+left out altogether, not scrubbed: the trail is for ever, and a scrubber that misses one name in a thousand is not good
+enough for that. Other personal fields are replaced by pseudonyms or markers; the body itself is never given to anybody.
 """
 
 from __future__ import annotations

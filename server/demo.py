@@ -28,26 +28,29 @@ on conflict (tenant, id) do nothing
 """
 
 
+def documents() -> list[Path]:
+    """The files to import."""
+    return [path for path in sorted((DATA / "documents").iterdir()) if path.suffix in _SUFFIXES]
+
+
 async def seed(target: SeedTarget) -> Demo:
     """Puts the demo data in; returns when every document is found by words and by meaning."""
     settings = PoolSettings(min_size=1, max_size=4, application_name="tria-demo")
     async with Database(target.database_url, settings) as database:
-        outlets = await _seed_tenant(database)
+        outlets = await seed_tenant(database)
         rows, errors = read_catalogue((DATA / "products.csv").read_bytes())
         if errors:
             raise ValueError(f"demo catalogue: {errors[0]}")
         await Catalogue(database).import_rows(TENANT, rows)
         async with open_knowledge(KnowledgeSettings(target.chroma_url), database) as knowledge:
-            names = []
-            for path in sorted((DATA / "documents").iterdir()):
-                if path.suffix in _SUFFIXES:
-                    imported = await knowledge.service.import_document(TENANT, path.name, path.read_bytes())
-                    names.append(imported.document.name)
-            await knowledge.service.wait_indexed(TENANT, names)
+            service = knowledge.service
+            imported = [await service.import_document(TENANT, path.name, path.read_bytes()) for path in documents()]
+            await service.wait_indexed(TENANT, [each.document.name for each in imported])
     return Demo(TENANT, outlets)
 
 
-async def _seed_tenant(database: Database) -> list[DemoOutlet]:
+async def seed_tenant(database: Database) -> list[DemoOutlet]:
+    """The tenant and its outlets."""
     outlets = []
     with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -173,7 +173,7 @@ class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generi
     """Writes to standard error. What cannot be formatted is replaced by a line that says so, never by a traceback that
     would show the record."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name logging calls
+    def handleError(self, record: logging.LogRecord) -> None:
         broken = logging.makeLogRecord(
             {
                 "name": record.name,
@@ -188,7 +188,7 @@ class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generi
             return  # standard error is gone: there is nowhere left to say it
 
 
-def configure(level: str | int = "INFO", json: bool | None = None) -> None:  # noqa: FBT001 - the documented signature
+def configure(level: str | int = "INFO", json: bool | None = None) -> None:
     """Send every record of the process at `level` and above to standard error, as JSON lines or for a reader; with
     `json` None it is for a reader when standard error is a terminal. Replaces handlers set before. Raises ValueError
     for a level that does not exist."""

@@ -26,14 +26,16 @@ _SECRET_NAME = re.compile(
 )
 # Names of code and ids of the report itself: nothing personal, and scrubbing them would break grouping.
 _KEPT = frozenset(
-    "filename abs_path module function lineno context_line pre_context post_context type event_id timestamp "
-    "start_timestamp release environment platform sdk level trace_id span_id parent_span_id op transaction "
-    "transaction_info fingerprint mechanism in_app category runtime rpc.method reason request_id".split()
+    """
+    filename abs_path module function lineno context_line pre_context post_context type event_id timestamp
+    start_timestamp release environment platform sdk level trace_id span_id parent_span_id op transaction
+    transaction_info fingerprint mechanism in_app category runtime rpc.method reason request_id
+    """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 _DROPPED = ("server_name", "request", "user", "modules")
 
 
-def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - a Sentry event is JSON of any shape
+def _clean(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return scrubbed(value)
     if value is None or isinstance(value, bool | int | float):
@@ -47,7 +49,7 @@ def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - a Sentry event 
     return scrubbed(str(value))
 
 
-def _clean_member(key: str, value: Any, depth: int) -> Any:  # noqa: ANN401 - as _clean
+def _clean_member(key: str, value: Any, depth: int) -> Any:
     if key in _KEPT:
         return value
     if _SECRET_NAME.search(key):
@@ -81,7 +83,7 @@ def start(dsn: str, environment: str, release: str, *, traces_sample_rate: float
         dsn=dsn,
         environment=environment,
         release=release,
-        send_default_pii=False,
+        # send_default_pii is off because it is not set: naming it is deprecated in favour of data_collection.
         max_request_body_size="never",
         include_source_context=False,
         server_name="",
@@ -131,8 +133,8 @@ def call_scope(method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Iter
             yield
 
 
-def capture(exc: BaseException, *, reason: str) -> None:
-    """Report `exc` under the machine-readable `reason` of its answer; reports are grouped by reason and place."""
+def capture(error: BaseException, *, reason: str) -> None:
+    """Report `error` under the machine-readable `reason` of its answer; reports are grouped by reason and place."""
     if not sentry_sdk.is_initialized():
         return
     with sentry_sdk.new_scope() as scope:
@@ -141,4 +143,4 @@ def capture(exc: BaseException, *, reason: str) -> None:
         if tenant:
             scope.set_tag("tenant", tenant)
         scope.fingerprint = ["{{ default }}", reason]
-        sentry_sdk.capture_exception(exc)
+        sentry_sdk.capture_exception(error)

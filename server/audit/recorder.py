@@ -19,14 +19,16 @@ import asyncpg
 
 from server.audit import store
 from server.audit.actions import Action, Decision, LeafKind
+from server.audit.actor import Shown
 from server.audit.file import AuditFile
-from server.audit.leaf import NO_TENANT, Actor, Leaf, Plain
+from server.audit.leaf import NO_TENANT, Leaf, Plain
 from server.audit.spool import Segment, Spool
 from server.audit.store import Entry
-from server.caller import Caller, Request, Role
+from server.caller import Caller, Request
 from server.db.errors import ConstraintViolated
 from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason
+from server.pii.pseudonym import Pseudonyms
 
 log = logging.getLogger(__name__)
 
@@ -78,21 +80,19 @@ def unavailable() -> AppError:
     return AppError(Code.UNAVAILABLE, Reason.AUDIT_UNAVAILABLE, "the audit log cannot be written", retry_after=1.0)
 
 
-def actor_of(caller: Caller, subject: str) -> Actor:
-    """The actor behind a caller; `subject` is its id as the trail may show it (see interceptors/audit.py)."""
-    kind = next((role.value for role in _RANK if role in caller.roles), "ANONYMOUS")
-    return Actor(kind, subject, caller.auth_method.value, caller.on_behalf_of)
-
-
-_RANK = (Role.ADMIN, Role.STAFF, Role.AUDITOR, Role.SERVICE, Role.CUSTOMER)
-
-
 class AuditRecorder:
     """Records leaves for one process. Use as `async with` or with `start()` and `close()`; `close` drains the queue."""
 
     def __init__(
-        self, database: Database, spool: Spool, file: AuditFile | None, settings: RecorderSettings | None = None
+        self,
+        database: Database,
+        spool: Spool,
+        file: AuditFile | None,
+        settings: RecorderSettings | None = None,
+        *,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
+        self.shown = Shown(pseudonyms)
         self._database = database
         self._spool = spool
         self._file = file
@@ -176,22 +176,20 @@ class AuditRecorder:
         details: Mapping[str, Plain],
         *,
         decision: Decision = Decision.ALLOWED,
-        subject: str | None = None,
     ) -> Leaf:
-        """Writes a CHANGE leaf inside the caller's own transaction: the change and its record commit together.
-
-        `subject` is the actor's id as the trail may show it, where that is not the caller's own (see `actor_of`).
-        """
+        """Writes a CHANGE leaf inside the caller's own transaction: the change and its record commit together."""
+        tenant = caller.tenant or NO_TENANT
         leaf = Leaf(
-            tenant=caller.tenant or NO_TENANT,
+            tenant=tenant,
             action=action,
-            actor=actor_of(caller, caller.subject if subject is None else subject),
+            actor=self.shown.actor(caller),
             decision=decision,
             kind=LeafKind.CHANGE,
             targets=tuple(targets),
             rpc=request.method if request else "",
             request_id=request.request_id if request else "",
             trace_id=request.trace_id if request else "",
+            source=self.shown.source(tenant, request),
             details=details,
         )
         await store.add(connection, [Entry.of(leaf)])

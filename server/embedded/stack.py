@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
@@ -33,6 +34,7 @@ from server.embedded.supervisor import Service, Supervisor
 from server.embedded.valkey import EmbeddedValkey
 
 _SERVER_READY = 60.0  # seconds to listen; imports and the embedding model take most of it
+_OPEN_FILES = 65_536
 _SERVING = 60.0  # seconds from listening to SERVING through the gateway
 _DRAIN = 30.0  # seconds a Python child may take after SIGTERM: its own drain (TRIA_DRAIN, 20 s) and some
 _STOP_ORDER = (("envoy", "server"), ("worker",), ("chroma", "valkey", "postgres"))
@@ -112,6 +114,7 @@ class Stack:
         """
         await self._lock.own()
         self._owns_state = True
+        _raise_open_files()
         ports = choose_ports(self._state / "ports.json", http=self._options.http_port, https=self._options.https_port)
         issuer = Issuer(self._state / "issuer")
         issuer.prepare()
@@ -216,6 +219,14 @@ class Stack:
         session.write()
         self._session_keeper = asyncio.create_task(session.keep(), name="demo session")
         return demo, session.token()
+
+
+def _raise_open_files() -> None:
+    """Children inherit it: 1,024, a common default, is full with 1,000 streams, which take a socket each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _until_serving(port: int) -> None:

@@ -65,7 +65,7 @@ class Indexing:
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + within
-        left, since = len(ids) + 1, loop.time()
+        left, since, alone = len(ids) + 1, loop.time(), False
         while True:
             async with self._database.connection() as connection:
                 states = await store.unindexed(connection, tenant, ids)
@@ -78,7 +78,8 @@ class Indexing:
                 left, since = len(states), now
             if now > end:
                 raise _not_indexed(list(states))
-            if now - since > _PATIENCE:
+            alone = alone or now - since > _PATIENCE
+            if alone:
                 await self._index_document(tenant, next(iter(states)))
             else:
                 await asyncio.sleep(_POLL)

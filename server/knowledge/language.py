@@ -17,7 +17,7 @@ _ENGLISH = frozenset(
 did do does else ever fast for free from get go got had has have here how i if in into is it just know last like
 long look make many me more much must my need new next no not now of off on one only or order our out please
 than that the their them then there they this time to today tomorrow too under up us use want was we were what
-when where which while who why will with would yes you your""".split()  # noqa: SIM905 - words, not quotes
+when where which while who why will with would yes you your""".split()  # noqa: SIM905
 )
 _MALAY = frozenset(
     """ada adakah akan aku ambil ambik anda apa apakah atau awak bagaimana bagi bahan baharu baik baki barang baru

@@ -1,8 +1,8 @@
 """Words to search terms, the same way for documents and for questions, in English, Chinese and Malay.
 
 A term is a stem ("box"), a Chinese bigram ("披萨") or a concept of `concepts.toml` ("@delivery"). A document carries
-all of them; a question becomes `Unit`s, each with the terms that satisfy it, so that "送货", "hantar" and "deliver" meet
-in one concept and an exact word still counts for more than a related one.
+all of them; a question becomes `Unit`s, each with the terms that satisfy it: "送货", "hantar" and "deliver" meet in one
+concept, and an exact word still counts for more than a related one.
 """
 
 from __future__ import annotations

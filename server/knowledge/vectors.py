@@ -103,6 +103,16 @@ class VectorIndex:
             collection = await self._collection(tenant)
             await collection.delete(where=where)
 
+    async def ping(self) -> bool:
+        """Whether the server answers."""
+        try:
+            async with self._guarded("", self._query_timeout if self._client else _CONNECT_TIMEOUT):
+                client = await self._connected()
+                await client.heartbeat()
+        except KnowledgeIndexUnavailable:
+            return False
+        return True
+
     async def count(self, tenant: str) -> int:
         async with self._guarded(tenant, self._write_timeout):
             collection = await self._collection(tenant)

@@ -25,6 +25,7 @@ class Knowledge:
     search: KnowledgeSearch
     index: VectorIndex
     embedder: Embedder
+    lexicon: Lexicon
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ async def open_knowledge(settings: KnowledgeSettings, database: Database) -> Asy
             search=KnowledgeSearch(database, index, embedder, lexicon),
             index=index,
             embedder=embedder,
+            lexicon=lexicon,
         )
 
 

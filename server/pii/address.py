@@ -64,12 +64,13 @@ _POSTAL_BARE = Pattern(
     r"\b\d{5,6}(?: (?:[A-Z][a-z]{2,16})){0,3}\b|\b[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b|"
     r"\b[A-Z]{2}\s\d{5}\b"
 )
-_POSCODE_CITY = Pattern(
+_POSCODE_CITY_SHAPE = (
     r"\b\d{5}\s(?i:kuala lumpur|petaling jaya|johor bahru|shah alam|subang jaya|george town|georgetown|ipoh|"
     r"melaka|malacca|seremban|klang|"
     r"kota kinabalu|kuching|puchong|cyberjaya|putrajaya|ampang|cheras|kajang|penang|pulau pinang|skudai|muar|"
     r"batu pahat|iskandar puteri|johor|selangor)\b"
 )
+_POSCODE_CITY = Pattern(_POSCODE_CITY_SHAPE)
 _REGION = Pattern(
     r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|"
     r"Pulau Pinang|Ipoh|Melaka|Kuching)\b"
@@ -211,9 +212,11 @@ def _after_lead(text: str, match: Match) -> int:
 RULES = (
     Rule(
         "address",
-        rf"\b(?i:blk|block|singapore|spore|s'pore|postal|post ?code|poskod|zip)\b|#\s?[Bb]?\d{{1,3}}\s?-|"
-        rf"\bS\s?\(?\d{{6}}|\b{_MALAY}\b|\b(?i:unit)\s(?:[A-Z]-)?\d"
-        rf"|\d[A-Za-z]?,?\s{{1,2}}(?:[A-Za-z'.]{{1,17}}\s){{1,5}}{_TYPE}\b|\d{{5}}\s[A-Za-z]",
+        rf"\b(?i:blk|block)\.?\s?\d|\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|zip(?: code)?)\s{{0,2}}(?:is\s|:\s?)?\(?\d|#\s?[Bb]?\d{{1,3}}\s?-|"
+        rf"\bS\s?\(?\d{{6}}|\b{_MALAY}\.?\s[A-Z0-9]|\d[A-Za-z]?,?\s{{1,2}}(?:jalan|jln|lorong|lor|taman|persiaran|lebuh)\s|\b(?i:unit)\s(?:[A-Z]-)?\d"
+        rf"|\d[A-Za-z]?,?\s{{1,2}}(?:{_SMALL}\s){{0,4}}[A-Z][A-Za-z']{{1,16}}\s{_TYPE}\b"
+        r"|\d[a-z]?,?\s{1,2}(?:[a-z']{2,16}\s){1,3}(?:road|rd|street|avenue|ave|crescent|lorong|boulevard|blvd)\b"
+        rf"|{_POSCODE_CITY_SHAPE}",
         _addresses,
     ),
     Rule("Chinese address", "路|街|道|巷|弄|胡同|坊|台|径|大牌", _chinese),

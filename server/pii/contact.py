@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from server.pii import dialling, surroundings
 from server.pii.kinds import Kind
@@ -135,10 +135,10 @@ def _international(folded: Folded) -> Iterator[Candidate]:
     yield from _INTERNATIONAL.retrying(folded.data, accept)
 
 
-def _local(folded: Folded) -> Iterator[Candidate]:
+def _eight(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
-    def eight(match: Match) -> Candidate | None:
+    def accept(match: Match) -> Candidate | None:
         if _FOUR_DIGITS_BEFORE.search(text[max(0, match.start - 5) : match.start]) or _FOUR_DIGITS_BEHIND.match(
             text[match.end : match.end + 6]
         ):
@@ -149,18 +149,26 @@ def _local(folded: Folded) -> Iterator[Candidate]:
             return None
         return _phone(text, match.start, match.end)
 
-    def trunk(match: Match) -> Candidate | None:
+    yield from _EIGHT.retrying(folded.data, accept)
+
+
+def _trunk(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+
+    def accept(match: Match) -> Candidate | None:
         written = text[match.start : match.end]
         return _phone(text, match.start, match.end) if dialling.is_trunk_number(written) else None
 
-    def plain(match: Match) -> Candidate | None:
-        return _phone(text, match.start, match.end)
+    yield from _TRUNK.retrying(folded.data, accept)
 
-    yield from _EIGHT.retrying(folded.data, eight)
-    yield from _TRUNK.retrying(folded.data, trunk)
-    yield from _NORTH_AMERICA.retrying(folded.data, plain)
-    yield from _CHINA_MOBILE.retrying(folded.data, plain)
-    yield from _BARE_COUNTRY.retrying(folded.data, plain)
+
+def _shaped(pattern: Pattern) -> Callable[[Folded], Iterator[Candidate]]:
+    """A finder for numbers whose shape alone is enough."""
+
+    def find(folded: Folded) -> Iterator[Candidate]:
+        yield from pattern.retrying(folded.data, lambda match: _phone(folded.text, match.start, match.end))
+
+    return find
 
 
 def _after_word(folded: Folded) -> Iterator[Candidate]:
@@ -218,12 +226,11 @@ RULES = (
         _disguised_emails,
     ),
     Rule("international phone", r"(?:\+|\b00)\s?\(?\d", _international),
-    Rule(
-        "local phone",
-        r"\b[3689](?:[\s.,_\-]{0,2}\d){7}\b|\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d){6,10}\b|\d{3}\)?[\s.\-]?\d{3}[\s.\-]\d{4}\b"
-        r"|\b1[3-9]\d[\s\-]?\d{4}|\b6[05][\s\-]?\d[\s\-]?\d",
-        _local,
-    ),
+    Rule("eight digits", r"\b[3689](?:[\s.,_\-]{0,2}\d){7}\b", _eight),
+    Rule("trunk phone", r"\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d){6,10}\b", _trunk),
+    Rule("North American phone", r"\d{3}\)?[\s.\-]?\d{3}[\s.\-]\d{4}\b", _shaped(_NORTH_AMERICA)),
+    Rule("Chinese mobile", r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b", _shaped(_CHINA_MOBILE)),
+    Rule("country code without +", r"\b(?:65[\s\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s\-]?\d){7}", _shaped(_BARE_COUNTRY)),
     Rule(
         "phone after a word",
         rf"\b(?i:{_WORDS_BEFORE_NUMBER})\b[^\n]{{0,28}}\d|(?:电话|手机|致电|联系|打|微信|"

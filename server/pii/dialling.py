@@ -82,7 +82,7 @@ def is_compact_date(written: str) -> bool:
     if not written.isdigit() or len(written) != _EIGHT:
         return False
     day, month, year = int(written[:2]), int(written[2:4]), int(written[4:])
-    return 1 <= day <= 31 and 1 <= month <= 12 and 1900 <= year <= 2099  # noqa: PLR2004
+    return 1 <= day <= 31 and 1 <= month <= 12 and 1900 <= year <= 2099
 
 
 def is_spelt_number(digits: str, *, called: bool) -> bool:
@@ -90,7 +90,7 @@ def is_spelt_number(digits: str, *, called: bool) -> bool:
     such as "call" any length from 7 to 12 will do."""
     if not digits.isdigit():
         return False
-    if called and 7 <= len(digits) <= 12:  # noqa: PLR2004
+    if called and 7 <= len(digits) <= 12:
         return True
     national = digits.removeprefix("65") if len(digits) == _EIGHT + 2 else digits
     if len(national) == _EIGHT:

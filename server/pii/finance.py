@@ -85,7 +85,7 @@ def luhn_is_valid(digits: str) -> bool:
     for index, char in enumerate(reversed(digits)):
         value = ord(char) - 48
         if index % 2:
-            value = value * 2 - 9 if value > 4 else value * 2  # noqa: PLR2004 - 2 * 5 is the first with two digits
+            value = value * 2 - 9 if value > 4 else value * 2
         total += value
     return total % 10 == 0
 

@@ -24,7 +24,7 @@ class Kind(StrEnum):
     PASSPORT = "PASSPORT"
     DOB = "DOB"
     IP_ADDRESS = "IP_ADDRESS"
-    SECRET = "SECRET"  # noqa: S105 - the name of a kind, not a credential
+    SECRET = "SECRET"
 
 
 class Span(NamedTuple):

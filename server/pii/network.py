@@ -154,7 +154,7 @@ RULES = (
         r"\.)\s?\d",
         _ipv4,
     ),
-    Rule("ipv6", r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]", _ipv6),
+    Rule("ipv6", r":[0-9A-Fa-f]{0,4}:", _ipv6),
     Rule(
         "token",
         r"PRIVATE KEY|\beyJ|\b[sprSP]k[-_]|\bgh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|\bA(?:KIA|SIA|GPA|ROA)|"

@@ -1,8 +1,9 @@
 """Folding: the text as a recogniser should see it, with offsets back to the text as it was written.
 
-Every fold maps one code point to one code point (full-width, circled and mathematical digits and letters,
-accented Latin, dashes, spaces, quotes) or drops it (zero-width characters, soft hyphen, combining marks, keycaps), so positions
-stay exact and the fold of a text is the concatenation of the folds of its parts: what streaming relies on.
+Every fold maps one code point to one code point (full-width, circled and mathematical digits and letters, accented
+Latin, dashes, spaces, quotes) or drops it (zero-width characters, soft hyphen, combining marks, keycaps), so
+positions stay exact and the fold of a text is the concatenation of the folds of its parts: what streaming relies
+on.
 """
 
 from __future__ import annotations

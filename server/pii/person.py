@@ -16,6 +16,11 @@ _JOINER = r"(?i:bin|binti|binte|bte|bt|s/o|d/o|a/l|a/p|van|von|de|da|al|el)"
 # Up to five words on one line; `_trim` decides how many of them are a name.
 _NAME = rf"({_WORD}\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}})"
 
+# Where the words before are ordinary ones, a name is capitalised or is a known one.
+_KNOWN = "(?:" + "|".join(sorted(names.GIVEN | names.SURNAMES)) + ")"
+_LIKELY_NAME = (
+    rf"((?:[A-Z][A-Za-z'\-]{{0,24}}|{_KNOWN}\b)\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}})"
+)
 _INTRODUCED = Pattern(
     r"\b(?i:my (?:full |first )?name(?:'s| is|:)|i am called|i'm called|they call me|"
     r"nama (?:penuh )?saya(?: ialah| adalah)?|saya bernama|"
@@ -42,7 +47,7 @@ _ADDRESSED = Pattern(
     r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|"
     r"cakap dengan|"
     rf"bagi kepada|serah(?:kan)? kepada|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|"
-    rf"driver|staff)[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_NAME}"
+    rf"driver|staff|employee|customer|under)[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_LIKELY_NAME}"
 )
 _STRONG = re.compile(
     r"^(?:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|attn|attention|"
@@ -66,6 +71,7 @@ _LINEAGE = Pattern(
     r"(?:[ \t]{1,2}[A-Z][A-Za-z']{1,20}){0,2})\b"
 )
 _BARE = Pattern(r"\b([A-Z][A-Za-z]{1,14}(?:[ \t\-]{1,2}[A-Z][A-Za-z]{1,14}){1,3})\b")
+_WRITTEN_SURNAME = "(?:" + "|".join(f"{name.title()}|{name.upper()}" for name in sorted(names.SURNAMES)) + ")"
 _SIGNED = Pattern(
     r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|terima kasih|best|"
     r"salam)[,.!]{0,2}[ \t]{0,2}\n\s{0,3}[\-~]?[ \t]{0,2}"
@@ -76,9 +82,11 @@ _CONNECTORS = frozenset(
     {"bin", "binti", "binte", "bte", "bt", "s/o", "d/o", "a/l", "a/p", "van", "von", "de", "da", "al", "el"}
 )
 _THINGS_WITH_NAMES = frozenset(
-    "product item company brand outlet shop file user store restaurant business domain host display column field event "
-    "project table "
-    "class service server bank template account variable branch street road trade legal entity".split()
+    """
+    product item company brand outlet shop file user store restaurant business domain host display column field
+    event project table class service server bank template account variable branch street road trade legal
+    entity
+    """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 _MOST_WORDS = 5
 _GIVEN_WORDS = 2
@@ -125,7 +133,7 @@ def _trim(text: str, start: int, end: int, *, lower: bool) -> tuple[int, int] | 
             break
         count += 1
         stop = start + found.start() + len(word)
-        ended = word.endswith(".") and len(word) > 2  # noqa: PLR2004 - "J." is an initial, "Tan." ends the sentence
+        ended = word.endswith(".") and len(word) > 2
         if word.lower().endswith("'s"):
             stop -= 2
             ended = True
@@ -220,11 +228,16 @@ def _is_bare_name(words: list[str]) -> bool:
     )
 
 
+def _plain_word(written: str) -> str:
+    """The word in lower case; as it is when its capitals are odd ("tAn"), so that it matches no list."""
+    return written.lower() if written.istitle() or written.isupper() else written
+
+
 def _bare(folded: Folded) -> Iterator[Candidate]:
     for match in _BARE.matches(folded.data):
         written = folded.text[match.start : match.end]
         spans = [(m.start(), m.end()) for m in re.finditer(r"[A-Za-z]+", written)]
-        words = [written[a:b].lower() for a, b in spans]
+        words = [_plain_word(written[a:b]) for a, b in spans]
         found = _longest_bare(words)
         if found is None:
             continue
@@ -308,11 +321,11 @@ RULES = (
         r"whatsapp|message|email|reach|inform|notify|tell|told|remind|let|name|to|with|regards|cheers|sincerely|"
         r"hi|hello|hey|dear|thanks|thank you|from|by|for|"
         r"hubungi|jumpa|cari|tanya|dengan|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|"
-        r"driver|staff)\b[ \t,:]{1,5}[A-Za-z]",
+        rf"driver|staff|employee|customer|under)[ \t,:]{{1,5}}(?:[A-Z]|{_KNOWN}\b)",
         _addressed,
     ),
     Rule("lineage", r"[ \t](?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]", _lineage),
-    Rule("bare name", r"\b[A-Z][A-Za-z]{1,14}[ \t\-]{1,2}[A-Z][A-Za-z]{1,14}\b", _bare),
+    Rule("bare name", rf"\b{_WRITTEN_SURNAME}[ \t\-]{{1,2}}[A-Z]|[A-Za-z][ \t\-]{{1,2}}{_WRITTEN_SURNAME}\b", _bare),
     Rule(
         "signature",
         r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|kasih|best|"

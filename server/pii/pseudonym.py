@@ -27,7 +27,7 @@ def normalised(kind: str, value: str) -> str:
     plain = fold(value).text.casefold()
     if kind == Kind.PHONE:
         digits = "".join(c for c in plain if c.isdigit())
-        return digits.removeprefix("00").removeprefix("65") if len(digits) > 8 else digits  # noqa: PLR2004 - SG length
+        return digits.removeprefix("00").removeprefix("65") if len(digits) > 8 else digits
     if kind in _DIGIT_KINDS:
         return "".join(c for c in plain if c.isdigit())
     if kind in _CODE_KINDS:

@@ -59,7 +59,7 @@ def triggered(folded: Folded) -> list[Rule]:
 
 def resolve(found: list[Candidate]) -> list[Candidate]:
     """The candidates that stand, in order and without overlap: higher rank first, then the longer, then the earlier."""
-    if len(found) < 2:  # noqa: PLR2004 - nothing to compare
+    if len(found) < 2:
         return found
     kept: list[tuple[int, int]] = []
     chosen: list[Candidate] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import grpc
+import pytest
 import pytest_asyncio
 
 from server import demo
@@ -117,7 +117,9 @@ async def running_desk(
 
 
 @pytest_asyncio.fixture(scope="session")
-async def filled_dsn(postgres: str, valkey: str, chroma_url: str, tmp_path_factory) -> AsyncIterator[str]:  # type: ignore[no-untyped-def]
+async def filled_dsn(
+    postgres: str, valkey: str, chroma_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[str]:
     """DSN of one database with the demo data, for the session."""
     folder: Path = tmp_path_factory.mktemp("fill")
     issuer = Issuer(folder / "issuer")
@@ -129,14 +131,9 @@ async def filled_dsn(postgres: str, valkey: str, chroma_url: str, tmp_path_facto
 
 
 @pytest_asyncio.fixture(scope="session")
-async def desk(filled_dsn: str, valkey: str, chroma_url: str, tmp_path_factory) -> AsyncIterator[Desk]:  # type: ignore[no-untyped-def]
+async def desk(
+    filled_dsn: str, valkey: str, chroma_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Desk]:
     """The server with the demo data, for the session; tests make conversations of their own."""
     async with running_desk(tmp_path_factory.mktemp("desk"), filled_dsn, valkey, chroma_url) as running:
         yield running
-
-
-async def until(condition, within: float = 10.0) -> None:  # type: ignore[no-untyped-def]
-    """Polls until `condition()` is true; fails after `within` seconds."""
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.01)

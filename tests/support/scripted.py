@@ -207,8 +207,8 @@ class _Orders(order_service_pb2_grpc.OrderServiceServicer):
 async def scripted_server(script: Script) -> AsyncGenerator[str, None]:
     """A server that follows the script, on a free port of 127.0.0.1; gives its `host:port`."""
     server = grpc.aio.server()
-    chat_service_pb2_grpc.add_ChatServiceServicer_to_server(_Chat(script), server)
-    order_service_pb2_grpc.add_OrderServiceServicer_to_server(_Orders(script), server)
+    chat_service_pb2_grpc.add_ChatServiceServicer_to_server(_Chat(script), server)  # type: ignore[abstract]  # the rest: UNIMPLEMENTED
+    order_service_pb2_grpc.add_OrderServiceServicer_to_server(_Orders(script), server)  # type: ignore[abstract]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -24,7 +24,8 @@ def server() -> Iterator[SentryServer]:
 
 
 def _fail(text: str) -> None:
-    password = "hunter2-local"  # noqa: S105, F841 - must not reach the report
+    password = "hunter2-local"  # noqa: F841 - must not reach the report
+    mapping = {"⟦PHONE_1⟧": "hunter2-local"}  # noqa: F841
     customer = "jo@example.com"  # noqa: F841
     raise ValueError(text)
 
@@ -47,16 +48,29 @@ def test_an_error_is_scrubbed_and_carries_its_reason(server: SentryServer) -> No
     sentry_sdk.flush(2)
     (event,) = server.of("event")
     assert event["exception"]["values"][0]["value"] == "cannot reach [PHONE]"
-    assert event["tags"] == {"rpc.method": "/tria.order.v1.OrderService/GetOrder", "request_id": "r-1", "trace": "ab" * 16, "reason": "INTERNAL"}
+    assert event["tags"] == {
+        "rpc.method": "/tria.order.v1.OrderService/GetOrder",
+        "request_id": "r-1",
+        "trace": "ab" * 16,
+        "reason": "INTERNAL",
+    }
     assert event["fingerprint"] == ["{{ default }}", "INTERNAL"]
     assert event["transaction"] == "/tria.order.v1.OrderService/GetOrder"
     assert (event["environment"], event["release"]) == ("test", "tria@1")
     variables = event["exception"]["values"][0]["stacktrace"]["frames"][-1]["vars"]
-    assert variables["password"] == "[SECRET]"  # noqa: S105
+    assert variables["password"] == "[SECRET]"
+    assert variables["mapping"] == "[SECRET]"
     assert variables["customer"] == "'[EMAIL]'"
     assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["about [EMAIL]"]
     everything = b"".join(server.bodies)
-    for leak in (b"jo@example.com", b"91234567", b"hunter2-local", b"Bearer abc", socket.gethostname().encode(), b"server_name\":"):
+    for leak in (
+        b"jo@example.com",
+        b"91234567",
+        b"hunter2-local",
+        b"Bearer abc",
+        socket.gethostname().encode(),
+        b'server_name":',
+    ):
         assert leak not in everything
 
 
@@ -94,7 +108,9 @@ async def test_calls_at_the_same_time_do_not_share_a_scope(server: SentryServer)
 
 def test_a_trace_is_continued_and_its_transaction_named_after_the_method(server: SentryServer) -> None:
     trace = "771a43a4192642f0b136d5159a501700"
-    with sentry.call_scope("/tria.chat.v1.ChatService/Chat", [("sentry-trace", f"{trace}-1234567890abcdef-1"), ("x-bin", b"\x00")]):
+    with sentry.call_scope(
+        "/tria.chat.v1.ChatService/Chat", [("sentry-trace", f"{trace}-1234567890abcdef-1"), ("x-bin", b"\x00")]
+    ):
         pass
     sentry_sdk.flush(2)
     (transaction,) = server.of("transaction")

@@ -27,7 +27,8 @@ def test_scan_answers_line_by_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [b"{", b"[]", b'{"id": 1}', b'{"id": 1, "text": 5}', b'"x"', b'{"text": "91234567"}', b"\xff", b"[" * 100_000]
+    "bad",
+    [b"{", b"[]", b'{"id": 1}', b'{"id": 1, "text": 5}', b'"x"', b'{"text": "91234567"}', b"\xff", b"[" * 100_000],
 )
 def test_a_bad_line_is_reported_and_the_others_are_done(bad: bytes) -> None:
     code, rows, errors = run("scan", stdin=b'{"id":1,"text":"a"}\n' + bad + b'\n\n{"id":2,"text":"b"}\n')
@@ -51,7 +52,13 @@ def test_evaluate_passes_on_the_labelled_set() -> None:
 
 
 def test_evaluate_fails_below_a_bar(tmp_path: Path) -> None:
-    row = {"id": "1", "language": "en", "slice": "plain", "text": "nothing here", "spans": [{"start": 0, "end": 7, "type": "EMAIL"}]}
+    row = {
+        "id": "1",
+        "language": "en",
+        "slice": "plain",
+        "text": "nothing here",
+        "spans": [{"start": 0, "end": 7, "type": "EMAIL"}],
+    }
     path = tmp_path / "labelled.jsonl"
     path.write_text(json.dumps(row) + "\n")
     code, rows, errors = run("evaluate", str(path), "--json", "--misses")

@@ -1,0 +1,61 @@
+"""Who somebody is, as the trail may show it: opaque ids as they are, everything else as a keyed pseudonym."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from functools import lru_cache
+
+from server.audit.leaf import NO_TENANT, Actor, Source
+from server.caller import Caller, Request, Role
+from server.config import Secret
+from server.pii.kinds import Kind
+from server.pii.pseudonym import Pseudonyms
+
+# An id made of letters and digits says nothing about a person; seven digits or more may be a telephone number.
+_OPAQUE_ID = re.compile(r"(?!\d{7,}$)[A-Za-z0-9_.:-]{1,128}")
+_PHONE = re.compile(r"[+\d][\d ()-]{6,}")
+_RANK = (Role.ADMIN, Role.STAFF, Role.AUDITOR, Role.SERVICE, Role.CUSTOMER)
+_REMEMBERED = 4096
+
+
+def pseudonyms_from(secret: Secret) -> Pseudonyms:
+    """The pseudonyms of the audit trail, keyed by HMAC-SHA-256(secret, purpose), so that one secret serves many uses."""
+    key = hmac.new(secret.reveal().encode(), b"tria audit pseudonyms v1", hashlib.sha256).digest()
+    return Pseudonyms({1: key})
+
+
+class Shown:
+    """Makes actors and sources fit for the trail. Without pseudonyms what may be personal is left out."""
+
+    def __init__(self, pseudonyms: Pseudonyms | None) -> None:
+        self._pseudonyms = pseudonyms
+        self.subject = lru_cache(_REMEMBERED)(self._subject)
+        self._ip_hash = lru_cache(_REMEMBERED)(self._address)
+
+    def actor(self, caller: Caller) -> Actor:
+        """The actor behind a caller: its highest role, its id, how it proved it, whom it acted for."""
+        tenant = caller.tenant or NO_TENANT
+        return Actor(
+            kind=next((role.value for role in _RANK if role in caller.roles), "ANONYMOUS"),
+            id=self.subject(tenant, caller.subject),
+            auth_method=caller.auth_method.value,
+            on_behalf_of=self.subject(tenant, caller.on_behalf_of),
+        )
+
+    def source(self, tenant: str, request: Request | None) -> Source:
+        """Where a call came from."""
+        return Source(self._ip_hash(tenant, request.peer), request.agent) if request else Source()
+
+    def _subject(self, tenant: str, subject: str) -> str:
+        if not subject or _OPAQUE_ID.fullmatch(subject):
+            return subject
+        kind = Kind.PHONE if _PHONE.fullmatch(subject) else Kind.EMAIL if "@" in subject else Kind.PERSON
+        return self._hidden(tenant, kind, subject)
+
+    def _address(self, tenant: str, address: str) -> str:
+        return self._hidden(tenant, Kind.IP_ADDRESS, address) if address else ""
+
+    def _hidden(self, tenant: str, kind: Kind, value: str) -> str:
+        return self._pseudonyms.pseudonym(tenant, kind, value) if self._pseudonyms else kind.value
