@@ -18,7 +18,7 @@ ScopeFactory = Callable[[str, Metadata], AbstractContextManager[Any]]
 class Capture(Protocol):
     """`server.sentry.capture`."""
 
-    def __call__(self, error: BaseException, *, reason: str) -> Any: ...
+    def __call__(self, exc: BaseException, /, *, reason: str) -> None: ...
 
 
 class Sentry:

@@ -104,8 +104,23 @@ def _entrance(
     return enter
 
 
+def _encoder(method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[Any], bytes]:
+    """The handler's serializer, after a look at the type: protobuf's own would send any message as if it were right."""
+    serialize = handler.response_serializer or bytes
+    if method.response_type is None:
+        return serialize
+    expected = method.response_type.full_name
+
+    def encode(message: Any) -> bytes:
+        if message.DESCRIPTOR.full_name != expected:
+            raise TypeError(f"{method.path} answered with a {message.DESCRIPTOR.full_name}")
+        return serialize(message)
+
+    return encode
+
+
 def _innermost(method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> Proceed:
-    encode = handler.response_serializer or bytes
+    encode = _encoder(method, handler)
     function = handler_function(handler)
     if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
         raise TypeError(f"the handler of {method.path} is neither a coroutine nor an async generator function")

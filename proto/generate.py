@@ -8,7 +8,6 @@ temporary folder and fails when proto/gen differs.
 from __future__ import annotations
 
 import argparse
-import filecmp
 import importlib.resources
 import os
 import shutil
@@ -74,12 +73,15 @@ def image(target: Path) -> None:
         ])  # fmt: skip
 
 
-def differences(comparison: filecmp.dircmp[str], prefix: str = "") -> list[str]:
-    names = [*comparison.left_only, *comparison.right_only, *comparison.diff_files]
-    found = [prefix + name for name in names if name != "__pycache__"]
-    for name, inner in comparison.subdirs.items():
-        found += differences(inner, f"{prefix}{name}/")
-    return found
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` by its relative path, without what Python caches there."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def differences(made: dict[str, bytes], kept: dict[str, bytes]) -> list[str]:
+    """The names of files that are missing, left over or different."""
+    return sorted(name for name in made.keys() | kept.keys() if made.get(name) != kept.get(name))
 
 
 def main() -> None:
@@ -96,7 +98,7 @@ def main() -> None:
         write_validate_descriptors(validate)
         generate(out, validate)
         if arguments.check:
-            if stale := differences(filecmp.dircmp(out, GEN, shallow=False)):
+            if stale := differences(contents(out), contents(GEN)):
                 sys.exit(f"proto/gen is not what `make proto` makes: {', '.join(stale)}")
             return
         shutil.rmtree(GEN, ignore_errors=True)

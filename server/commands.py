@@ -14,10 +14,11 @@ import click
 import uvloop
 from rich.console import Console
 
-from server import app, demo, logs, processes
+from server import app, logs, processes
 from server import worker as job_worker
 from server.config import Config, ConfigError, load
 from server.db.migrate import MigrationError, migrate
+from server.embedded import demo
 from server.embedded.up_command import up_command
 
 

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from server.config import AssistantChoice, Config, ConfigError, describe, load
 from server.db.migrate import MigrationError, pending
-from server.embedded.state import default_state_dir
+from server.state_dir import NotRunning, environment
 
 _PATIENCE = 5.0
 
@@ -46,7 +46,9 @@ def doctor(state_dir: Path | None, *, as_json: bool) -> None:
     """Say what is configured and what is reachable. Exit code 1 when something is not, 2 when the configuration is
     wrong."""
     try:
-        config = load(environment(state_dir), version=version("tria"))
+        config = load(environment(os.environ, state_dir), version=version("tria"))
+    except NotRunning as error:
+        raise click.ClickException(str(error)) from error
     except ConfigError as error:
         if as_json:
             click.echo(json.dumps({"problems": list(error.problems)}))
@@ -60,18 +62,6 @@ def doctor(state_dir: Path | None, *, as_json: bool) -> None:
     else:
         _show(config, findings)
     raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
-
-
-def environment(state_dir: Path | None) -> dict[str, str]:
-    """The environment of this process, over what `tria up` wrote into its state directory."""
-    place = state_dir or (
-        None if os.environ.get("TRIA_DATABASE_URL") else default_state_dir(os.environ, root=os.geteuid() == 0)
-    )
-    path = place / "environment.json" if place else None
-    written = json.loads(path.read_bytes()) if path and path.exists() else {}
-    if state_dir and not written:
-        raise click.ClickException(f"{path} is not there; is `tria up` running on this directory?")
-    return {**written, **os.environ}
 
 
 async def _look(config: Config) -> list[Finding]:

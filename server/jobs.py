@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_MAX = 10.0  # seconds between two attempts to reach PostgreSQL
 
+_LOST = (*AWAY, asyncpg.PostgresError, asyncpg.InterfaceError, FailingListenerError)
+
 # Picks without a matching 'queued' row (written by enqueue, retry and requeue) are picks whose worker died: PgQueuer
 # itself counts only attempts that ended. Counted anew after a person has requeued a held job.
 _CRASHES = """
@@ -184,7 +186,7 @@ class JobRuntime:
         while not self._stopping.is_set():
             try:
                 await self._serve()
-            except (*AWAY, asyncpg.PostgresError, asyncpg.InterfaceError, FailingListenerError) as lost:
+            except _LOST as lost:
                 if self.stats.connected:
                     backoff = 0.1
                 self.stats.connected = False
@@ -249,9 +251,11 @@ class JobRuntime:
             stop.cancel()
             queue.shutdown.set()
             await _wind_down({jobs, clock}, patience)
-        for manager in (jobs, clock):
-            if not manager.cancelled():
-                manager.result()
+        failures = [
+            failure for manager in (jobs, clock) if not manager.cancelled() and (failure := manager.exception())
+        ]
+        if failures:
+            raise min(failures, key=lambda failure: isinstance(failure, _LOST))  # a defect before a lost connection
 
     def _pruning(self, pool: asyncpg.Pool) -> Periodic:
         keep = timedelta(seconds=self._settings.keep_log)

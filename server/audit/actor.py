@@ -21,7 +21,7 @@ _REMEMBERED = 4096
 
 
 def pseudonyms_from(secret: Secret) -> Pseudonyms:
-    """The pseudonyms of the audit trail, keyed by HMAC-SHA-256(secret, purpose), so that one secret serves many uses."""
+    """The pseudonyms of the audit trail, keyed by HMAC-SHA-256(secret, purpose): one secret serves many uses."""
     key = hmac.new(secret.reveal().encode(), b"tria audit pseudonyms v1", hashlib.sha256).digest()
     return Pseudonyms({1: key})
 

@@ -19,19 +19,20 @@ from server.knowledge.passages import Passage
 _MOST_QUOTES = 3
 _MOST_ROWS = 8
 # A heading speaks for its sentences, but less than their own words.
-_HEADING = 0.6
+_HEADING = 0.75
 # Weight of the kind of fact asked for, in units of one fairly rare word.
 _KIND = 1.6
 # What a sentence adds is worth less in another language, in a passage that the search trusts less, and under a heading
 # about something else.
 _OTHER_LANGUAGE = 0.75
-_LEAST_TRUST = 0.6
+_LEAST_TRUST = 0.3
 _LEAST_HEADING = 0.8
 # A word that no sentence has is mere talk as often as it is the point; the search has judged that already.
 _UNKNOWN = 0.8
-# A section whose heading says this much of the question is the answer: quoted whole when it is short.
-_ABOUT_IT = 0.55
+# A section of this width at most is quoted whole, unless one of its sentences serves the question this much better than
+# all others. Half an answer of three sentences misleads.
 _SHORT = 420.0
+_STANDS_OUT = 1.6
 # A part counts as answered when its quotes serve this share of its importance.
 _ANSWERED = 0.45
 # A further sentence is quoted only when it adds this share of the question's importance.
@@ -126,6 +127,13 @@ class _Need:
         return max(self.unit.hit(candidate.terms), _HEADING * self.unit.hit(candidate.heading))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    parts: tuple[str, ...]
+    language: str
+    best_score: float
+
+
 def parts(question: str) -> list[str]:
     """The questions in a message, at least one: "When do you deliver, and what does it cost?" has two."""
     found = [part.strip(" ,，;；\n") for part in _PARTS.split(question)]
@@ -135,30 +143,40 @@ def parts(question: str) -> list[str]:
 def extract(lexicon: Lexicon, question: str, passages: Sequence[Passage], language: str) -> Extract:
     """The sentences of `passages` that answer `question`, chosen one by one for what they add."""
     candidates = [found for number, passage in enumerate(passages) for found in _candidates(lexicon, passage, number)]
-    asked = parts(question)
-    needs = _needs(lexicon, asked, candidates)
+    asked = _Asked(tuple(parts(question)), language, max((passage.score for passage in passages), default=0.0))
+    needs = _needs(lexicon, asked.parts, candidates)
     total = sum(need.weight for need in needs)
     if not candidates or not total:
-        return Extract((), 0.0, tuple(asked))
+        return Extract((), 0.0, asked.parts)
+    chosen, served = _chosen(asked, needs, candidates, total)
+    missing = list(_missing(asked.parts, needs, served))
+    answered = [
+        number for number, need in enumerate(needs) if asked.parts[need.part] not in missing or len(asked.parts) == 1
+    ]
+    weight = sum(needs[number].weight for number in answered)
+    coverage = sum(needs[number].weight * served[number] for number in answered) / weight if weight else 0.0
+    return Extract(tuple(_joined(chosen, candidates)), coverage, tuple(missing) if len(asked.parts) > 1 else ())
+
+
+def _chosen(
+    asked: _Asked, needs: Sequence[_Need], candidates: Sequence[_Candidate], total: float
+) -> tuple[list[_Candidate], dict[int, float]]:
+    """The sentences to quote, and how far each need is served by them; the best addition first."""
     chosen: list[_Candidate] = []
     served = dict.fromkeys(range(len(needs)), 0.0)
     while len(chosen) < _MOST_QUOTES:
-        best = max(candidates, key=lambda candidate: _gain(candidate, needs, served, language))
+        best = max(candidates, key=lambda candidate: _gain(candidate, needs, served, asked))
         added = sum(_added(best, need, served[number]) for number, need in enumerate(needs))
         # Once every part is answered only more of the same passage helps; elsewhere stand chance hits.
-        done = bool(chosen) and not list(_missing(asked, needs, served))
+        done = bool(chosen) and not list(_missing(asked.parts, needs, served))
         stray = done and all(best.passage is not other.passage for other in chosen)
-        if added < _WORTH_ADDING * total or best in chosen or stray:
+        if added <= (_WORTH_ADDING * total if chosen else 0.0) or best in chosen or stray:
             break
         together = [best, *(_equals if best.row else _section)(best, candidates, needs)]
         chosen += [candidate for candidate in together if candidate not in chosen]
         for number, need in enumerate(needs):
             served[number] = max(served[number], *(need.served(candidate) for candidate in together))
-    missing = list(_missing(asked, needs, served))
-    answered = [number for number, need in enumerate(needs) if asked[need.part] not in missing]
-    total = sum(needs[number].weight for number in answered)
-    coverage = sum(needs[number].weight * served[number] for number in answered) / total if total else 0.0
-    return Extract(tuple(_joined(chosen, candidates)), coverage, tuple(missing))
+    return chosen, served
 
 
 def _candidates(lexicon: Lexicon, passage: Passage, number: int) -> Iterator[_Candidate]:
@@ -207,12 +225,12 @@ def _added(candidate: _Candidate, need: _Need, served: float) -> float:
 
 
 def _gain(
-    candidate: _Candidate, needs: Sequence[_Need], served: dict[int, float], language: str
+    candidate: _Candidate, needs: Sequence[_Need], served: dict[int, float], question: _Asked
 ) -> tuple[float, int, int]:
     """What the sentence adds, discounted; ties go to what stands first."""
     added = sum(_added(candidate, need, served[number]) for number, need in enumerate(needs))
-    added *= 1.0 if candidate.passage.language == language else _OTHER_LANGUAGE
-    added *= _LEAST_TRUST + (1 - _LEAST_TRUST) * candidate.passage.score
+    added *= 1.0 if candidate.passage.language == question.language else _OTHER_LANGUAGE
+    added *= _LEAST_TRUST + (1 - _LEAST_TRUST) * candidate.passage.score / (question.best_score or 1.0)
     added *= _LEAST_HEADING + (1 - _LEAST_HEADING) * _about(candidate, needs)
     passage, sentence = candidate.place
     return (added, -passage, -sentence)
@@ -225,17 +243,23 @@ def _about(candidate: _Candidate, needs: Sequence[_Need]) -> float:
 
 
 def _section(best: _Candidate, candidates: Sequence[_Candidate], needs: Sequence[_Need]) -> list[_Candidate]:
-    """The rest of the passage when it is short prose under a heading that is about the question."""
-    if best.row or _about(best, needs) < _ABOUT_IT or width(best.passage.text) > _SHORT:
+    """The rest of a short passage of prose, unless `best` says it all."""
+    if best.row or width(best.passage.text) > _SHORT:
         return []
-    return [other for other in candidates if other.passage is best.passage and other is not best and not other.row]
+    rest = [other for other in candidates if other.passage is best.passage and other is not best and not other.row]
+    second = max((_value(other, needs) for other in rest), default=0.0)
+    return rest if _value(best, needs) <= _STANDS_OUT * second else []
+
+
+def _value(candidate: _Candidate, needs: Sequence[_Need]) -> float:
+    return sum(need.weight * need.served(candidate) for need in needs)
 
 
 def _equals(best: _Candidate, candidates: Sequence[_Candidate], needs: Sequence[_Need]) -> list[_Candidate]:
     """The other rows of the same table that serve the question as well as the best one."""
-    mark = sum(need.weight * need.served(best) for need in needs) * _EQUAL
+    mark = _value(best, needs) * _EQUAL
     rows = [other for other in candidates if other.row and other.passage is best.passage and other is not best]
-    return [row for row in rows if sum(need.weight * need.served(row) for need in needs) >= mark][: _MOST_ROWS - 1]
+    return [row for row in rows if _value(row, needs) >= mark][: _MOST_ROWS - 1]
 
 
 def _missing(asked: Sequence[str], needs: Sequence[_Need], served: dict[int, float]) -> Iterator[str]:

@@ -33,12 +33,14 @@ from server.knowledge.passages import Passage, SearchResult
 # After so many messages in a row that it could not answer, a person takes over (REQUIREMENTS.md, hand-over rules).
 _PATIENCE = 3
 # A product is offered as the answer from this fit on, as the nearest thing from the lower one.
-_FITS, _NEAR = 0.55, 0.4
+_FITS, _NEAR = 0.6, 0.4
 # Products that fit nearly as well as the best are told together.
 _ALIKE = 0.12
 _MOST_PRODUCTS = 6
 # The share of the question that quotes must serve before they are an answer.
 _SERVED = 0.5
+# Where the search is this sure of the passage, its word counts for more than shared words.
+_SURE, _SERVED_WHERE_SURE = 0.75, 0.2
 # A statement about other goods looks like an answer about these; what a product can stand must be said of it.
 _SERVED_OF_PRODUCT = 0.65
 _QUESTIONS = frozenset({Intent.POLICY_QUESTION, Intent.PRODUCT_QUESTION})
@@ -242,15 +244,17 @@ class _Answer:
             results += [await self._tools.search_knowledge(part, limit=3) for part in asked]
         passages = _merged(results)
         found = extract(self._lexicon, question, passages, self._voice.language.value)
-        return found if passages and found.coverage >= _SERVED and found.quotes else None
+        if not found.quotes:
+            return None
+        sure = max(quote.passage.score for quote in found.quotes) >= _SURE
+        return found if found.coverage >= (_SERVED_WHERE_SURE if sure else _SERVED) else None
 
     def _from_documents(self, found: Extract) -> Iterator[Event]:
         """A whole answer of quotes; a part of the question that has none is named."""
         yield from self._quotes(found)
         for part in found.missing[:1]:
             yield from _pieces("\n\n" + self._voice.say("partly", part=part))
-        sure = min(found.coverage, max(quote.passage.score for quote in found.quotes))
-        yield self._ended(AnswerKind.ANSWERED, sure)
+        yield self._ended(AnswerKind.ANSWERED, max(quote.passage.score for quote in found.quotes))
 
     def _quotes(self, found: Extract) -> Iterator[Event]:
         """The quotes, each with its number and its Cited right behind it; one lead-in per foreign language."""

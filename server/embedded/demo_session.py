@@ -41,10 +41,11 @@ class Demo:
 
 
 class DemoSession:
-    """Keeps `pages`/session.json valid while the system runs."""
+    """Keeps `pages`/session.json and `token_file` valid while the system runs."""
 
-    def __init__(self, pages: Path, issuer: Issuer, demo: Demo) -> None:
+    def __init__(self, pages: Path, token_file: Path, issuer: Issuer, demo: Demo) -> None:
         self._file = pages / "session.json"
+        self._token_file = token_file
         self._issuer = issuer
         self._demo = demo
         self._renewed = 0.0  # Unix seconds
@@ -55,16 +56,14 @@ class DemoSession:
         return self._issuer.mint(Claims(Role.CUSTOMER, self._demo.tenant, f"customer-{outlet}", outlet, _LIFE))
 
     def write(self) -> None:
-        """Write new tokens: {"tenant", "outlet", "token", "outlets": [{"outlet", "name", "token"}]}."""
+        """Write new tokens: {"tenant", "outlet", "token", "outlets": [{"outlet", "name", "token"}]} for the page, and
+        the first one alone for the command lines that `tria up` prints."""
         outlets = [
             {"outlet": outlet.id, "name": outlet.name, "token": self.token(outlet.id)} for outlet in self._demo.outlets
         ]
         session = {"tenant": self._demo.tenant, "outlet": outlets[0]["outlet"], "token": outlets[0]["token"]}
-        aside = self._file.with_name(".session.new")
-        aside.unlink(missing_ok=True)
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(session | {"outlets": outlets}, file)
-        aside.replace(self._file)
+        _replace(self._file, json.dumps(session | {"outlets": outlets}))
+        _replace(self._token_file, session["token"])
         self._renewed = time.time()
 
     async def keep(self) -> None:
@@ -73,6 +72,15 @@ class DemoSession:
             await asyncio.sleep(_LOOK)
             if time.time() - self._renewed > _RENEWAL.total_seconds():
                 self.write()
+
+
+def _replace(path: Path, content: str) -> None:
+    """At once and for our own eyes: a reader sees the old file or the new one."""
+    aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(content)
+    aside.replace(path)
 
 
 def copy_pages(source: Path, target: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from textwrap import dedent
+import sys
+from pathlib import Path
 
 from server.embedded.loopback import HOST
 from server.embedded.stack import Running
@@ -29,46 +30,38 @@ Is it well?
 
   curl {url}/health
 """
-    if running.token is None:
-        return text + "\nA token: tria token --role STAFF --tenant TENANT --state-dir " + state + "\n"
-    return text + _with_token(running, url, running.token)
+    if running.token_file is None:
+        return text + f"\nA token: {_program('tria')} token --role STAFF --tenant TENANT --state-dir {state}\n"
+    return text + _with_token(running, url, shlex.quote(str(running.token_file)))
 
 
 def _with_token(running: Running, url: str, token: str) -> str:
-    schema = shlex.quote(str(running.descriptor))
-    ask = f'{{"message": "{_QUESTION}"}}'
-    return dedent("""
-        A customer's token for two hours (more: tria token --help), and the first questions:
+    """Each line runs by itself: the token is read from its file, which is renewed every hour."""
+    bearer = f'-H "authorization: Bearer $(cat {token})"'
+    ask = f"""-d '{{"message": "{_QUESTION}"}}'"""
+    send = f"""-d '{{"conversation": "{running.conversation}", "text": "{_QUESTION}"}}'"""
+    buf = f"{_program('buf')} curl --schema {shlex.quote(str(running.descriptor))} --http2-prior-knowledge {bearer}"
+    method = f"{url}/tria.chat.v1.ChatService/SendMessage"
+    return f"""
+A first question, whole and streamed, as a customer of the demo:
 
-        TOKEN={token}
+  curl {bearer} {ask} {url}/api/chatbot
+  curl -N {bearer} {ask} {url}/api/v1/chat/stream
 
-        curl -H "authorization: Bearer $TOKEN" -d '{ask}' {url}/api/chatbot
+The same over gRPC and gRPC-Web, and from Python:
 
-        curl -N -H "authorization: Bearer $TOKEN" -d '{ask}' {url}/api/v1/chat/stream
+  {buf} --protocol grpc {send} {method}
+  {buf} --protocol grpcweb {send} {method}
+  {_program("python")} -m tria_client --target {HOST}:{running.ports.http} --token-file {token} "{_QUESTION}"
 
-        CONVERSATION=$(curl -s -H "authorization: Bearer $TOKEN" -d '{{}}' {url}/v1/conversations \\
-          | sed 's/.*"name":"\\([^"]*\\)".*/\\1/')
+Tokens for other roles: {_program("tria")} token --help
 
-        for protocol in grpc grpcweb; do
-          buf curl --schema {schema} --protocol $protocol --http2-prior-knowledge -H "authorization: Bearer $TOKEN" \\
-            -d '{{"conversation": "'$CONVERSATION'", "text": "{question}"}}' {url}/tria.chat.v1.ChatService/SendMessage
-        done
+Ctrl-C stops everything.
+"""
 
-        TOKEN=$TOKEN python - <<'END'
-        import os, grpc
-        from tria.chat.v1 import chat_service_pb2, chat_service_pb2_grpc
-        chat = chat_service_pb2_grpc.ChatServiceStub(grpc.insecure_channel("{target}"))
-        question = chat_service_pb2.StreamChatRequest(message="{question}")
-        for event in chat.StreamChat(question, metadata=[("authorization", "Bearer " + os.environ["TOKEN"])]):
-            print(event.text_delta.text, end="", flush=True)
-        END
 
-        Ctrl-C stops everything.
-        """).format(
-        token=token,
-        ask=ask,
-        url=url,
-        schema=schema,
-        question=_QUESTION,
-        target=f"{HOST}:{running.ports.http}",
-    )
+def _program(name: str) -> str:
+    """How to call a program of this environment from the current folder."""
+    path = Path(sys.executable).parent / name
+    here = Path.cwd()
+    return shlex.quote(f"./{path.relative_to(here)}" if path.is_relative_to(here) else str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 HOST = "127.0.0.1"
@@ -18,9 +19,12 @@ class Answer:
     text: str
 
 
-async def ask(port: int, path: str, *, method: str = "GET", timeout: float = 2.0) -> Answer | None:
+async def ask(
+    port: int, path: str, *, method: str = "GET", timeout: float = 2.0, body: str | None = None, token: str = ""
+) -> Answer | None:
     """The answer of whoever listens on loopback `port`, or None when nobody does (yet, or any more)."""
-    return await asyncio.to_thread(_ask, port, path, method, timeout)
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return await asyncio.to_thread(_ask, port, path, method, timeout, body, headers)
 
 
 async def listens(port: int) -> bool:
@@ -44,10 +48,12 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _ask(port: int, path: str, method: str, timeout: float) -> Answer | None:
+def _ask(
+    port: int, path: str, method: str, timeout: float, body: str | None, headers: Mapping[str, str]
+) -> Answer | None:
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
-        connection.request(method, path)
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         return Answer(answer.status, answer.read().decode(errors="replace"))
     except (OSError, http.client.HTTPException):

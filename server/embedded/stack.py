@@ -15,6 +15,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from server.embedded.process import PythonProcess
 from server.embedded.state import prepare_state_dir
 from server.embedded.supervisor import Service, Supervisor
 from server.embedded.valkey import EmbeddedValkey
+from server.state_dir import ENVIRONMENT
 
 _SERVER_READY = 60.0  # seconds to listen; imports and the embedding model take most of it
 _OPEN_FILES = 65_536
@@ -81,8 +83,8 @@ class Running:
     state_dir: Path
     assistant: str
     descriptor: Path
-    demo: Demo | None
-    token: str | None  # a customer's, when there is demo data
+    token_file: Path | None  # a customer's token, when there is demo data
+    conversation: str  # that customer's, ready to be written into
 
 
 class Stack:
@@ -121,6 +123,7 @@ class Stack:
         with self._progress.step("stores"):
             stores = await self._start_stores()
         variables = child_environment(self._environ, state=self._state, ports=ports, issuer=issuer, stores=stores)
+        _keep(self._state / ENVIRONMENT, variables)
         os.environ.update(variables)  # Child.spawn passes our own environment on; nothing secret is on a command line
         with self._progress.step("database schema"):
             await self._migrate(stores["TRIA_DATABASE_URL"])
@@ -132,13 +135,12 @@ class Stack:
             edge = self._edge(ports, issuer, variables)
             await self._supervisor.start(EmbeddedEnvoy(self._state / "envoy", edge, grace=_DRAIN))
             await _until_serving(ports.http)
-        demo, token = None, None
+        token_file, conversation = None, ""
         if self._options.demo:
             with self._progress.step("demo data"):
-                demo, token = await self._start_demo(pages, issuer, variables)
-        return Running(
-            ports, self._state, variables["TRIA_ASSISTANT"], installed_file("proto/gen/tria.binpb"), demo, token
-        )
+                token_file, conversation = await self._start_demo(pages, issuer, variables, ports.http)
+        descriptor = installed_file("proto/gen/tria.binpb")
+        return Running(ports, self._state, variables["TRIA_ASSISTANT"], descriptor, token_file, conversation)
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain and stop in order; once `hurry` is set, without waiting for what still runs."""
@@ -153,7 +155,8 @@ class Stack:
                     await self._supervisor.stop(names, hurry, may_be_killed=names != _STORES)
             else:
                 await self._supervisor.stop(names, hurry, may_be_killed=names != _STORES)
-        (self._state / "pids.json").unlink(missing_ok=True)
+        for name in ("pids.json", ENVIRONMENT):
+            (self._state / name).unlink(missing_ok=True)
         await self._lock.stop()
 
     async def _start_stores(self) -> dict[str, str]:
@@ -203,7 +206,10 @@ class Stack:
             origins=("http://localhost:5173", "http://127.0.0.1:5173"),  # Vite's development server
         )
 
-    async def _start_demo(self, pages: Path, issuer: Issuer, variables: Mapping[str, str]) -> tuple[Demo, str | None]:
+    async def _start_demo(
+        self, pages: Path, issuer: Issuer, variables: Mapping[str, str], http_port: int
+    ) -> tuple[Path | None, str]:
+        """Demo data, and a customer who is signed in: the file with its token, and a conversation of its own."""
         demo = await self._seed(
             SeedTarget(
                 database_url=variables["TRIA_DATABASE_URL"],
@@ -214,11 +220,23 @@ class Stack:
             )
         )
         if Path(variables["TRIA_JWKS"]) != issuer.jwks_path:
-            return demo, None  # the system trusts another issuer: our tokens would be refused
-        session = DemoSession(pages, issuer, demo)
+            return None, ""  # the system trusts another issuer: our tokens would be refused
+        token_file = self._state / "token"
+        session = DemoSession(pages, token_file, issuer, demo)
         session.write()
         self._session_keeper = asyncio.create_task(session.keep(), name="demo session")
-        return demo, session.token()
+        made = await ask(http_port, "/v1/conversations", method="POST", body="{}", token=session.token())
+        if made is None or made.status != HTTPStatus.OK:
+            raise StartFailed(f"no conversation could be made: {made.text if made else 'no answer'}")
+        return token_file, json.loads(made.text)["name"]
+
+
+def _keep(path: Path, variables: Mapping[str, str]) -> None:
+    """For `tria doctor`, `tria knowledge` …: they read passwords there, so nobody else may."""
+    path.unlink(missing_ok=True)
+    kept = {name: value for name, value in variables.items() if name != "PYTHONPATH"}
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(kept, file)
 
 
 def _raise_open_files() -> None:

@@ -12,7 +12,7 @@ import click
 
 from server.caller import Role
 from server.embedded.issuer import Claims, Issuer
-from server.embedded.state import default_state_dir
+from server.state_dir import default_state_dir
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=30)

@@ -18,7 +18,7 @@ from server.embedded.child import StartFailed
 from server.embedded.instructions import instructions
 from server.embedded.loopback import HOST
 from server.embedded.stack import Migrate, Running, Seed, Stack, UpOptions
-from server.embedded.state import default_state_dir
+from server.state_dir import default_state_dir
 
 
 class ConsoleProgress:

@@ -108,6 +108,15 @@ async def add_tenant(connection: Connection, tenant: str) -> bool:
     return await connection.fetchval(ADD_TENANT, tenant) is not None
 
 
+REMOVE_TENANT: Final = """
+with corpus as (delete from knowledge_corpus where tenant = $1) delete from tenant where id = $1"""
+
+
+async def remove_tenant(connection: Connection, tenant: str) -> None:
+    """Remove a tenant that has nothing any more but its empty corpus."""
+    await connection.execute(REMOVE_TENANT, tenant)
+
+
 LOCK_CORPUS: Final = """
 insert into knowledge_corpus (tenant, revision) values ($1, 1)
 on conflict (tenant) do update set revision = knowledge_corpus.revision + 1

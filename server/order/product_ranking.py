@@ -18,7 +18,7 @@ _UNKNOWN_WEIGHT = 0.6
 _WRONG_SIZE = 0.4
 _SIMILAR = 0.8
 # How sure a word is that was found by its spelling or by one of its two characters, and one that names the category.
-_TYPO, _CHARACTER, _CATEGORY = 0.85, 0.7, 0.5
+_TYPO, _CHARACTER, _CATEGORY = 0.85, 0.8, 0.5
 _NAME_SHARE = 0.15
 _WORTH_SHOWING = 0.05
 

@@ -212,8 +212,10 @@ def _after_lead(text: str, match: Match) -> int:
 RULES = (
     Rule(
         "address",
-        rf"\b(?i:blk|block)\.?\s?\d|\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|zip(?: code)?)\s{{0,2}}(?:is\s|:\s?)?\(?\d|#\s?[Bb]?\d{{1,3}}\s?-|"
-        rf"\bS\s?\(?\d{{6}}|\b{_MALAY}\.?\s[A-Z0-9]|\d[A-Za-z]?,?\s{{1,2}}(?:jalan|jln|lorong|lor|taman|persiaran|lebuh)\s|\b(?i:unit)\s(?:[A-Z]-)?\d"
+        rf"\b(?i:blk|block)\.?\s?\d|\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|"
+        rf"zip(?: code)?)\s{{0,2}}(?:is\s|:\s?)?\(?\d|#\s?[Bb]?\d{{1,3}}\s?-|"
+        rf"\bS\s?\(?\d{{6}}|\b{_MALAY}\.?\s[A-Z0-9]|\d[A-Za-z]?,?\s{{1,2}}(?:jalan|jln|lorong|lor|taman|persiaran|"
+        rf"lebuh)\s|\b(?i:unit)\s(?:[A-Z]-)?\d"
         rf"|\d[A-Za-z]?,?\s{{1,2}}(?:{_SMALL}\s){{0,4}}[A-Z][A-Za-z']{{1,16}}\s{_TYPE}\b"
         r"|\d[a-z]?,?\s{1,2}(?:[a-z']{2,16}\s){1,3}(?:road|rd|street|avenue|ave|crescent|lorong|boulevard|blvd)\b"
         rf"|{_POSCODE_CITY_SHAPE}",

@@ -230,7 +230,9 @@ RULES = (
     Rule("trunk phone", r"\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d){6,10}\b", _trunk),
     Rule("North American phone", r"\d{3}\)?[\s.\-]?\d{3}[\s.\-]\d{4}\b", _shaped(_NORTH_AMERICA)),
     Rule("Chinese mobile", r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b", _shaped(_CHINA_MOBILE)),
-    Rule("country code without +", r"\b(?:65[\s\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s\-]?\d){7}", _shaped(_BARE_COUNTRY)),
+    Rule(
+        "country code without +", r"\b(?:65[\s\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s\-]?\d){7}", _shaped(_BARE_COUNTRY)
+    ),
     Rule(
         "phone after a word",
         rf"\b(?i:{_WORDS_BEFORE_NUMBER})\b[^\n]{{0,28}}\d|(?:电话|手机|致电|联系|打|微信|"

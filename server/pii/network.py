@@ -46,7 +46,7 @@ _NAMED = Pattern(
     r"client[ _\-]?secret|auth[ _\-]?token|access[ _\-]?token|refresh[ _\-]?token|private[ _\-]?key|token|"
     r"kata laluan|katalaluan))\b"
     r"[\"']?(\s{0,2}(?i:is now|is|was|saya(?: ialah| adalah)?|ialah|adalah|to|set to)?\s{0,2}(?::|=>|=|"
-    r"->)?\s{0,2})[\"'`]?([^\s\"'`,;<>()\[\]{}]{4,128})"
+    r"->)?\s{0,2})[\"'`]?([^\s\x01\"'`,;<>()\[\]{}]{4,128})"
 )
 _NAMED_WIDE = WidePattern(r"(?:密码|口令|密钥|验证码)(?:[\s:=是为]){1,3}([!-~]{4,128})")
 _SHORT_CODE = Pattern(

@@ -12,6 +12,7 @@ import re
 import sys
 import unicodedata
 from array import array
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u00ad"
@@ -20,6 +21,7 @@ _DOTS = "\u2024\ufe52\uff0e\uff61"
 _INVISIBLE_EXTRA = (0x034F, 0x20E3, 0x3164, 0xFFA0)  # grapheme joiner, keycap, Hangul fillers
 _COMBINING = range(0x0300, 0x0370)
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+BLANK = "\x01"
 _FIRST_NON_ASCII = 0x80
 _NEVER_FOLDED = (range(0x3400, 0xF900), range(0x20000, 0xE0000), range(0xE1000, sys.maxunicode + 1))
 
@@ -92,6 +94,23 @@ class Folded(NamedTuple):
         if self.offsets is None:
             return start, end
         return self.offsets[start], self.offsets[end - 1] + 1
+
+    def without(self, ranges: Iterable[tuple[int, int]]) -> Folded:
+        """The same with each range (in order, not overlapping) as one `BLANK`, which no recogniser takes for text."""
+        texts: list[str] = []
+        offsets: array[int] = array("l")
+        position = 0
+        for start, end in ranges:
+            texts += (self.text[position:start], BLANK)
+            offsets.extend(self._positions(position, start + 1))
+            position = end
+        texts.append(self.text[position:])
+        offsets.extend(self._positions(position, len(self.text)))
+        text = "".join(texts)
+        return Folded(text, text.encode("ascii", "replace"), offsets)
+
+    def _positions(self, start: int, end: int) -> Iterable[int]:
+        return range(start, end) if self.offsets is None else self.offsets[start:end]
 
 
 def fold(text: str) -> Folded:

@@ -18,9 +18,7 @@ _NAME = rf"({_WORD}\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}})"
 
 # Where the words before are ordinary ones, a name is capitalised or is a known one.
 _KNOWN = "(?:" + "|".join(sorted(names.GIVEN | names.SURNAMES)) + ")"
-_LIKELY_NAME = (
-    rf"((?:[A-Z][A-Za-z'\-]{{0,24}}|{_KNOWN}\b)\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}})"
-)
+_LIKELY_NAME = rf"((?:[A-Z][A-Za-z'\-]{{0,24}}|{_KNOWN}\b)\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}})"
 _INTRODUCED = Pattern(
     r"\b(?i:my (?:full |first )?name(?:'s| is|:)|i am called|i'm called|they call me|"
     r"nama (?:penuh )?saya(?: ialah| adalah)?|saya bernama|"
@@ -61,7 +59,8 @@ _NO_PERSON_BEHIND = re.compile(
     re.IGNORECASE,
 )
 _TITLE = re.compile(
-    r"(?:driver|employee|customer|staff|boss|manager|the|our|mr|mrs|ms|miss|mdm|madam|encik|puan|cik|tuan|en|pn|dr|saya|nama|dan|kepada|from|for|to|"
+    r"(?:driver|employee|customer|staff|boss|manager|the|our|mr|mrs|ms|miss|mdm|madam|encik|puan|cik|tuan|en|pn|"
+    r"dr|saya|nama|dan|kepada|from|for|to|"
     r"with|by|dear|hi|hello)\.?\s{1,2}",
     re.IGNORECASE,
 )
@@ -321,7 +320,7 @@ RULES = (
         r"whatsapp|message|email|reach|inform|notify|tell|told|remind|let|name|to|with|regards|cheers|sincerely|"
         r"hi|hello|hey|dear|thanks|thank you|from|by|for|"
         r"hubungi|jumpa|cari|tanya|dengan|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|"
-        rf"driver|staff|employee|customer|under)[ \t,:]{{1,5}}(?:[A-Z]|{_KNOWN}\b)",
+        rf"driver|staff|employee|customer|under)(?i: is)?[ \t,:]{{1,5}}(?:[A-Z]|{_KNOWN}\b)",
         _addressed,
     ),
     Rule("lineage", r"[ \t](?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]", _lineage),

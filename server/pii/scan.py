@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from server.pii import address, contact, finance, identity, network, person
 from server.pii.kinds import Kind, Span
-from server.pii.normalise import Folded, fold
+from server.pii.normalise import BLANK, Folded, fold
 from server.pii.patterns import Candidate, Rule, Triggers
 
 WINDOW = 4096
@@ -42,6 +42,7 @@ _STARTERS: tuple[tuple[re.Pattern[str], int], ...] = (
                 r"dua|tiga|empat|lima|enam|tujuh|lapan|sembilan)\b"), 300),
 )  # fmt: skip
 _REPLACED = re.compile(r"\[(?:" + "|".join(Kind) + r")\]|⟦(?:" + "|".join(Kind) + r"|TEXT)_\d{1,6}⟧")
+_ROUNDS = 8
 _WORDS_HELD = 9
 _LAST_WORDS = re.compile(rf"(?:[^\s\u2e80-\uffff]+[^\S\n]*\n?[^\S\n]*){{1,{_WORDS_HELD}}}\Z")
 _WIDE_HELD = 72
@@ -63,7 +64,7 @@ def resolve(found: list[Candidate]) -> list[Candidate]:
         return found
     kept: list[tuple[int, int]] = []
     chosen: list[Candidate] = []
-    for candidate in sorted(found, key=lambda c: (-c.rank, c.start - c.end, c.start, c.kind)):
+    for candidate in sorted(_joined_secrets(found), key=lambda c: (-c.rank, c.start - c.end, c.start, c.kind)):
         place = bisect_left(kept, (candidate.start, candidate.end))
         if place and kept[place - 1][1] > candidate.start:
             continue
@@ -107,11 +108,19 @@ def _words_start(text: str, position: int) -> int:
     return start
 
 
-def _opaque(text: str) -> str:
-    """`text` with the markers and placeholders of an earlier scrubbing blanked out: their words are no context."""
-    if "[" not in text and "⟦" not in text:
-        return text
-    return _REPLACED.sub(lambda match: "\x01" * len(match[0]), text)
+def _joined_secrets(found: list[Candidate]) -> list[Candidate]:
+    """Secrets that overlap as one: of a half-covered password no character may stay."""
+    secrets = sorted(c for c in found if c.kind is Kind.SECRET)
+    if len(secrets) < 2:
+        return found
+    joined = [secrets[0]]
+    for secret in secrets[1:]:
+        last = joined[-1]
+        if secret.start < last.end:
+            joined[-1] = last._replace(end=max(last.end, secret.end), rank=max(last.rank, secret.rank))
+        else:
+            joined.append(secret)
+    return [*(c for c in found if c.kind is not Kind.SECRET), *joined]
 
 
 class Window:
@@ -121,22 +130,42 @@ class Window:
     __slots__ = ("settled", "spans")
 
     def __init__(self, text: str, *, final: bool) -> None:
-        folded = fold(_opaque(text))
-        rules = triggered(folded)
-        found = candidates(folded, rules) if rules else []
-        self.spans = tuple(Span(*folded.original(c.start, c.end), c.kind) for c in resolve(found))
-        self.settled = len(text) if final else self._settle(folded, found, len(text))
+        folded = fold(text)
+        if "[" in folded.text or "⟦" in folded.text:
+            # Markers and placeholders of an earlier scrubbing: their words are no context.
+            folded = folded.without(match.span() for match in _REPLACED.finditer(folded.text))
+        spans: list[Span] = []
+        ranges: list[tuple[int, int]] = []
+        rest = folded
+        # What was found is blanked out and the rest looked at again: a finding may have hidden another (a card number
+        # behind a telephone number), and scrubbing what was scrubbed must find nothing new.
+        for _ in range(_ROUNDS):
+            found = _outside_blanks(rest, candidates(rest, triggered(rest)))
+            if not found:
+                break
+            ranges.extend(rest.original(c.start, c.end) for c in found)
+            standing = resolve(found)
+            spans.extend(Span(*rest.original(c.start, c.end), c.kind) for c in standing)
+            rest = rest.without((c.start, c.end) for c in standing)
+        spans.sort()
+        self.spans = tuple(spans)
+        self.settled = len(text) if final else self._settle(folded, ranges, len(text))
 
     @staticmethod
-    def _settle(folded: Folded, found: list[Candidate], size: int) -> int:
-        position = open_from(folded)
+    def _settle(folded: Folded, ranges: list[tuple[int, int]], size: int) -> int:
+        opening = open_from(folded)
+        position = size if opening >= len(folded.text) else folded.original(opening, opening + 1)[0]
         # A candidate across the line, even one that lost, could win or lose otherwise when more text arrives.
-        for candidate in sorted(found, reverse=True):
-            if candidate.start < position < candidate.end:
-                position = candidate.start
-        if position >= len(folded.text):
-            return size
-        return folded.original(position, position + 1)[0]
+        for start, end in sorted(ranges, reverse=True):
+            if start < position < end:
+                position = start
+        return position
+
+
+def _outside_blanks(folded: Folded, found: list[Candidate]) -> list[Candidate]:
+    if BLANK not in folded.text:
+        return found
+    return [c for c in found if BLANK not in folded.text[c.start : c.end]]
 
 
 def scan(text: str) -> tuple[Span, ...]:

@@ -11,7 +11,8 @@ import pytest
 
 from server.embedded.child import StartFailed
 from server.embedded.ports import choose_ports
-from server.embedded.state import default_state_dir, prepare_state_dir
+from server.embedded.state import prepare_state_dir
+from server.state_dir import default_state_dir
 from tests.support.edge import free_ports
 
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from server import demo
+from server.embedded import demo
 from server.app import Application, application
 from server.caller import Role
 from server.config import load

@@ -13,7 +13,7 @@ from server.knowledge.wiring import KnowledgeSettings, open_knowledge
 from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import read_catalogue
 
-DATA = Path(__file__).parent / "demo_data"
+DATA = Path(__file__).parents[1] / "demo_data"
 TENANT = "demo"
 _SUFFIXES = {".md", ".txt", ".pdf"}
 

@@ -1,0 +1,94 @@
+# The developer's commands; `make` alone lists them. Everything is installed into .venv and .tools.
+
+ENV := .venv/bin
+SETUP := .venv/.setup
+CODE := server interceptors clients/python tests proto/generate.py
+CHECKS := format lint types imports proto breaking generated envoy layout
+
+# Extra arguments, such as `make test ARGS="-k resume"`.
+ARGS ?=
+
+.PHONY: help setup run test check proto fmt bench evaluate clean browser $(addprefix check-,$(CHECKS))
+.DEFAULT_GOAL := help
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(SETUP) ## Install everything; the other commands do it when it is needed
+
+$(SETUP): uv.lock pyproject.toml proto/pyproject.toml clients/python/pyproject.toml
+	@echo "installing what uv.lock names"
+	@uv=$$(sh .ci/find-uv) && "$$uv" sync --locked --all-extras --python python3
+	@touch $@
+
+run: $(SETUP) ## Start the whole system on this machine; Ctrl-C stops it
+	@exec $(ENV)/tria up $(ARGS)
+
+test: $(SETUP) browser ## Run every test
+	@$(ENV)/pytest --durations=15 $(ARGS)
+
+browser:
+	@if [ -d tests/browser ]; then sh .ci/find-browser; fi
+
+check: $(addprefix check-,$(CHECKS)) ## Format, lint, types, layers, protos, gateway, layout
+	@echo "check: all is well"
+
+check-format: $(SETUP)
+	@echo "check: format of the code"
+	@$(ENV)/ruff format --quiet --check $(CODE) || { echo "not formatted: run make fmt"; exit 1; }
+
+check-lint: $(SETUP)
+	@echo "check: lint"
+	@$(ENV)/ruff check --quiet $(CODE)
+
+check-types: $(SETUP)
+	@echo "check: types"
+	@$(ENV)/mypy --no-error-summary $(CODE)
+
+check-imports: $(SETUP)
+	@echo "check: which part may import which"
+	@$(ENV)/lint-imports --config .importlinter --no-logo
+
+check-proto: $(SETUP)
+	@echo "check: format and lint of the protos"
+	@$(ENV)/buf format --exit-code --path proto/tria >/dev/null || { echo "not formatted: run make fmt"; exit 1; }
+	@image=$$(mktemp --suffix=.binpb) && trap 'rm -f "$$image"' EXIT && \
+		$(ENV)/python proto/generate.py --image "$$image" && $(ENV)/buf lint "$$image" --config buf.yaml --path tria
+
+check-breaking: $(SETUP)
+	@echo "check: no change of the protos breaks clients"
+	@image=$$(mktemp --suffix=.binpb) && trap 'rm -f "$$image"' EXIT && \
+		$(ENV)/python proto/generate.py --image "$$image" && sh .ci/check-breaking "$$image"
+
+check-generated: $(SETUP)
+	@echo "check: proto/gen is what the protos make"
+	@$(ENV)/python proto/generate.py --check
+
+check-envoy: $(SETUP)
+	@echo "check: the gateway's configuration, by Envoy itself"
+	@$(ENV)/pytest -q --no-header --no-summary tests/contract/test_envoy_config.py
+
+check-layout: $(SETUP)
+	@echo "check: sizes and names of files, nothing of one machine"
+	@$(ENV)/pytest -q --no-header tests/contract/test_layout.py
+
+proto: $(SETUP) ## Make proto/gen from the protos
+	@$(ENV)/python proto/generate.py
+
+fmt: $(SETUP) ## Format code and protos, mend what ruff can
+	@$(ENV)/ruff format $(CODE)
+	@$(ENV)/ruff check --fix $(CODE)
+	@$(ENV)/buf format --write --path proto/tria
+
+bench: $(SETUP) ## Measure speed, one bench after another
+	@for file in tests/performance/bench_*.py; do \
+		echo "== $$file"; $(ENV)/python -m "tests.performance.$$(basename "$$file" .py)" || exit 1; done
+
+evaluate: $(SETUP) ## Measure retrieval, intents and the finding of personal data on labelled messages
+	@$(ENV)/tria knowledge evaluate
+	@$(ENV)/python -m tests.performance.evaluate_intents
+	@$(ENV)/tria pii evaluate
+
+clean: ## Remove caches and reports; .venv and .tools stay
+	@rm -rf reports dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -not -path './.tools/*' -prune -exec rm -rf {} +
