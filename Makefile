@@ -66,7 +66,7 @@ check-generated: $(SETUP)
 
 check-envoy: $(SETUP)
 	@echo "check: the gateway's configuration, by Envoy itself"
-	@$(ENV)/pytest -q --no-header --no-summary tests/contract/test_envoy_config.py
+	@$(ENV)/pytest -q --no-header tests/edge/test_config.py
 
 check-layout: $(SETUP)
 	@echo "check: sizes and names of files, nothing of one machine"

@@ -19,6 +19,7 @@ from server import worker as job_worker
 from server.config import Config, ConfigError, load
 from server.db.migrate import MigrationError, migrate
 from server.embedded import demo
+from server.embedded.child import StartFailed
 from server.embedded.up_command import up_command
 
 
@@ -32,8 +33,11 @@ def configured() -> Config:
 
 
 async def bring_up_to_date(dsn: str) -> object:
-    """Applies what is missing of the migrations."""
-    return await migrate(dsn)
+    """Applies what is missing of the migrations. Raises StartFailed."""
+    try:
+        return await migrate(dsn)
+    except (MigrationError, asyncpg.PostgresError, OSError) as error:
+        raise StartFailed(f"the database schema could not be brought up to date: {error}") from error
 
 
 up = up_command(migrate=bring_up_to_date, seed=demo.seed)

@@ -251,9 +251,8 @@ class JobRuntime:
             stop.cancel()
             queue.shutdown.set()
             await _wind_down({jobs, clock}, patience)
-        failures = [
-            failure for manager in (jobs, clock) if not manager.cancelled() and (failure := manager.exception())
-        ]
+        ended = [manager.exception() for manager in (jobs, clock) if not manager.cancelled()]
+        failures = [failure for failure in ended if failure is not None]
         if failures:
             raise min(failures, key=lambda failure: isinstance(failure, _LOST))  # a defect before a lost connection
 

@@ -140,11 +140,11 @@ class AuditRecorder:
         return self._stats
 
     def check(self) -> None:
-        """Raises AUDIT_UNAVAILABLE when neither PostgreSQL nor the spool took the last leaves; never waits.
+        """Raises AUDIT_UNAVAILABLE for a moment after neither PostgreSQL nor the spool took a leaf; never waits.
 
         A mutating call asks before it does anything, so that it fails closed instead of leaving an unrecorded change.
         """
-        if asyncio.get_running_loop().time() < self._broken_until and not self._database.available:
+        if asyncio.get_running_loop().time() < self._broken_until:
             raise unavailable()
 
     async def record(self, leaf: Leaf) -> None:
@@ -229,6 +229,7 @@ class AuditRecorder:
         try:
             await self._insert(entries)
             self._stats.written += len(entries)
+            self._broken_until = 0.0
         except _REFUSED as refused:
             if not await self._keep(entries, refused):
                 self._lose(batch, refused)

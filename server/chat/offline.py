@@ -23,8 +23,9 @@ from server.chat.assistant import (
     Tools,
     Turn,
 )
-from server.chat.extract import Extract, Quote, extract, parts
+from server.chat.extract import Extract, Quote, extract
 from server.chat.intents import IntentResult, classify
+from server.chat.question import parts
 from server.chat.quoting import order_line, product_lines
 from server.chat.replies import Replies, Voice, load_replies, plain, says
 from server.knowledge.lexical import Lexicon
@@ -240,8 +241,10 @@ class _Answer:
         """Quotes that answer the question, or None when nothing trustworthy was found."""
         results = [await self._tools.search_knowledge(question)]
         asked = parts(question)
-        if len(asked) > 1:
-            results += [await self._tools.search_knowledge(part, limit=3) for part in asked]
+        # "and within how many days?" says nothing by itself; searched alone it would find any deadline.
+        telling = [part for part in asked if len(self._lexicon.question(part).units) > 1]
+        for part in telling if len(asked) > 1 else ():
+            results.append(await self._tools.search_knowledge(part, limit=3))  # noqa: PERF401  # one after the other
         passages = _merged(results)
         found = extract(self._lexicon, question, passages, self._voice.language.value)
         if not found.quotes:
@@ -258,20 +261,20 @@ class _Answer:
 
     def _quotes(self, found: Extract) -> Iterator[Event]:
         """The quotes, each with its number and its Cited right behind it; one lead-in per foreign language."""
-        language = self._voice.language.value
+        introduced = own = self._voice.language.value
         row = False
         for number, quote in enumerate(found.quotes):
-            foreign = quote.passage.language not in {language, ""}
+            language = quote.passage.language or own
             if number:
-                yield Delta("\n" if row or quote.row or foreign else " ")
-            if quote.passage.language != language and foreign:
-                name = self._voice.word("languages", quote.passage.language)
+                yield Delta("\n" if row or quote.row or language != introduced else " ")
+            if language not in {own, introduced}:
+                name = self._voice.word("languages", language)
                 yield from _pieces(self._voice.say("foreign", language=name))
-                yield Delta("" if language == "zh" else " ")
-            language = quote.passage.language or language
-            row = quote.row
+                gap = "" if own == Language.ZH else " "
+                yield Delta("\n" if quote.row else gap)
+            introduced, row = language, quote.row
             self._cited += 1
-            yield from _pieces(f"{_told(quote, quoted=foreign)} [{self._cited}]")
+            yield from _pieces(f"{_told(quote, quoted=language != own)} [{self._cited}]")
             yield Cited(self._cited, quote.passage, quote.text)
 
     async def _given_up(self, text: str) -> AsyncIterator[Event]:

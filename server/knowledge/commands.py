@@ -222,7 +222,7 @@ def _show(report: _Report) -> None:
 async def _temporary_stores() -> AsyncIterator[_Stores]:
     with tempfile.TemporaryDirectory(prefix="tria-evaluate-") as folder:
         root = Path(folder)
-        root.chmod(0o711)  # the system user that PostgreSQL runs as must be able to enter
+        await asyncio.to_thread(root.chmod, 0o711)  # the system user that PostgreSQL runs as must be able to enter
         async with AsyncExitStack() as stack:
             postgres = EmbeddedPostgres(root / "postgres", settings={"fsync": "off"})
             database_url = await postgres.start()
@@ -245,9 +245,8 @@ async def _evaluate(stores: _Stores | None) -> list[evaluation.Outcome]:
             await store.add_tenant(connection, tenant)
         names: list[str] = []
         try:
-            for path in sorted((evaluation.DEMO / "documents").iterdir()):
-                content = await asyncio.to_thread(path.read_bytes)
-                imported = await known.service.import_document(tenant, path.name, content)
+            for filename, content in await asyncio.to_thread(evaluation.load_documents):
+                imported = await known.service.import_document(tenant, filename, content)
                 names.append(imported.document.name)
             await known.service.wait_indexed(tenant, names)
             return await evaluation.run(known.search, tenant, evaluation.load_questions())

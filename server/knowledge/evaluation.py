@@ -77,6 +77,11 @@ def load_questions(path: Path = DEMO / "questions.jsonl") -> list[Labelled]:
     ]
 
 
+def load_documents() -> list[tuple[str, bytes]]:
+    """(file name, content) of the demo documents, by name."""
+    return [(path.name, path.read_bytes()) for path in sorted((DEMO / "documents").iterdir())]
+
+
 async def run(search: KnowledgeSearch, tenant: str, questions: Sequence[Labelled]) -> list[Outcome]:
     """One search per question, one after another."""
     outcomes = []

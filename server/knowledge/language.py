@@ -12,22 +12,24 @@ from dataclasses import dataclass
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _WORD = re.compile(r"[a-z]+")
 
-_ENGLISH = frozenset(
-    """a about all already also an and any anything are as at be been before but by can cannot could deliver delivery
-did do does else ever fast for free from get go got had has have here how i if in into is it just know last like
-long look make many me more much must my need new next no not now of off on one only or order our out please
-than that the their them then there they this time to today tomorrow too under up us use want was we were what
-when where which while who why will with would yes you your""".split()  # noqa: SIM905
-)
-_MALAY = frozenset(
-    """ada adakah akan aku ambil ambik anda apa apakah atau awak bagaimana bagi bahan baharu baik baki barang baru
-bawah bayar belum beli berapa berminyak bila boleh bukan cawan cuti dah dalam dan dapat dari daripada dekat
-dengan di dia gudang guna hantar harga hari hendak ialah ini itu jadi jam jangan jika juga jumlah kah kalau kami
-kat ke kedai kena kenapa kepada kerana kita korang kotak kurang lagi lagi lah lambat lebih lepas macam mahu
-malam mana masa masih melalui mesti minta nak nanti ni nombor orang pagi pakai pada paling penghantaran pergi
-perlu pesanan petang pukul pun punya sahaja saja salah sampai saya sebelum selepas semua sudah supaya tak takde
-tapi tarikh tarik telah tempoh terima tiada tidak tolong tu untuk waktu yang adalah tutup buka siapa jual cuaca""".split()  # noqa: SIM905
-)
+_ENGLISH_WORDS = """
+a about all already also an and any anything are as at be been before but by can cannot could deliver delivery did do
+does else ever fast for free from get go got had has have here how i if in into is it just know last like long look
+make many me more much must my need new next no not now of off on one only or order our out please than that the their
+them then there they this time to today tomorrow too under up us use want was we were what when where which while who
+why will with would yes you your
+"""
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
+_MALAY_WORDS = """
+ada adakah akan aku ambil ambik anda apa apakah atau awak bagaimana bagi bahan baharu baik baki barang baru bawah
+bayar belum beli berapa berminyak bila boleh bukan cawan cuti dah dalam dan dapat dari daripada dekat dengan di dia
+gudang guna hantar harga hari hendak ialah ini itu jadi jam jangan jika juga jumlah kah kalau kami kat ke kedai kena
+kenapa kepada kerana kita korang kotak kurang lagi lagi lah lambat lebih lepas macam mahu malam mana masa masih
+melalui mesti minta nak nanti ni nombor orang pagi pakai pada paling penghantaran pergi perlu pesanan petang pukul pun
+punya sahaja saja salah sampai saya sebelum selepas semua sudah supaya tak takde tapi tarikh tarik telah tempoh terima
+tiada tidak tolong tu untuk waktu yang adalah tutup buka siapa jual cuaca
+"""
+_MALAY = frozenset(_MALAY_WORDS.split())
 _MALAY_SHAPE = re.compile(
     r"(?:peng|meng|mem|peny|meny|ber|ter)[a-z]{3,}(?:an|kan|i)?|[a-z]{3,}(?:nya|kan)|di[a-z]{3,}kan"
 )

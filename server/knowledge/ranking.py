@@ -73,8 +73,8 @@ class Weights:
         )
 
 
-# Ridge regression towards plausible weights (bias -4, closeness 4, coverage 3, the rest 1 or less) on the tune half, then
-# Platt scaling, so that a score is the share of such passages that are right. The thresholds are low because a
+# Ridge regression towards plausible weights (bias -4, closeness 4, coverage 3, the rest 1 or less) on the tune half,
+# then Platt scaling, so that a score is the share of such passages that are right. The thresholds are low because a
 # question of the desk scores far above one that is none of its business, not because they accept bad passages.
 HYBRID = Weights(
     bias=-8.71,

@@ -17,6 +17,7 @@ from server.db.pool import Database, PoolSettings
 from server.errors import AppError
 from server.order.catalogue import Catalogue, ImportReport
 from server.order.catalogue_csv import CatalogueFileError, Row, read_catalogue
+from server.state_dir import NotRunning, environment
 
 # Rows per transaction: a kill loses at most these, and importing again stores what is missing.
 _BATCH = 200
@@ -56,18 +57,12 @@ def import_products(file: Path, tenant: str, state_dir: Path | None, as_json: bo
 
 
 def _database_url(state_dir: Path | None) -> str:
-    """The DSN from the environment or, for the embedded system, from what `tria up` wrote."""
-    if url := os.environ.get("TRIA_DATABASE_URL"):
-        return url
-    if state_dir is None:
-        raise click.UsageError("set TRIA_DATABASE_URL or give --state-dir of a running `tria up`")
-    path = state_dir / "environment.json"
     try:
-        return str(json.loads(path.read_bytes())["TRIA_DATABASE_URL"])
-    except FileNotFoundError as error:
-        raise click.ClickException(f"{path} is not there; is `tria up` running on this directory?") from error
-    except (ValueError, KeyError) as error:
-        raise click.ClickException(f"{path} names no TRIA_DATABASE_URL") from error
+        return environment(os.environ, state_dir)["TRIA_DATABASE_URL"]
+    except NotRunning as error:
+        raise click.ClickException(str(error)) from error
+    except KeyError as error:
+        raise click.ClickException("TRIA_DATABASE_URL is not set") from error
 
 
 async def _import(dsn: str, tenant: str, rows: Sequence[Row]) -> ImportReport:

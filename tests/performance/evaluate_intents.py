@@ -1,6 +1,6 @@
 """How well intents are found, per language, on the half of the labelled messages that no rule was tuned on.
 
-    python -m tests.performance.evaluate_intents
+python -m tests.performance.evaluate_intents
 """
 
 from __future__ import annotations

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 
 import asyncpg
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 
 from server.caller import Role
 from tests.support.app import Desk
-from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2 as chat
+from tests.support.reading import check_stream, kinds, reason
+from tria.chat.v1 import chat_event_pb2, chat_pb2
+from tria.chat.v1 import chat_service_pb2 as chat
 
 QUESTION = "When do you deliver, and what does it cost on Sentosa?"
-TERMINALS = {"completed", "cancelled", "interrupted", "failed"}
-
-
-def reason(error: grpc.aio.AioRpcError) -> str:
-    """The ErrorInfo reason of a failed call."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(bytes(value)).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    return str(info.reason)
-    return ""
-
-
-def kinds(events: list[chat_event_pb2.ChatEvent]) -> list[str]:
-    return [str(event.WhichOneof("event")) for event in events]
-
-
-def check_stream(events: list[chat_event_pb2.ChatEvent]) -> None:
-    """What holds of every followed run."""
-    logged = [event for event in events if event.seq]
-    assert [event.seq for event in logged] == list(range(1, len(logged) + 1))
-    assert logged[0].WhichOneof("event") == "run_accepted"
-    assert [kind in TERMINALS for kind in kinds(logged)] == [False] * (len(logged) - 1) + [True]
-    text = "".join(event.text_delta.text for event in events)
-    hashes = [event.text_done.sha256 for event in events if event.HasField("text_done")]
-    if events[-1].HasField("completed"):
-        assert hashes == [hashlib.sha256(text.encode()).hexdigest()]
-        assert events[-1].completed.text == text
 
 
 async def test_a_question_is_answered_from_documents(desk: Desk) -> None:

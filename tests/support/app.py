@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,19 +36,22 @@ class Desk:
     channel: grpc.aio.Channel
     issuer: Issuer
     dsn: str
+    subject: str = field(default_factory=lambda: f"someone-{uuid.uuid4().hex[:8]}")
 
     @property
     def chat(self) -> chat_service_pb2_grpc.ChatServiceStub:
         return chat_service_pb2_grpc.ChatServiceStub(self.channel)
 
     def token(
-        self, role: Role = Role.CUSTOMER, *, tenant: str = demo.TENANT, outlet: str = OUTLET, subject: str = "someone"
+        self, role: Role = Role.CUSTOMER, *, tenant: str = demo.TENANT, outlet: str = OUTLET, subject: str = ""
     ) -> str:
-        claims = Claims(role, tenant, subject, outlet if role is Role.CUSTOMER else "", timedelta(hours=1))
+        claims = Claims(
+            role, tenant, subject or self.subject, outlet if role is Role.CUSTOMER else "", timedelta(hours=1)
+        )
         return self.issuer.mint(claims)
 
     def metadata(
-        self, role: Role = Role.CUSTOMER, *, tenant: str = demo.TENANT, outlet: str = OUTLET, subject: str = "someone"
+        self, role: Role = Role.CUSTOMER, *, tenant: str = demo.TENANT, outlet: str = OUTLET, subject: str = ""
     ) -> tuple[tuple[str, str], ...]:
         """Metadata of a call by such a caller."""
         return (("authorization", f"Bearer {self.token(role, tenant=tenant, outlet=outlet, subject=subject)}"),)
@@ -60,9 +64,10 @@ class Desk:
         return made.name
 
     async def say(self, text: str, conversation: str = "") -> list[chat_event_pb2.ChatEvent]:
-        """Every event of the answer to one message."""
+        """Every event of the answer to one message, sent by somebody new: limits count per person."""
         request = chat_service_pb2.SendMessageRequest(conversation=conversation or await self.conversation(), text=text)
-        return [event async for event in self.chat.SendMessage(request, metadata=self.metadata())]
+        metadata = self.metadata(subject=f"someone-{uuid.uuid4().hex[:8]}")
+        return [event async for event in self.chat.SendMessage(request, metadata=metadata)]
 
 
 def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,46 @@
+"""Reading what a server answered: streams, reasons, and what holds of every followed run."""
+
+from __future__ import annotations
+
+import hashlib
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from tria.chat.v1 import chat_event_pb2
+
+TERMINALS = {"completed", "cancelled", "interrupted", "failed"}
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """The ErrorInfo reason of a failed call, empty when it carries none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(bytes(value)).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return str(info.reason)
+    return ""
+
+
+def kinds(events: list[chat_event_pb2.ChatEvent]) -> list[str]:
+    """The names of the events, in order."""
+    return [str(event.WhichOneof("event")) for event in events]
+
+
+def text_of(events: list[chat_event_pb2.ChatEvent]) -> str:
+    """The joined deltas."""
+    return "".join(event.text_delta.text for event in events)
+
+
+def check_stream(events: list[chat_event_pb2.ChatEvent]) -> None:
+    """Gap-free from 1, accepted first, one terminal and it is last, and the text is what its hash says."""
+    logged = [event for event in events if event.seq]
+    assert [event.seq for event in logged] == list(range(1, len(logged) + 1))
+    assert logged[0].WhichOneof("event") == "run_accepted"
+    assert [kind in TERMINALS for kind in kinds(logged)] == [False] * (len(logged) - 1) + [True]
+    if events[-1].HasField("completed"):
+        text = text_of(events)
+        hashes = [event.text_done.sha256 for event in events if event.HasField("text_done")]
+        assert hashes == [hashlib.sha256(text.encode()).hexdigest()]
+        assert events[-1].completed.text == text
