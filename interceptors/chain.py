@@ -6,7 +6,6 @@ One grpc.aio interceptor for everything. The chain of a method is built at its f
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,9 +58,6 @@ ORDER: Mapping[str, str] = {
 
 SERVICES = tuple(service.full_name for service in contract())
 """The full names of TRIA's services."""
-
-LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-"""Where the gateway of one machine calls from; a deployment with the gateway elsewhere names that network."""
 
 
 class OrderError(Exception):
@@ -155,8 +151,8 @@ async def open_chain(
     recorder: AuditRecorder,
     registry: CollectorRegistry,
     *,
+    gateways: tuple[Network, ...],
     caps: Caps | None = None,
-    gateways: tuple[Network, ...] = LOOPBACK,
 ) -> AsyncIterator[Chain]:
     """The chain of a TRIA server with what it needs to live: signing keys and buckets, closed at the end."""
     async with JwksStore(auth.jwks) as keys, Buckets(redis) as buckets:

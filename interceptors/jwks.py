@@ -46,6 +46,7 @@ class JwksStore:
         self._settings = settings or JwksSettings()
         self._keys: dict[str, Key] = {}
         self._attempted = float("-inf")
+        self._finished = 0
         self._refreshing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -102,17 +103,19 @@ class JwksStore:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        seen = self._attempted
+        seen = self._finished
         async with self._refreshing:
-            if self._attempted != seen:  # somebody else has just asked
+            if self._finished != seen:  # somebody else has asked while we waited
                 return
             self._attempted = asyncio.get_running_loop().time()
             try:
                 keys = parse(await self._read())
             except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as problem:
                 log.warning("the signing keys could not be read, the old ones stay: %s", type(problem).__name__)
-                return
-            self._keys = keys
+            else:
+                self._keys = keys
+            finally:
+                self._finished += 1
 
     async def _read(self) -> bytes:
         if self._session is None:

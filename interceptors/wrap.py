@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import grpc
+from google.protobuf import message_factory
 
 from interceptors.call import Call, Context, Layer, Metadata, Proceed
 from interceptors.errors import answer, code_of
@@ -37,7 +38,8 @@ def refusing(method: Method, refuse: Callable[[], Exception], layers: Sequence[L
     proceed: Proceed = refused
     for layer in reversed(layers):
         proceed = layer.around(method, proceed)
-    return _FACTORIES[method.request_streaming, method.response_streaming](_entrance(method, proceed, bytes))
+    decode = bytes if method.request_type is None else message_factory.GetMessageClass(method.request_type).FromString
+    return _FACTORIES[method.request_streaming, method.response_streaming](_entrance(method, proceed, decode))
 
 
 _FACTORIES: dict[tuple[bool, bool], Callable[[Any], Any]] = {

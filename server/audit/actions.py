@@ -1,7 +1,6 @@
 """The closed vocabulary of the trail, mirrored from `tria.policy.v1.AuditAction` and `tria.audit.v1`.
 
-Services name actions without importing generated code; tests/contract/test_actions.py compares the two, value for
-value.
+Services name actions without importing generated code; tests/unit/test_policy.py compares the two, value for value.
 """
 
 from __future__ import annotations

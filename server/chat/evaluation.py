@@ -1,7 +1,9 @@
 """How well the intent rules do on the labelled messages beside them (intents.jsonl), per language and split.
 
-The labels were written before the rules. A message belongs to the test half when the SHA-256 of its id begins with a
-byte below 128; the rules were tuned on the other half only.
+A message belongs to the test half when the SHA-256 of its id begins with a byte below 128. The first 447 labels were
+written before the rules, by the same hand. Ids with "late" and "blind" came afterwards in fresh wording, to see what
+that hides: at first sight the rules had 53 % of the late and 67 % of the blind ones right; their misses were then
+generalised and both are part of the set. So read the figures as a guard against regressions, not as field accuracy.
 """
 
 from __future__ import annotations

@@ -82,17 +82,6 @@ class VectorIndex:
             distances = (answer["distances"] or [[]])[0]
             return [Hit(id, 1.0 - float(far)) for id, far in zip(answer["ids"][0], distances, strict=True)]
 
-    async def ping(self) -> bool:
-        """Whether the server answers now."""
-        try:
-            async with self._guarded("", self._query_timeout if self._client else _CONNECT_TIMEOUT):
-                client = await self._connected()
-                await client.heartbeat()
-        except KnowledgeIndexUnavailable:
-            return False
-        self._closed_until = 0.0
-        return True
-
     async def upsert(self, tenant: str, document: str, revision: str, ids: Sequence[str], vectors: Vectors) -> None:
         """Store the vectors of one document revision; the same again changes nothing."""
         for at in range(0, len(ids), _WRITE_BATCH):

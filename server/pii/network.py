@@ -107,7 +107,10 @@ def _tokens(folded: Folded) -> Iterator[Candidate]:
 def _carried(folded: Folded) -> Iterator[Candidate]:
     for pattern in (_BEARER, _URL_LOGIN):
         for match in pattern.matches(folded.data):
-            yield Candidate(*match.groups[0], Kind.SECRET, _SECRET_RANK - 1)
+            start, end = match.groups[0]
+            end = next((i for i in range(start, end) if not folded.text[i].isascii()), end)
+            if end > start:
+                yield Candidate(start, end, Kind.SECRET, _SECRET_RANK - 1)
 
 
 def _is_secret_value(link: str, value: str) -> bool:
@@ -123,6 +126,8 @@ def _named(folded: Folded) -> Iterator[Candidate]:
 
     def accept(match: Match) -> Candidate | None:
         (link_start, link_end), (start, end) = match.groups
+        # A secret ends where Chinese text goes on.
+        end = next((i for i in range(start, end) if not text[i].isascii()), end)
         while end > start and text[end - 1] in ".,!?:":
             end -= 1
         link = text[link_start:link_end]

@@ -44,7 +44,7 @@ _STARTERS: tuple[tuple[re.Pattern[str], int], ...] = (
 _REPLACED = re.compile(r"\[(?:" + "|".join(Kind) + r")\]|⟦(?:" + "|".join(Kind) + r"|TEXT)_\d{1,6}⟧")
 _ROUNDS = 8
 _WORDS_HELD = 9
-_LAST_WORDS = re.compile(rf"(?:[^\s\u2e80-\uffff]+[^\S\n]*\n?[^\S\n]*){{1,{_WORDS_HELD}}}\Z")
+_WIDE = "\u2e80"  # from here on scripts have no spaces between words; no pattern for ASCII text reaches across
 _WIDE_HELD = 72
 
 
@@ -88,7 +88,7 @@ def open_from(folded: Folded) -> int:
             opening = min(opening, match.start())
     tail = max(0, size - _WIDE_HELD)
     if not text.isascii():
-        wide = next((i for i in range(tail, size) if text[i] >= "\u2e80"), size)
+        wide = next((i for i in range(tail, size) if text[i] >= _WIDE), size)
         opening = min(opening, wide)
     for match in _KEY_OPEN.finditer(text):
         if not _KEY_CLOSED.search(text, match.start()):
@@ -103,7 +103,7 @@ def _words_start(text: str, position: int) -> int:
     for _ in range(_WORDS_HELD):
         while start and text[start - 1].isspace():
             start -= 1
-        while start and not text[start - 1].isspace():
+        while start and not text[start - 1].isspace() and text[start - 1] < _WIDE:
             start -= 1
     return start
 

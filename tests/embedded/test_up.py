@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,25 +70,26 @@ async def run(*arguments: str, stderr: int | None = None) -> asyncio.subprocess.
     )
 
 
+@contextmanager
+def reachable_dir() -> Iterator[Path]:
+    """A state directory that PostgreSQL's system user can reach under root; pytest's own folders are closed to it."""
+    made = Path(tempfile.mkdtemp(prefix="tria-up-", dir="/tmp"))
+    made.chmod(0o711)
+    yield made / "state"
+    shutil.rmtree(made)
+
+
 @pytest_asyncio.fixture(scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    # not below pytest's own base directory: it is closed to others, and PostgreSQL runs as another user under root
-    async with system(reachable_dir(tmp_path_factory)) as started:
-        yield started
+async def running() -> AsyncIterator[System]:
+    with reachable_dir() as folder:
+        async with system(folder) as started:
+            yield started
 
 
 @pytest.fixture
-def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return reachable_dir(tmp_path_factory)
-
-
-def reachable_dir(factory: pytest.TempPathFactory) -> Path:
-    """A new directory that every user may pass through to; pytest's are 0700."""
-    made = factory.mktemp("up")
-    for folder in (made, *made.parents):
-        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to(factory.getbasetemp().parent):
-            folder.chmod(0o711)
-    return made / "state"
+def state_dir() -> Iterator[Path]:
+    with reachable_dir() as folder:
+        yield folder
 
 
 async def test_json_line_says_where_everything_is(running: System) -> None:

@@ -124,7 +124,7 @@ async def test_a_full_process_sheds_calls_but_answers_health_checks(
         _, error = await finish(served.call("Unary", probe.Ask()))
         assert error is not None
         assert (error.code(), refusal(error).info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
-        stub = health_pb2_grpc.HealthStub(served.channel)  # type: ignore[no-untyped-call]
+        stub = health_pb2_grpc.HealthStub(served.channel)
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)

@@ -90,7 +90,7 @@ async def whoami(*client_names: x509.GeneralName) -> AsyncIterator[Any]:
         return await answer(Call(GUARDED, context, request, bytes), chain)
 
     server = grpc.aio.server()
-    handlers = {"Whoami": grpc.unary_unary_rpc_method_handler(handle)}
+    handlers: dict[str, Any] = {"Whoami": grpc.unary_unary_rpc_method_handler(handle)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("probe", handlers),))
     key, certificate = authority.issue(x509.DNSName("localhost"))
     credentials = grpc.ssl_server_credentials([(key, certificate)], authority.certificate, require_client_auth=True)

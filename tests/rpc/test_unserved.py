@@ -1,4 +1,4 @@
-"""The real contract with a servicer that serves one method: the others refuse properly, and only to who may call them."""
+"""The real contract with a servicer of one method: the others refuse properly, and only to who may call them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tria.order.v1 import order_service_pb2, order_service_pb2_grpc
 class OneMethod(chat_service_pb2_grpc.ChatServiceServicer):
     """Serves GetConversation alone."""
 
-    async def GetConversation(self, request: Any, context: Any) -> Any:
+    async def GetConversation(self, request: Any, _context: Any) -> Any:
         return chat_pb2.Conversation(name=request.name)
 
 
@@ -34,11 +34,11 @@ async def contract_server(
     keys: Keys, database: Database, redis_url: str, tmp_path: Path
 ) -> AsyncIterator[tuple[grpc.aio.Channel, Chain]]:
     """A server of the real contract, with the chain that the application opens."""
-    auth = AuthConfig(str(keys.file), ISSUER, AUDIENCE, "tria", Secret("0123456789abcdef0123456789abcdef"))
+    auth = AuthConfig(str(keys.file), ISSUER, AUDIENCE, "tria", Secret("0123456789abcdef0123456789abcdef"), ())
     client = Redis.from_url(redis_url)
     async with (
         AuditRecorder(database, Spool(tmp_path / "spool"), None) as recorder,
-        open_chain(auth, database, client, recorder, CollectorRegistry()) as chain,
+        open_chain(auth, database, client, recorder, CollectorRegistry(), gateways=auth.gateways) as chain,
     ):
         server = grpc.aio.server(interceptors=[chain])
         chat_service_pb2_grpc.add_ChatServiceServicer_to_server(OneMethod(), server)  # type: ignore[abstract]
@@ -73,7 +73,8 @@ async def test_a_generated_stub_and_a_missing_servicer_are_not_implemented(
             chat_service_pb2.GetRunRequest(name="conversations/c/runs/r"), metadata=_authorized(keys)
         ),
         "/tria.chat.v1.ChatService/SendMessage": chat.SendMessage(
-            chat_service_pb2.SendMessageRequest(), metadata=_authorized(keys)
+            chat_service_pb2.SendMessageRequest(conversation="conversations/c", text="hi", client_message_id="m-1"),
+            metadata=_authorized(keys),
         ),
         "/tria.order.v1.OrderService/ImportProducts": orders.ImportProducts(iter(()), metadata=_authorized(keys)),
     }
@@ -100,7 +101,7 @@ async def test_every_rpc_of_the_contract_refuses_strangers(
     channel, chain = contract_server
     guarded = [method for method in chain.methods.values() if method.policy.granted_to]
     for method in guarded:
-        make = {
+        make: Any = {
             (False, False): channel.unary_unary,
             (False, True): channel.unary_stream,
             (True, False): channel.stream_unary,

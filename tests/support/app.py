@@ -13,11 +13,11 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from server.embedded import demo
 from server.app import Application, application
 from server.caller import Role
 from server.config import load
 from server.db.pool import Database
+from server.embedded import demo
 from server.embedded.issuer import AUDIENCE, ISSUER, Claims, Issuer
 from server.knowledge.wiring import knowledge
 from server.order.catalogue import Catalogue

@@ -53,11 +53,12 @@ class Keys:
         self.private: dict[str, tuple[str, Any]] = {}
 
     def add(self, kid: str, algorithm: str = "ES256") -> None:
-        key = {
+        makers: dict[str, Any] = {
             "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
             "EdDSA": ed25519.Ed25519PrivateKey.generate,
             "RS256": lambda: rsa.generate_private_key(65537, 2048),
-        }[algorithm]()
+        }
+        key = makers[algorithm]()
         self.private[kid] = (algorithm, key)
         self.publish()
 
@@ -65,13 +66,15 @@ class Keys:
         entries = []
         for kid, (algorithm, key) in self.private.items():
             if kid != without:
-                jwk = jwt.get_algorithm_by_name(algorithm).to_jwk(key.public_key(), as_dict=True)  # type: ignore[call-overload]
+                jwk = jwt.get_algorithm_by_name(algorithm).to_jwk(key.public_key(), as_dict=True)
                 entries.append({**jwk, "kid": kid, "use": "sig"})
         self.file.write_text(json.dumps({"keys": entries}))
 
     def public_pem(self, kid: str) -> bytes:
-        found: bytes = self.private[kid][1].public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        found: bytes = (
+            self.private[kid][1]
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
         return found
 
@@ -187,7 +190,7 @@ def refusal(error: grpc.aio.AioRpcError | None) -> Refusal:
     """The rich status of an error, taken apart."""
     assert error is not None, "the call succeeded"
     trailers = dict(error.trailing_metadata() or ())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])  # type: ignore[arg-type]
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     details: dict[str, Any] = {}
     for item in status.details:
         name = item.TypeName().rpartition(".")[2]

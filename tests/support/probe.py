@@ -40,12 +40,13 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
     items = _string(ask, "items", 3, label=descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED)
     items.options.Extensions[validate_pb2.field].repeated.max_items = 5
     _string(file.message_type.add(name="Reply"), "name", 1)
-    for service, deadline in (("Probe", 0.0), ("Timed", DEFAULT_DEADLINE)):
-        _service(file.service.add(name=service), deadline)
+    _service(file.service.add(name="Probe"), per_minute=60)
+    _service(file.service.add(name="Timed"), per_minute=60, deadline=DEFAULT_DEADLINE)
+    _service(file.service.add(name="Bench"), per_minute=60_000_000, deadline=10.0)
     return file
 
 
-def _service(service: descriptor_pb2.ServiceDescriptorProto, deadline: float) -> None:
+def _service(service: descriptor_pb2.ServiceDescriptorProto, *, per_minute: int, deadline: float = 0.0) -> None:
     for arity in ARITIES:
         method = service.method.add(name=arity, input_type=f".{_PACKAGE}.Ask", output_type=f".{_PACKAGE}.Reply")
         method.client_streaming = arity in {"ClientStream", "Bidi"}
@@ -54,8 +55,8 @@ def _service(service: descriptor_pb2.ServiceDescriptorProto, deadline: float) ->
         policy.permission = policy_pb2.ORDER_DECIDE
         policy.audit = audit_action_pb2.ORDER_ACCEPT
         policy.mutates = True
-        policy.max_rate.per_minute = 60
-        policy.max_rate.burst = 20
+        policy.max_rate.per_minute = per_minute
+        policy.max_rate.burst = per_minute // 3
         if deadline:
             policy.default_deadline.FromMilliseconds(round(deadline * 1000))
 
@@ -95,7 +96,8 @@ class Handlers:
             case "crash":
                 raise ValueError(SECRET_TEXT)
             case "wrong type":
-                return Ask(text=SECRET_TEXT)
+                wrong: Message = Ask(text=SECRET_TEXT)
+                return wrong
             case "hang":
                 self.hanging.set()
                 await asyncio.Event().wait()
@@ -135,5 +137,5 @@ class Handlers:
             "Bidi": grpc.stream_stream_rpc_method_handler(self.bidi, decode, encode),
         }
         return [
-            grpc.method_handlers_generic_handler(f"{_PACKAGE}.{service}", methods) for service in ("Probe", "Timed")
+            grpc.method_handlers_generic_handler(f"{_PACKAGE}.{service}", methods) for service in ("Probe", "Timed", "Bench")
         ]

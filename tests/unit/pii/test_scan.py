@@ -60,6 +60,18 @@ def test_scrubbing_twice_changes_nothing(text: str) -> None:
     assert scrub(once) == once
 
 
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("30000000 4111 111111111111", "[PHONE] [CREDIT_CARD]"),  # the card explained the number before it away
+        ("password:0000-----BEGIN PRIVATE KEY-----", "password:[SECRET]"),
+        ("call [EMAIL] 91234567", "call [EMAIL] [PHONE]"),
+    ],
+)
+def test_what_a_finding_hid_is_found(text: str, scrubbed: str) -> None:
+    assert scrub(text) == scrubbed == scrub(scrubbed)
+
+
 def test_scrubbing_labelled_messages_twice_changes_nothing() -> None:
     for message in LABELLED:
         once = scrub(message.text)

@@ -81,6 +81,13 @@ def test_prose_is_passed_on_at_once() -> None:
         assert scrubber.held <= 90
 
 
+def test_chinese_prose_is_passed_on_although_it_has_no_spaces() -> None:
+    scrubber = StreamScrubber()
+    for char in "您好，您订的杯子和盖子已经安排好了，明天上午会由司机送到店里，谢谢您的支持。" * 12:
+        scrubber.feed(char)
+        assert scrubber.held <= 90
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=30), st.lists(st.integers(0, 300), max_size=30))
 def test_restoring_in_any_pieces(fragments: list[str], cuts: list[int]) -> None:
