@@ -39,7 +39,7 @@ return {0, math.ceil(full_at + period - now - burst * period)}
 """KEYS: the bucket. ARGV: µs per token, burst, tokens wanted, tokens given back. Returns taken, µs to the next."""
 
 _KEEP = 5.0  # seconds that a process may sit on tokens before it gives them back
-_PATIENCE = 0.05  # seconds that a call waits for Redis
+_PATIENCE = 0.25  # seconds that a call waits for Redis; a busy loop alone may take some tens of milliseconds
 _BREAK = 1.0  # seconds without asking Redis after it failed
 _BUCKETS = 20_000
 

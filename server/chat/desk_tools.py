@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from server.chat.assistant import OrderSummary, Product
@@ -50,7 +51,7 @@ def _product(match: Match) -> Product:
         pack_size=product.pack_size,
         price=product.price.amount,
         currency=product.price.currency,
-        min_quantity=int(product.min_quantity),
+        min_quantity=math.ceil(product.min_quantity),
         in_stock=product.in_stock,
         category=product.category,
         score=match.score,

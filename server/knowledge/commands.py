@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from server.config import Secret
+from server.db.errors import ConstraintViolated
 from server.db.migrate import migrate
 from server.db.pool import Database, PoolSettings
 from server.embedded.chroma import EmbeddedChroma
@@ -70,7 +71,8 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the resul
 def import_command(paths: tuple[Path, ...], tenant: str, state_dir: Path | None, as_json: bool) -> None:
     """Import Markdown, text and PDF files, and those in the folders named, as documents/{file name}.
 
-    Files that have not changed are skipped. Returns when all are found by meaning. Exit status 1 when a file failed.
+    Files that have not changed are skipped, and a tenant that is new is created. Returns when all are found by meaning.
+    Exit status 1 when a file failed.
     """
     stores = _configured(state_dir)
     report = _Report()
@@ -161,6 +163,7 @@ async def _import(stores: _Stores, tenant: str, files: Sequence[Path], report: _
         Database(stores.database_url, settings) as database,
         open_knowledge(stores.knowledge, database) as known,
     ):
+        await _create_tenant(database, tenant)
         names = await _import_files(known, tenant, files, report)
         try:
             within = _INDEX_PATIENCE + _INDEX_SECONDS_PER_DOCUMENT * len(names)
@@ -168,6 +171,17 @@ async def _import(stores: _Stores, tenant: str, files: Sequence[Path], report: _
         except AppError as error:
             report.indexed = False
             Console(stderr=True).print(error.message, style="yellow", markup=False, highlight=False)
+
+
+async def _create_tenant(database: Database, tenant: str) -> None:
+    """A tenant begins with its first import. Said aloud, because it may be a misspelt one."""
+    try:
+        async with database.transaction() as connection:
+            created = await store.add_tenant(connection, tenant)
+    except ConstraintViolated as refused:
+        raise click.BadParameter("must be of a-z, 0-9, '-' and '_', 63 at most", param_hint="--tenant") from refused
+    if created:
+        click.echo(f"tenant {tenant} is new", err=True)
 
 
 async def _import_files(known: Knowledge, tenant: str, files: Sequence[Path], report: _Report) -> list[str]:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 INDEX_DOCUMENT = "index_document"  # the job's entrypoint
 
 _POLL = 0.2  # seconds
-_PATIENCE = 5.0  # seconds without progress after which the one who waits does the work
+_PATIENCE = 3.0  # seconds without progress after which the one who waits does the work
 
 
 class Enqueue(Protocol):

@@ -198,12 +198,14 @@ async def test_postponing_costs_no_attempt_and_is_no_crash(dsn: str, queue: asyn
         runs += 1
         if runs <= 5:
             raise Postpone(0.01, "the budget of this minute is used up")
+        if runs == 6:
+            raise ValueError  # the first of two attempts
 
     await enqueue(queue, "wait", b"")
     kind = Entrypoint("wait", wait, max_attempts=2, max_crashes=1)
     async with running(JobRuntime(dsn, [kind], settings=QUICK)) as runtime:
         await drained(queue)
-    assert runs == 6
+    assert runs == 7
     assert (runtime.stats.postponed["wait"], runtime.stats.held["wait"]) == (5, 0)
 
 
@@ -258,9 +260,13 @@ async def test_a_job_that_fails_while_postgres_is_away_is_retried_not_held(store
     try:
         await migrate(dsn)
         runs = 0
+        back = asyncio.Event()
 
-        async def work(_: bytes) -> None:
+        async def work(payload: bytes) -> None:
             nonlocal runs
+            if payload == b"keeps the worker busy until PostgreSQL is back":
+                await back.wait()
+                return
             runs += 1
             if runs == 1:
                 assert server.pid
@@ -274,10 +280,13 @@ async def test_a_job_that_fails_while_postgres_is_away_is_retried_not_held(store
             running(JobRuntime(dsn, [kind], settings=QUICK)) as runtime,
         ):
             async with database.transaction() as connection:
+                await enqueue(connection, "work", b"keeps the worker busy until PostgreSQL is back")
                 await enqueue(connection, "work", b"")
             await eventually(lambda: _so(runs == 1 and server.pid is None))
             await server.start()
             await eventually(lambda: _so(database.available))
+            await eventually(lambda: _noticed(database))
+            back.set()
             await eventually(lambda: _empty(database))
             assert runs >= 2
             assert runtime.stats.held["work"] == 0
@@ -363,6 +372,12 @@ async def test_pauses_have_full_jitter_below_an_exponential_ceiling(dsn: str, at
 
 async def _so(condition: bool) -> bool:
     return condition
+
+
+async def _noticed(database: Database) -> bool:
+    """The failed job was put back (or, wrongly, held) while the worker still waits for the other one."""
+    async with database.connection() as connection:
+        return bool(await connection.fetchval("select count(*) from pgqueuer where status <> 'picked'"))
 
 
 async def _picked(database: Database) -> bool:

@@ -273,7 +273,7 @@ async def test_the_rpcs(known: Knowledge, database: Database, tenant: str, calle
     assert (document.state, document.media_type, document.chunk_count) == (
         knowledge_pb2.Document.INDEXED,
         "text/plain",
-        2,
+        1,
     )
     found = await handler.SearchKnowledge(
         knowledge_service_pb2.SearchKnowledgeRequest(query="Sentosa delivery cost", page_size=2), NO_CONTEXT

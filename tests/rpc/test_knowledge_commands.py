@@ -87,8 +87,15 @@ async def test_wrong_use(state_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# A\n\ntext\n")
     assert (await tria("knowledge", "import", tmp_path / "a.md", "--tenant", "t"))[0] == 2
     assert (await tria("knowledge", "import", tmp_path / "absent.md", "--tenant", "t"))[0] == 2
-    code, _, errors = await tria(
-        "knowledge", "import", tmp_path / "a.md", "--tenant", "nobody", "--state-dir", state_dir
-    )
-    assert code == 1
-    assert "tenants/nobody not found" in errors
+    arguments = ("knowledge", "import", tmp_path / "a.md", "--state-dir", state_dir, "--tenant")
+    assert (await tria(*arguments, "No Such"))[0] == 2
+
+
+async def test_a_new_tenant_is_created_and_said(state_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A\n\ntext\n")
+    name = f"new-{uuid.uuid4().hex[:12]}"
+    arguments = ("knowledge", "import", tmp_path / "a.md", "--state-dir", state_dir, "--tenant", name)
+    assert [await tria(*arguments), await tria(*arguments)] == [
+        (0, "imported   documents/a\n1 imported, 0 unchanged, 0 failed\n", f"tenant {name} is new\n"),
+        (0, "unchanged  documents/a\n0 imported, 1 unchanged, 0 failed\n", ""),
+    ]

@@ -137,5 +137,6 @@ class Handlers:
             "Bidi": grpc.stream_stream_rpc_method_handler(self.bidi, decode, encode),
         }
         return [
-            grpc.method_handlers_generic_handler(f"{_PACKAGE}.{service}", methods) for service in ("Probe", "Timed", "Bench")
+            grpc.method_handlers_generic_handler(f"{_PACKAGE}.{service}", methods)
+            for service in ("Probe", "Timed", "Bench")
         ]

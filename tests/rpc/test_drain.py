@@ -1,0 +1,82 @@
+"""A stop that nobody loses anything by: streams are told to come back, runs finish, and the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+from llmock.pytest_plugin import LLMock
+
+from server.chat import runs
+from server.db.pool import Database, PoolSettings
+from server.health import Status
+from tests.support.app import running_desk
+from tests.support.reading import text_of
+from tria.chat.v1 import chat_pb2
+from tria.chat.v1 import chat_service_pb2 as chat
+
+QUESTION = "When do you deliver, and what does it cost on Sentosa?"
+
+
+async def test_a_stream_is_sent_elsewhere_and_its_run_finishes(
+    tmp_path: Path, filled_dsn: str, valkey: str, chroma_url: str, llmock: LLMock
+) -> None:
+    llmock.reply("word " * 40).pace(25)
+    model = {
+        "TRIA_ASSISTANT": "openai",
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": llmock.base_url(),
+        "OPENAI_MODEL": "desk-test",
+        "TRIA_DRAIN": "10",
+    }
+    async with running_desk(tmp_path, filled_dsn, valkey, chroma_url, model) as desk:
+        request = chat.SendMessageRequest(conversation=await desk.conversation(), text=QUESTION)
+        call = desk.chat.SendMessage(request, metadata=desk.metadata())
+        events = []
+        stop = asyncio.Event()
+        stopping = asyncio.create_task(desk.application.run_until(stop))
+        async for event in call:
+            events.append(event)
+            if len(text_of(events)) > 20:
+                stop.set()
+        assert events[-1].HasField("reconnect")
+        assert not events[-1].seq
+        assert events[-1].reconnect.resume_after_seq == events[-2].seq
+        assert 0 < events[-1].reconnect.delay.ToMilliseconds() <= 2000
+        await stopping
+        assert desk.application.monitor.health.status is Status.NOT_SERVING
+        assert await call.code() is grpc.StatusCode.OK
+        run_name = events[0].run
+    async with running_desk(tmp_path, filled_dsn, valkey, chroma_url) as other:
+        run = await other.chat.GetRun(chat.GetRunRequest(name=run_name), metadata=other.metadata())
+        assert run.state == chat_pb2.Run.COMPLETED
+        after = events[-1].reconnect.resume_after_seq
+        resumed = [
+            event
+            async for event in other.chat.ResumeRun(
+                chat.ResumeRunRequest(run=run_name, after_seq=after), metadata=other.metadata()
+            )
+        ]
+    assert [event.WhichOneof("event") for event in resumed] == ["snapshot", "completed"]
+    assert resumed[0].snapshot.text == resumed[1].completed.text
+    assert resumed[0].snapshot.text.startswith(text_of(events))
+    assert resumed[1].seq == run.last_seq
+
+
+async def test_a_run_whose_process_died_is_interrupted(
+    tmp_path: Path, filled_dsn: str, valkey: str, chroma_url: str
+) -> None:
+    """The lease of a dead process ends, and whoever looks ends its runs."""
+    async with running_desk(tmp_path, filled_dsn, valkey, chroma_url) as desk:
+        conversation = await desk.conversation()
+        async with Database(filled_dsn, PoolSettings(min_size=1, max_size=1)) as database:
+            async with database.transaction() as connection:
+                await runs.insert_run(
+                    connection, "demo", conversation.removeprefix("conversations/"), "lost", "m", "dead-process", 0.0
+                )
+            async with database.connection() as connection:
+                assert await runs.expire_leases(connection) >= 1
+        call = desk.chat.ResumeRun(chat.ResumeRunRequest(run=f"{conversation}/runs/lost"), metadata=desk.metadata())
+        [event] = [event async for event in call]
+    assert event.interrupted.retryable
