@@ -42,6 +42,6 @@ def continued(header: str) -> Trace:
 
 def _nonzero(bits: int) -> int:
     """Not 0, which means "none". Unique, not secret: no system call for every span."""
-    while not (drawn := random.getrandbits(bits)):  # noqa: S311 - ids of traces are no secrets
+    while not (drawn := random.getrandbits(bits)):  # ids of traces are no secrets
         pass
     return drawn

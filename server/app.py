@@ -65,6 +65,14 @@ _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = {
     "tria.order.v1.OrderService": order_service_pb2_grpc.add_OrderServiceServicer_to_server,
     "tria.ops.v1.OpsService": ops_service_pb2_grpc.add_OpsServiceServicer_to_server,
 }
+SERVED: Mapping[str, type] = {
+    "tria.chat.v1.ChatService": ChatHandler,
+    "tria.knowledge.v1.KnowledgeService": KnowledgeHandler,
+    "tria.order.v1.OrderService": OrderHandler,
+    "tria.ops.v1.OpsService": OpsHandler,
+}
+"""The handlers of this server; RPCs that they leave out answer NOT_IMPLEMENTED."""
+
 _HEALTH = {Status.NOT_SERVING: health_pb2.HealthCheckResponse.NOT_SERVING}
 
 
@@ -149,7 +157,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             [partial(_REGISTER[service], handler) for service, handler in handlers.items()],
             SERVICES,
         )
-        log.info("not served yet", extra={"methods": " ".join(unserved(chain.methods.values(), handlers))})
+        log.info("not served yet", extra={"methods": " ".join(unserved(chain.methods.values(), SERVED))})
         metrics = ProcessMetrics(registry)
         await monitor.look()
         for task in (

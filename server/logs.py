@@ -52,7 +52,11 @@ def safe(text: str, limit: int) -> str:
     short = scrub(text[: limit + _CUT_MARGIN])
     if len(short) > limit:
         short = short[:limit] + _CUT
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", short)
+    return _escape(short)
+
+
+def _escape(text: str) -> str:
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _plain(value: object, limit: int, depth: int = 0) -> object:
@@ -148,7 +152,7 @@ class JsonFormatter(logging.Formatter):
             if room is not _ROOMS[0]:
                 shown["truncated"] = True
             line = dumps(shown, ensure_ascii=False, separators=(",", ":"))
-            line = _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+            line = _escape(line)
             if len(line.encode("utf-8")) <= MAX_LINE:
                 break
         return line
@@ -166,7 +170,8 @@ class TerminalFormatter(logging.Formatter):
         if isinstance(error, dict):
             lines.append(f"  {error['module']}.{error['type']}: {error['message']}".translate(_LINE_ENDS))
             lines.extend(f"    at {frame}".translate(_LINE_ENDS) for frame in error["stack"])
-        return "\n".join(lines)
+        # Ids and keys come from callers too: no escape sequence may reach the terminal.
+        return "\n".join(_escape(line) for line in lines)
 
 
 class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in the stubs only

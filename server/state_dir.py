@@ -16,11 +16,13 @@ class NotRunning(Exception):
 
 
 def default_state_dir(environ: Mapping[str, str], *, root: bool) -> Path:
-    """`$XDG_STATE_HOME/tria`, else `~/.local/state/tria`.
+    """`$TRIA_STATE_DIR`, else `$XDG_STATE_HOME/tria`, else `~/.local/state/tria`.
 
     Root gets /var/lib/tria when others may not enter that place (root's home is closed): PostgreSQL refuses to run as
     root, and its own user must be able to reach its data.
     """
+    if named := environ.get("TRIA_STATE_DIR"):
+        return Path(named)
     home = Path(environ.get("HOME") or "~").expanduser()
     place = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "tria"
     return Path("/var/lib/tria") if root and not _others_may_enter(place) else place

@@ -1,3 +1,3 @@
 """Fixtures live in tests/support, one module per kind; each is listed here."""
 
-pytest_plugins = ["tests.support.stores", "tests.support.app", "tests.support.calls"]
+pytest_plugins = ["tests.support.stores", "tests.support.app", "tests.support.calls", "tests.support.system"]

@@ -181,7 +181,7 @@ class OpenAIEmbedder:
     # Where text-embedding-3 puts unrelated and matching texts according to its users; not measured here.
     scale = Scale(unrelated=0.12, same=0.62)
 
-    def __init__(self, client: AsyncOpenAI, model: str, dimensions: int = 512, batch: int = 256) -> None:
+    def __init__(self, client: AsyncOpenAI, model: str, dimensions: int = 1536, batch: int = 256) -> None:
         self.model = f"{model}-{dimensions}"
         self.dimensions = dimensions
         self._name = model
@@ -219,11 +219,11 @@ class OpenAIEmbedder:
         return _unit(rows)
 
 
-def openai_embedder(api_key: str, base_url: str, model: str) -> OpenAIEmbedder:
+def openai_embedder(api_key: str, base_url: str, model: str, *, batch: int = 256) -> OpenAIEmbedder:
     """An embedder with a client of its own. Blocks for the import of openai (1.4 s): call it in a thread."""
     openai = importlib.import_module("openai")
     client = openai.AsyncOpenAI(api_key=api_key, base_url=base_url or None, timeout=20.0, max_retries=2)
-    return OpenAIEmbedder(client, model)
+    return OpenAIEmbedder(client, model, batch=batch)
 
 
 def _unit(rows: Vectors) -> Vectors:

@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from server.pii import surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern
@@ -71,7 +70,7 @@ def _ipv4(folded: Folded) -> Iterator[Candidate]:
             r"[.\-]\d|-[A-Za-z]", text[match.end : match.end + 2]
         ):
             return None
-        if _VERSION_BEFORE.search(surroundings.left(text, match.start)):
+        if _VERSION_BEFORE.search(text[max(0, match.start - 16) : match.start]):
             return None
         return Candidate(match.start, match.end, Kind.IP_ADDRESS, _IP_RANK)
 

@@ -33,6 +33,7 @@ _UNIT_BEHIND = re.compile(
 )
 _JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9_$#@&=%]|[A-Za-z0-9][\-/.:,+*]|[A-Za-z]{2}[\-/]\s)\Z")
 _JOINED_BEHIND = re.compile(r"[A-Za-z0-9_%]|[\-/.:,+*][A-Za-z0-9]")
+_LETTER = re.compile(r"[^\W\d_]")  # without one the word lists need not be tried: most of the cost on rows of numbers
 _PHONE_WORDS = re.compile(
     r"(?:\b(?:phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|"
     r"sms|text|dial|fax|"
@@ -56,7 +57,9 @@ def right(text: str, end: int) -> str:
 def is_business_number(text: str, start: int, end: int) -> bool:
     """True when the words around say that the number is an order number, a price, a quantity or the like."""
     before = left(text, start)
-    if _BUSINESS_WORDS.search(before) or _MONEY_BEFORE.search(before):
+    if _LETTER.search(before) and _BUSINESS_WORDS.search(before):
+        return True
+    if _MONEY_BEFORE.search(before):
         return True
     return _UNIT_BEHIND.match(right(text, end)) is not None
 
@@ -70,4 +73,5 @@ def is_joined(text: str, start: int, end: int) -> bool:
 
 def after_phone_word(text: str, start: int) -> bool:
     """True when "call", "tel", 电话, "telefon" or the like leads up to `start`."""
-    return _PHONE_WORDS.search(left(text, start)) is not None
+    before = left(text, start)
+    return _LETTER.search(before) is not None and _PHONE_WORDS.search(before) is not None

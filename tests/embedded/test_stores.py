@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -233,6 +234,19 @@ async def test_must_be_started_from_the_main_thread(store: Store) -> None:
         await asyncio.to_thread(asyncio.run, store.start())
 
 
+@contextmanager
+def stranger_with_the_pid_in(lock: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the server's own user (PostgreSQL looks no further than that) whose pid stands in its lock file."""
+    owner = lock.parent.stat().st_uid
+    with subprocess.Popen(["/bin/sleep", "60"], user=owner if os.geteuid() == 0 else None) as stranger:
+        lines = lock.read_text().splitlines()
+        lock.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+        try:
+            yield stranger
+        finally:
+            stranger.kill()
+
+
 async def test_postgres_ignores_a_reused_pid(folder: Path) -> None:
     store = EmbeddedPostgres(folder)
     url = await store.start()
@@ -240,12 +254,11 @@ async def test_postgres_ignores_a_reused_pid(folder: Path) -> None:
     assert store.pid
     os.kill(store.pid, signal.SIGKILL)
     await store.wait_exit()
-    lock = folder / "data" / "postmaster.pid"
-    lines = lock.read_text().splitlines()
-    lock.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")  # a stranger now has that pid: this process
-    assert await store.start() == url
-    assert await read("postgres", url) == "kept"
-    await store.stop()
+    with stranger_with_the_pid_in(folder / "data" / "postmaster.pid") as stranger:
+        assert await store.start() == url
+        assert await read("postgres", url) == "kept"
+        await store.stop()
+        assert stranger.poll() is None
 
 
 async def test_postgres_refuses_wrong_passwords(folder: Path) -> None:

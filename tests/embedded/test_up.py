@@ -3,93 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
 import signal
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from tests.support.edge import process_exists, until
-
-CHILDREN = ("postgres", "valkey", "chroma", "server", "worker", "envoy")
-COMMAND = (sys.executable, "-m", "server")
+from tests.support.system import CHILDREN, System, reachable_dir, run, system
 
 pytestmark = pytest.mark.timeout(300)
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """A running `tria up --json` and the line that it printed."""
-
-    process: asyncio.subprocess.Process
-    ready: dict[str, Any]
-    state_dir: Path
-
-    def pids(self) -> dict[str, int]:
-        """As they are now."""
-        found: dict[str, int] = json.loads((self.state_dir / "pids.json").read_text())
-        return found
-
-    async def serves(self) -> bool:
-        async with httpx.AsyncClient(base_url=self.ready["http"], timeout=5) as client:
-            try:
-                answer = await client.get("/health")
-            except httpx.TransportError:
-                return False
-        return answer.status_code == 200 and answer.json()["status"] == "SERVING"
-
-
-@asynccontextmanager
-async def system(state_dir: Path, *options: str) -> AsyncIterator[System]:
-    """Start one on ports of its own; ends it when the test has not."""
-    process = await run("up", "--state-dir", str(state_dir), "--json", *options)
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 120)
-        assert line, f"it ended with {await process.wait()}"
-        yield System(process, json.loads(line), state_dir)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 90)
-
-
-async def run(*arguments: str, stderr: int | None = None) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, start_new_session=True
-    )
-
-
-@contextmanager
-def reachable_dir() -> Iterator[Path]:
-    """A state directory that PostgreSQL's system user can reach under root; pytest's own folders are closed to it."""
-    made = Path(tempfile.mkdtemp(prefix="tria-up-", dir="/tmp"))
-    made.chmod(0o711)
-    yield made / "state"
-    shutil.rmtree(made)
-
-
 @pytest_asyncio.fixture(scope="module")
 async def running() -> AsyncIterator[System]:
+    """A system whose parts may be killed."""
     with reachable_dir() as folder:
         async with system(folder) as started:
             yield started
-
-
-@pytest.fixture
-def state_dir() -> Iterator[Path]:
-    with reachable_dir() as folder:
-        yield folder
 
 
 async def test_json_line_says_where_everything_is(running: System) -> None:
@@ -153,6 +87,9 @@ async def test_killed_child_comes_back_in_its_place(running: System, name: str) 
     after = running.pids()
     assert process_exists(after[name])
     assert after["up"] == before["up"]
+    reply = await running.answers("When do you deliver, and what does it cost on Sentosa?")
+    assert reply["answerKind"] == "ANSWERED"
+    assert "18" in reply["text"]
 
 
 async def test_second_up_on_the_same_directory_is_refused(running: System) -> None:

@@ -80,8 +80,7 @@ async def main() -> None:
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="tria-bench-", dir="/tmp"))  # noqa: S108 - the PostgreSQL user must enter it
-    root.chmod(0o711)
+    root = await asyncio.to_thread(_directory)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, root)
         postgres, valkey = EmbeddedPostgres(root / "postgres"), EmbeddedValkey(root / "valkey")
@@ -101,6 +100,13 @@ async def main() -> None:
                 if number:  # the first round warms up
                     found[name].append(figures)
         report(found)
+
+
+def _directory() -> Path:
+    """A temporary directory that the PostgreSQL system user may enter."""
+    root = Path(tempfile.mkdtemp(prefix="tria-bench-", dir="/tmp"))
+    root.chmod(0o711)
+    return root
 
 
 def report(found: dict[str, list[tuple[float, float]]]) -> None:

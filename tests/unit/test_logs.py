@@ -176,3 +176,16 @@ def test_without_a_choice_a_pipe_gets_json(stderr: Capture) -> None:
     logs.configure("INFO")
     LOG.info("hi")
     assert records(stderr)[0]["message"] == "hi"
+
+
+def test_ids_of_callers_cannot_drive_a_terminal(stderr: Capture) -> None:
+    logs.configure("INFO", json=False)
+    request = current_request.set(Request("r\x1b[2J\r\nforged", "", "", "/m", "", ""))
+    try:
+        LOG.info("hi", extra={"k\x1b": 1})
+    finally:
+        current_request.reset(request)
+    text = stderr.readouterr().err
+    assert text.count("\n") == 1
+    assert "\x1b" not in text
+    assert "\r" not in text

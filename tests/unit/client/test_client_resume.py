@@ -66,6 +66,13 @@ async def test_a_cut_at_every_event(client: TriaClient, script: Script, cut: Cut
     assert calls == ["SendMessage", "ResumeRun" if after else "SendMessage"]
 
 
+async def test_a_resume_asks_for_what_is_missing_and_drops_what_it_knows(client: TriaClient, script: Script) -> None:
+    script.connections.extend([Connection(sent=3, cut=Cut.END), Connection(sent=9, cut=Cut.END, back=2)])
+    assert await sent(client) == script.log
+    assert [call.method for call in script.calls] == ["SendMessage", "ResumeRun"]
+    assert script.calls[1].request == chat_service_pb2.ResumeRunRequest(run=RUN, after_seq=3)
+
+
 async def test_before_the_first_event_the_same_message_is_sent_again(client: TriaClient, script: Script) -> None:
     script.connections.append(Connection(sent=0, cut=Cut.END))
     await sent(client)
