@@ -166,7 +166,7 @@ def _request(call: Call) -> Message | None:
         return None
     try:
         message: Message = call.message()
-    except AppError:  # malformed or invalid: that is the outcome already, and it names no resource
+    except AppError:  # malformed: it names no resource
         return None
     return message
 

@@ -82,7 +82,7 @@ class Call:
 
     @property
     def decoded(self) -> bool:
-        """Whether `message()` has succeeded."""
+        """Whether the request was parsed, valid or not."""
         return self._message is not _NOT_READ
 
     def message(self) -> Any:
@@ -94,14 +94,20 @@ class Call:
         if self._message is _NOT_READ:
             if self._raw is None:
                 raise TypeError(f"{self.method.path} has a stream of requests")
-            self._message = self.decode(self._raw)
+            self._message = self._parsed(self._raw)
             self._raw = None
+            self._observe(self._message)
         return self._message
 
     def decode(self, raw: bytes) -> Any:
-        """One message from its bytes; counts it and shows it to `on_receive`."""
+        """One message of a stream from its bytes; counts it and shows it to `on_receive`."""
+        message = self._parsed(raw)
+        self._observe(message)
+        return message
+
+    def _parsed(self, raw: bytes) -> Any:
         try:
-            message = self._decode(raw)
+            return self._decode(raw)
         except (DecodeError, ValueError, RecursionError) as cause:
             # The text of these names Python classes and byte offsets, which are nobody's business.
             raise AppError(
@@ -109,10 +115,11 @@ class Call:
                 Reason.MALFORMED_MESSAGE,
                 "the bytes are not a valid message of this method's request type",
             ) from cause
+
+    def _observe(self, message: Any) -> None:
         self.received += 1
         for hook in self.on_receive:
             hook(message)
-        return message
 
 
 Proceed: TypeAlias = Callable[[Call], Coroutine[Any, Any, Any]]

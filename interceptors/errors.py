@@ -66,7 +66,7 @@ class Errors:
                 # A servicer that is not ours (health) has aborted: its status is on the wire already.
                 call.code = code_of(call)
                 raise
-            except (grpc.aio.InternalError, grpc.aio.BaseError) as broken:
+            except grpc.aio.BaseError as broken:
                 if isinstance(broken, grpc.aio.UsageError):
                     raise _defect(call, broken) from broken
                 _mark_cancelled(call)  # the transport is gone in the middle of a read or write, or the server stops

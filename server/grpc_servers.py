@@ -11,7 +11,7 @@ from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from server.config import Listen
+from server.settings import Listen
 
 Registrar = Callable[[grpc.aio.Server], None]
 

@@ -9,8 +9,8 @@ import hmac
 import json
 from dataclasses import dataclass
 
-from server.config import Secret
 from server.errors import AppError, Code, Reason
+from server.settings import Secret
 
 DEFAULT_SIZE = 50
 LARGEST_SIZE = 500

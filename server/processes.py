@@ -29,7 +29,7 @@ def run(config: Config) -> int:
     with tempfile.TemporaryDirectory(prefix="tria-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, path=folder)
+        multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         listen = config.listen.metrics
         metrics, thread = prometheus_client.start_http_server(listen.port, listen.host, registry)
         try:
@@ -49,8 +49,8 @@ class _Family:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+        for told in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(told, self._stop.set)
         async with asyncio.TaskGroup() as group:
             for number in range(self._config.listen.processes):
                 group.create_task(self._keep(number))
@@ -74,6 +74,6 @@ class _Family:
                 # A child that had not got as far as to handle the signal ended by it, as it was told.
                 self._codes.append(0 if code == -signal.SIGTERM else abs(code))
                 return
-            multiprocess.mark_process_dead(child.pid)
+            multiprocess.mark_process_dead(child.pid)  # type: ignore[no-untyped-call]
             log.error("process ended", extra={"number": number, "code": child.returncode})
             await asyncio.wait({stopping}, timeout=_RESTART_PAUSE)

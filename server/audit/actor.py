@@ -9,9 +9,9 @@ from functools import lru_cache
 
 from server.audit.leaf import NO_TENANT, Actor, Source
 from server.caller import Caller, Request, Role
-from server.config import Secret
 from server.pii.kinds import Kind
 from server.pii.pseudonym import Pseudonyms
+from server.settings import Secret
 
 # An id made of letters and digits says nothing about a person; seven digits or more may be a telephone number.
 _OPAQUE_ID = re.compile(r"(?!\d{7,}$)[A-Za-z0-9_.:-]{1,128}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-
 
 import asyncpg
 

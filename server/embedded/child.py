@@ -134,6 +134,28 @@ class Child:
             if output != subprocess.DEVNULL:
                 os.close(output)
 
+    def prepare(self, argv: Sequence[str | Path], account: Account | None) -> None:
+        """Run a command to its end in the owned directory (blocking; any thread); StartFailed when it fails.
+
+        It shares the lock like the child: if the owner is killed meanwhile, a successor waits until it is done.
+        """
+        if self._lock is None:
+            raise RuntimeError(f"{self.name}: own() comes before prepare()")
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            check=False,
+            pass_fds=(self._lock,),
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        if done.returncode:
+            said = done.stderr[-2000:].decode(errors="replace")
+            raise StartFailed(f"{self.name}: {Path(argv[0]).name} failed with {done.returncode}:\n{said}")
+
     async def until_ready(self, probe: Callable[[], Awaitable[bool]], *, timeout: float, log: Path) -> None:
         """Poll `probe` until it is true; StartFailed (with the log's end) when the child exits or `timeout` s pass."""
         loop = asyncio.get_running_loop()

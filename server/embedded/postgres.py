@@ -123,15 +123,12 @@ class EmbeddedPostgres:
             shutil.rmtree(draft)
         private_directory(draft, account)
         # fmt: off
-        done = subprocess.run(
+        self._child.prepare(
             [home / "bin/initdb", "-D", draft, "-U", self._user, "--auth=scram-sha-256",
              f"--pwfile={self.state / 'password'}", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"],
-            user=account.uid if account else None, group=account.gid if account else None,
-            extra_groups=[] if account else None, cwd="/", capture_output=True, text=True, check=False,
+            account,
         )
         # fmt: on
-        if done.returncode:
-            raise StartFailed(f"initdb failed with {done.returncode}:\n{done.stderr[-2000:]}")
         draft.rename(self._data)
 
     def _command(self, home: Path, sockets: Path) -> list[str | Path]:

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from server.config import Secret
 from server.db.errors import ConstraintViolated
 from server.db.migrate import migrate
 from server.db.pool import Database, PoolSettings
@@ -27,6 +26,7 @@ from server.knowledge import evaluation, store
 from server.knowledge.names import document_name
 from server.knowledge.reader import MAX_BYTES, MEDIA_TYPES
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
+from server.settings import Secret
 
 _INDEX_PATIENCE = 60.0  # seconds in any case, and as much again for
 _INDEX_SECONDS_PER_DOCUMENT = 2.0

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from server.config import Config, Secret
+from server.config import Config
 from server.db.pool import Database
 from server.jobs import enqueue
 from server.knowledge.embedding import Embedder, OnnxEmbedder, openai_embedder
@@ -15,6 +15,7 @@ from server.knowledge.lexical import Lexicon
 from server.knowledge.search import KnowledgeSearch
 from server.knowledge.service import KnowledgeService
 from server.knowledge.vectors import VectorIndex
+from server.settings import Secret
 
 
 @dataclass(frozen=True, slots=True)

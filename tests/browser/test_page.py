@@ -87,4 +87,4 @@ async def test_the_picture_in_the_readme_can_be_made(page: Page, tmp_path: Path)
     await expect(page.get_by_role("status")).to_have_text("The answer is complete.")
     target = Path(os.environ.get("TRIA_SCREENSHOT", tmp_path / "page.png"))
     await page.screenshot(path=target)
-    assert target.stat().st_size > 10_000
+    assert len(target.read_bytes()) > 10_000  # noqa: ASYNC240  # a small local file

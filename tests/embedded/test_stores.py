@@ -192,6 +192,19 @@ def holds_the_fact(folder: Path) -> bool:
     return any(b"kept" in path.read_bytes() for path in folder.glob("*.aof"))
 
 
+@pytest.mark.parametrize("kind", ["postgres"])
+async def test_postgres_owner_killed_in_the_middle_of_initdb(folder: Path, owner: Owner, store: Store) -> None:
+    await eventually(lambda: _exists(folder / "data.new" / "PG_VERSION"))
+    owner.kill()
+    url = await store.start()
+    await write("postgres", url)
+    assert await read("postgres", url) == "kept"
+
+
+async def _exists(path: Path) -> bool:
+    return await asyncio.to_thread(path.exists)
+
+
 async def test_second_owner_is_refused_with_the_pid_of_the_first(owner: Owner, store: Store) -> None:
     pid, _ = await owner.up()
     with pytest.raises(OwnedElsewhere, match=f"in use by process {owner.process.pid}. Stop it") as refused:

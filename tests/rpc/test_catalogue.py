@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from server.caller import AuthMethod, Caller, Role, current_caller
-from server.config import Secret
 from server.db.pool import Database
 from server.errors import AppError, Code, Reason
 from server.order import catalogue_store as store
@@ -22,6 +21,7 @@ from server.order.handler import OrderHandler
 from server.order.money import Money
 from server.order.product import CatalogueProduct
 from server.paging import PageTokens
+from server.settings import Secret
 from tria.order.v1 import order_pb2, order_service_pb2
 
 NO_CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", None)  # the handler never touches it

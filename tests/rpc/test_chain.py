@@ -125,6 +125,8 @@ async def test_every_ending_is_seen_once(served: Served, arity: str, how: str) -
     assert dict(await call.trailing_metadata())["x-request-id"] == "req-1"
     assert bool(served.handlers.seen) is ending.handled
     leaf = await seen_once(served, arity, ending.code)
+    if ending.handled or ending.reason == "INVALID_FIELD":
+        assert served.counted("grpc_server_msg_received_total", arity) == 1
     assert (leaf.action, leaf.decision, leaf.status) == (ending.action, ending.decision, ending.code.name)
     assert leaf.details.get("reason", "") == ending.reason
     assert (leaf.request_id, leaf.rpc) == ("req-1", probe.path(arity))

@@ -126,6 +126,7 @@ async def test_a_run_outlives_the_call_that_started_it(desk: Desk) -> None:
         chat.SendMessageRequest(conversation=conversation, text=QUESTION), metadata=desk.metadata()
     )
     first = await call.read()
+    assert isinstance(first, chat_event_pb2.ChatEvent)
     call.cancel()
     resumed = desk.chat.ResumeRun(chat.ResumeRunRequest(run=first.run), metadata=desk.metadata())
     check_stream([event async for event in resumed])

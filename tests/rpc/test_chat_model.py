@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -154,7 +154,7 @@ async def test_a_greeting_needs_no_model(llmock: LLMock, open_desk: Open) -> Non
     assert not llmock.requests
 
 
-async def first_words(call: AsyncIterator[chat_event_pb2.ChatEvent]) -> list[chat_event_pb2.ChatEvent]:
+async def first_words(call: AsyncIterable[chat_event_pb2.ChatEvent]) -> list[chat_event_pb2.ChatEvent]:
     events = []
     async for event in call:
         events.append(event)

@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 
 from server.caller import AuthMethod, Caller, Role, current_caller
-from server.config import Secret
 from server.db.pool import Database
 from server.embedded.chroma import EmbeddedChroma
 from server.errors import AppError, Code, Reason
@@ -23,6 +22,7 @@ from server.knowledge.handler import KnowledgeHandler
 from server.knowledge.indexing import INDEX_DOCUMENT
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
 from server.paging import PageTokens
+from server.settings import Secret
 from tests.support.stores import eventually
 from tria.knowledge.v1 import knowledge_pb2, knowledge_service_pb2
 

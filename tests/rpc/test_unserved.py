@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from interceptors.chain import SERVICES, Chain, open_chain
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
-from server.config import AuthConfig, Secret
+from server.config import AuthConfig
 from server.db.pool import Database
+from server.settings import Secret
 from tests.support.calls import AUDIENCE, ISSUER, Keys, finish, refusal
 from tria.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tria.order.v1 import order_service_pb2, order_service_pb2_grpc

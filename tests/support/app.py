@@ -39,7 +39,7 @@ class Desk:
     subject: str = field(default_factory=lambda: f"someone-{uuid.uuid4().hex[:8]}")
 
     @property
-    def chat(self) -> chat_service_pb2_grpc.ChatServiceStub:
+    def chat(self) -> chat_service_pb2_grpc.ChatServiceAsyncStub:
         return chat_service_pb2_grpc.ChatServiceStub(self.channel)
 
     def token(

@@ -36,9 +36,9 @@ from server.audit.file import AuditFile
 from server.audit.leaf import Leaf, decode
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
-from server.config import Secret
 from server.db.pool import Database
 from server.pii.messages import redacted
+from server.settings import Secret
 from tests.support import probe
 
 ISSUER = "https://issuer.test"

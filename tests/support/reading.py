@@ -15,8 +15,8 @@ TERMINALS = {"completed", "cancelled", "interrupted", "failed"}
 def reason(error: grpc.aio.AioRpcError) -> str:
     """The ErrorInfo reason of a failed call, empty when it carries none."""
     for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(bytes(value)).details:
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
                 info = error_details_pb2.ErrorInfo()
                 if detail.Unpack(info):
                     return str(info.reason)

@@ -38,8 +38,8 @@ class System:
         """The reply to a customer of the demo, through the gateway."""
         async with httpx.AsyncClient(base_url=self.ready["http"], timeout=30) as client:
             token = (self.state_dir / "token").read_text()
-            asked = {"json": {"message": question}, "headers": {"authorization": f"Bearer {token}"}}
-            answer = await client.post("/api/chatbot", **asked)
+            headers = {"authorization": f"Bearer {token}"}
+            answer = await client.post("/api/chatbot", json={"message": question}, headers=headers)
         answer.raise_for_status()
         reply: dict[str, Any] = answer.json()
         return reply

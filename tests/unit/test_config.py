@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from server.config import ConfigError, Secret, describe, load, parse_tax_rates
+from server.config import ConfigError, describe, load
+from server.settings import Secret, parse_tax_rates
 
 GOOD = {
     "TRIA_ENVIRONMENT": "development",

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.config import Secret
 from server.errors import AppError, Reason
 from server.paging import PageTokens, page_size
+from server.settings import Secret
 
 TOKENS = PageTokens(Secret("k" * 32))
 
