@@ -8,12 +8,9 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from datetime import datetime
-from typing import LiteralString
+from collections.abc import Awaitable, Callable
 
-from server.caller import AuthMethod, Caller, Role
-from server.db.pool import Database
+from server.caller import AuthMethod, Caller, Role, StoredKey
 from server.errors import AppError, Code, Reason
 
 log = logging.getLogger(__name__)
@@ -24,44 +21,11 @@ _REMEMBERED = 1024
 _NO_SECRET = bytes(32)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKey:
-    """A row of `api_key`."""
-
-    tenant: str
-    subject: str
-    roles: tuple[str, ...]
-    sha256: bytes
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-
-_FIND: LiteralString = """
-    select tenant, subject, roles, secret_sha256, expires_at, revoked_at from api_key where key_id = $1
-"""
-
-
-async def find(database: Database, key_id: str) -> StoredKey | None:
-    """The key of this id; AppError UNAVAILABLE when PostgreSQL is away."""
-    async with database.connection(timeout=2.0) as connection:
-        row = await connection.fetchrow(_FIND, key_id)
-    if row is None:
-        return None
-    return StoredKey(
-        tenant=row["tenant"],
-        subject=row["subject"],
-        roles=tuple(row["roles"]),
-        sha256=row["secret_sha256"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-    )
-
-
 class ApiKeys:
     """Verifies keys; rows, and the absence of rows, are remembered for at most half a minute."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, find: Callable[[str], Awaitable[StoredKey | None]]) -> None:
+        self._find = find
         self._rows: OrderedDict[str, tuple[float, StoredKey | None]] = OrderedDict()
 
     async def verify(self, key: str) -> Caller:
@@ -85,7 +49,7 @@ class ApiKeys:
             if now - since < _REMEMBER:
                 self._rows.move_to_end(key_id)
                 return row
-        row = await find(self._database, key_id)
+        row = await self._find(key_id)
         self._rows[key_id] = (now, row)
         if len(self._rows) > _REMEMBERED:
             self._rows.popitem(last=False)

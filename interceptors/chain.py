@@ -6,41 +6,30 @@ One grpc.aio interceptor for everything. The chain of a method is built at its f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
 
-from interceptors.api_keys import ApiKeys
 from interceptors.audit import Audit
 from interceptors.auth import Auth, Verifier
 from interceptors.buckets import Buckets
 from interceptors.call import Layer, Redactor
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
-from interceptors.jwks import JwksStore
 from interceptors.limits import Caps, Limits
 from interceptors.metrics import Metrics
 from interceptors.pii import Pii
 from interceptors.policy import Method, contract, infrastructure, read_policies
 from interceptors.request_id import Network, RequestId
 from interceptors.sentry import Capture, ScopeFactory, Sentry
-from interceptors.tokens import TokenVerifier
 from interceptors.unserved import handler_function, is_stub, not_implemented, unknown, unknown_method
 from interceptors.validation import Validation
 from interceptors.wrap import refusing, wrap
-from server import sentry
-from server.audit.actor import pseudonyms_from
 from server.audit.recorder import AuditRecorder
-from server.config import AuthConfig
-from server.db.pool import Database
-from server.pii.messages import redacted
 
 ORDER: Mapping[str, str] = {
     "request_id": "everything below logs, records or answers with it; times the call for the access log",
@@ -141,31 +130,3 @@ def build_chain(
         Pii(redactor),
     ]
     return Chain(methods, layers)
-
-
-@asynccontextmanager
-async def open_chain(
-    auth: AuthConfig,
-    database: Database,
-    redis: Redis,
-    recorder: AuditRecorder,
-    registry: CollectorRegistry,
-    *,
-    gateways: tuple[Network, ...],
-    caps: Caps | None = None,
-) -> AsyncIterator[Chain]:
-    """The chain of a TRIA server with what it needs to live: signing keys and buckets, closed at the end."""
-    async with JwksStore(auth.jwks) as keys, Buckets(redis) as buckets:
-        tokens = TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience)
-        pseudonyms = pseudonyms_from(auth.state_secret)
-        yield build_chain(
-            registry=registry,
-            recorder=recorder,
-            identity=Identity(tokens.verify, ApiKeys(database).verify, auth.trust_domain),
-            buckets=buckets,
-            redactor=partial(redacted, pseudonyms=pseudonyms),
-            caps=caps,
-            gateways=gateways,
-            sentry_scope=sentry.call_scope,
-            sentry_capture=sentry.capture,
-        )

@@ -24,10 +24,15 @@ from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from interceptors.chain import open_chain
+from interceptors.api_keys import ApiKeys
+from interceptors.buckets import Buckets
+from interceptors.chain import Chain, Identity, build_chain
+from interceptors.jwks import JwksStore
 from interceptors.policy import contract
+from interceptors.tokens import TokenVerifier
 from interceptors.unserved import unserved
-from server import grpc_servers, sentry
+from server import grpc_servers, sentry, service_keys
+from server.audit.actor import pseudonyms_from
 from server.audit.file import AuditFile
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
@@ -41,7 +46,7 @@ from server.chat.runner import Runner
 from server.chat.sending import Sending
 from server.chat.service import ConversationService
 from server.chat.wiring import Desk, assistant
-from server.config import Config
+from server.config import AuthConfig, Config
 from server.db.pool import Database, PoolSettings
 from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
@@ -51,6 +56,7 @@ from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.handler import OrderHandler
 from server.paging import PageTokens
+from server.pii.messages import redacted
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
 from tria.ops.v1 import ops_service_pb2_grpc
@@ -131,9 +137,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         following = Following(stores.database, logs, StreamLimits(config.stream.heartbeat, config.stream.max_age))
         tokens = PageTokens(config.auth.state_secret)
         chain = await stack.enter_async_context(
-            open_chain(
-                config.auth, stores.database, stores.redis, stores.recorder, registry, gateways=config.auth.gateways
-            )
+            open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
         handlers: dict[str, object] = {
             # Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED.
@@ -144,9 +148,9 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
                 runner,
             ),
             "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
-                stores.knowledge.service, stores.knowledge.search, tokens
+                stores.knowledge.service, stores.knowledge.search, tokens, stores.recorder.shown
             ),
-            "tria.order.v1.OrderService": OrderHandler(catalogue, tokens),  # type: ignore[abstract]
+            "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, stores.recorder.shown),  # type: ignore[abstract]
             "tria.ops.v1.OpsService": OpsHandler(monitor, config.observability.release),  # type: ignore[abstract]
         }
         servers = grpc_servers.build(
@@ -181,8 +185,33 @@ async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _
     audit_file = config.observability.audit_file
     numbered = audit_file.with_name(f"{audit_file.stem}.{process}{audit_file.suffix}")
     spool = Spool(audit_file.with_name(f"{audit_file.stem}-spool"))
-    recorder = await stack.enter_async_context(AuditRecorder(database, spool, AuditFile(numbered)))
+    recorder = await stack.enter_async_context(
+        AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=pseudonyms_from(config.auth.state_secret))
+    )
     return _Stores(database, client, recorder, await stack.enter_async_context(knowledge(config, database)))
+
+
+@asynccontextmanager
+async def open_chain(
+    auth: AuthConfig,
+    database: Database,
+    redis_client: redis.asyncio.Redis,
+    recorder: AuditRecorder,
+    registry: CollectorRegistry,
+) -> AsyncIterator[Chain]:
+    """What every call goes through, with what it needs to live: signing keys and buckets, closed at the end."""
+    async with JwksStore(auth.jwks) as keys, Buckets(redis_client) as buckets:
+        tokens = TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience)
+        yield build_chain(
+            registry=registry,
+            recorder=recorder,
+            identity=Identity(tokens.verify, ApiKeys(partial(service_keys.find, database)).verify, auth.trust_domain),
+            buckets=buckets,
+            redactor=partial(redacted, pseudonyms=pseudonyms_from(auth.state_secret)),
+            gateways=auth.gateways,
+            sentry_scope=sentry.call_scope,
+            sentry_capture=sentry.capture,
+        )
 
 
 def _tools(known: Knowledge, catalogue: Catalogue) -> Callable[[str, str, Callable[[], None]], Tools]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -56,6 +57,18 @@ class Request:
     method: str
     peer: str
     agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """The key of an internal service as it is stored; `sha256` is of its secret."""
+
+    tenant: str
+    subject: str
+    roles: tuple[str, ...]
+    sha256: bytes
+    expires_at: datetime | None
+    revoked_at: datetime | None
 
 
 ANONYMOUS = Caller(tenant="", subject="", roles=frozenset(), auth_method=AuthMethod.NONE)

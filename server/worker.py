@@ -8,8 +8,11 @@ from functools import partial
 
 from server.config import Config
 from server.db.pool import Database, PoolSettings
+from server.errors import AppError
 from server.housekeeping import forget_old_requests
 from server.jobs import Entrypoint, JobRuntime, JobSettings, Periodic
+from server.knowledge.service import KnowledgeService
+from server.knowledge.vectors import KnowledgeIndexUnavailable
 from server.knowledge.wiring import knowledge
 
 log = logging.getLogger(__name__)
@@ -22,7 +25,10 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         runtime = JobRuntime(
             config.store.database_url.reveal(),
             [Entrypoint("index_document", known.service.index_document, concurrency=2)],
-            [Periodic("forget_old_requests", "23 * * * *", partial(forget_old_requests, database))],
+            [
+                Periodic("forget_old_requests", "23 * * * *", partial(forget_old_requests, database)),
+                Periodic("repair_knowledge", "*/10 * * * *", partial(_repair, known.service)),
+            ],
             JobSettings(grace=config.stream.drain),
         )
         working = asyncio.create_task(runtime.run(), name="jobs")
@@ -32,3 +38,12 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         stopping.cancel()
         runtime.request_stop()
         await working
+
+
+async def _repair(service: KnowledgeService) -> None:
+    """Asks again for vectors that are missing: a held job, a lost index, another embedding model."""
+    try:
+        if queued := await service.repair():
+            log.warning("vectors asked for again", extra={"documents": queued})
+    except (AppError, KnowledgeIndexUnavailable) as problem:
+        log.info("vectors not looked after: %s", problem)

@@ -18,10 +18,11 @@ from typing import Self, TypeAlias
 import asyncpg
 
 from server.audit import store
-from server.audit.actions import Action, Decision, LeafKind
+from server.audit.actions import Action, Decision
 from server.audit.actor import Shown
+from server.audit.changes import Author
 from server.audit.file import AuditFile
-from server.audit.leaf import NO_TENANT, Leaf, Plain
+from server.audit.leaf import Leaf, Plain
 from server.audit.spool import Segment, Spool
 from server.audit.store import Entry
 from server.caller import Caller, Request
@@ -178,22 +179,8 @@ class AuditRecorder:
         decision: Decision = Decision.ALLOWED,
     ) -> Leaf:
         """Writes a CHANGE leaf inside the caller's own transaction: the change and its record commit together."""
-        tenant = caller.tenant or NO_TENANT
-        leaf = Leaf(
-            tenant=tenant,
-            action=action,
-            actor=self.shown.actor(caller),
-            decision=decision,
-            kind=LeafKind.CHANGE,
-            targets=tuple(targets),
-            rpc=request.method if request else "",
-            request_id=request.request_id if request else "",
-            trace_id=request.trace_id if request else "",
-            source=self.shown.source(tenant, request),
-            details=details,
-        )
-        await store.add(connection, [Entry.of(leaf)])
-        return leaf
+        author = Author(caller, request, self.shown)
+        return await author.record(connection, action, targets, details, decision=decision)
 
     async def _keep_writing(self) -> None:
         """Root of the writer task."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from server.audit.changes import operator
 from server.db.pool import Database, PoolSettings
 from server.embedded.demo_session import Demo, DemoOutlet
 from server.embedded.stack import SeedTarget
@@ -41,10 +42,12 @@ async def seed(target: SeedTarget) -> Demo:
         rows, errors = read_catalogue((DATA / "products.csv").read_bytes())
         if errors:
             raise ValueError(f"demo catalogue: {errors[0]}")
-        await Catalogue(database).import_rows(TENANT, rows)
+        await Catalogue(database).import_rows(operator(TENANT), rows)
         async with open_knowledge(KnowledgeSettings(target.chroma_url), database) as knowledge:
             service = knowledge.service
-            imported = [await service.import_document(TENANT, path.name, path.read_bytes()) for path in documents()]
+            imported = [
+                await service.import_document(operator(TENANT), path.name, path.read_bytes()) for path in documents()
+            ]
             await service.wait_indexed(TENANT, [each.document.name for each in imported])
     return Demo(TENANT, outlets)
 

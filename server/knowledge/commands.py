@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from server.audit.changes import operator
 from server.db.errors import ConstraintViolated
 from server.db.migrate import migrate
 from server.db.pool import Database, PoolSettings
@@ -194,7 +195,7 @@ async def _import_files(known: Knowledge, tenant: str, files: Sequence[Path], re
             progress.update(task, description=file.name)
             try:
                 content = await asyncio.to_thread(_content, file)
-                imported = await known.service.import_document(tenant, file.name, content, imported_by="command line")
+                imported = await known.service.import_document(operator(tenant), file.name, content)
             except AppError as error:
                 report.failed.append((str(file), error.message))
             except OSError as error:
@@ -260,13 +261,13 @@ async def _evaluate(stores: _Stores | None) -> list[evaluation.Outcome]:
         names: list[str] = []
         try:
             for filename, content in await asyncio.to_thread(evaluation.load_documents):
-                imported = await known.service.import_document(tenant, filename, content)
+                imported = await known.service.import_document(operator(tenant), filename, content)
                 names.append(imported.document.name)
             await known.service.wait_indexed(tenant, names)
             return await evaluation.run(known.search, tenant, evaluation.load_questions())
         finally:
             for name in names:
-                await known.service.delete_document(tenant, name)
+                await known.service.delete_document(operator(tenant), name)
             await known.index.drop(tenant)
             async with database.transaction() as connection:
                 await store.remove_tenant(connection, tenant)

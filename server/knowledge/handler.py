@@ -6,15 +6,17 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from server.caller import current_caller
+from server.audit.actor import Shown
+from server.audit.changes import Author
+from server.caller import current_caller, current_request
+from server.idempotency import Idempotency
 from server.knowledge.passages import Passage
 from server.knowledge.search import KnowledgeSearch
-from server.knowledge.service import KnowledgeService
+from server.knowledge.service import Imported, KnowledgeService
 from server.knowledge.store import DocumentRow
 from server.paging import PageTokens, page_size
 from tria.knowledge.v1 import knowledge_pb2, knowledge_service_pb2, knowledge_service_pb2_grpc
 
-# The context is never touched: identity comes as an argument, errors leave as AppError.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _STATES = {
@@ -27,22 +29,30 @@ _STATES = {
 class KnowledgeHandler(knowledge_service_pb2_grpc.KnowledgeServiceServicer):
     """The documents behind the answers."""
 
-    def __init__(self, service: KnowledgeService, search: KnowledgeSearch, tokens: PageTokens) -> None:
+    def __init__(self, service: KnowledgeService, search: KnowledgeSearch, tokens: PageTokens, shown: Shown) -> None:
         self._service = service
         self._search = search
         self._tokens = tokens
+        self._shown = shown
+
+    def _author(self) -> Author:
+        return Author(current_caller.get(), current_request.get(), self._shown)
 
     async def ImportDocument(
-        self, request: knowledge_service_pb2.ImportDocumentRequest, _context: Context
+        self, request: knowledge_service_pb2.ImportDocumentRequest, context: Context
     ) -> knowledge_service_pb2.ImportDocumentResponse:
-        """Idempotent by the bytes themselves, so `request_id` needs no memory of its own."""
-        caller = current_caller.get()
-        imported = await self._service.import_document(
-            caller.tenant, request.filename, request.content, title=request.title, imported_by=caller.subject
+        """The document as imported; the same request_id again gives the first answer."""
+        body = request.filename.encode() + b"\0" + request.title.encode() + b"\0" + request.content
+        imported = await self._service.import_once(
+            self._author(),
+            request.filename,
+            request.content,
+            title=request.title,
+            idempotency=Idempotency("ImportDocument", request.request_id, body, _imported_bytes),
         )
-        return knowledge_service_pb2.ImportDocumentResponse(
-            document=_encode(imported.document), unchanged=imported.unchanged
-        )
+        if imported.replayed:
+            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+        return knowledge_service_pb2.ImportDocumentResponse.FromString(imported.answer)
 
     async def GetDocument(
         self, request: knowledge_service_pb2.GetDocumentRequest, _context: Context
@@ -69,7 +79,7 @@ class KnowledgeHandler(knowledge_service_pb2_grpc.KnowledgeServiceServicer):
         self, request: knowledge_service_pb2.DeleteDocumentRequest, _context: Context
     ) -> knowledge_service_pb2.DeleteDocumentResponse:
         """The document, its passages and, by a job, its vectors."""
-        await self._service.delete_document(current_caller.get().tenant, request.name)
+        await self._service.delete_document(self._author(), request.name)
         return knowledge_service_pb2.DeleteDocumentResponse()
 
     async def SearchKnowledge(
@@ -109,3 +119,10 @@ def _encode_passage(passage: Passage) -> knowledge_pb2.Passage:
         language=passage.language,
         score=passage.score,
     )
+
+
+def _imported_bytes(imported: Imported) -> bytes:
+    response = knowledge_service_pb2.ImportDocumentResponse(
+        document=_encode(imported.document), unchanged=imported.unchanged
+    )
+    return response.SerializeToString()

@@ -12,9 +12,14 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from server.audit.actions import Action
+from server.audit.changes import Author
+from server.audit.leaf import Plain
 from server.db.pool import Connection, Database
 from server.errors import not_found
+from server.idempotency import Idempotency, Once, once
 from server.knowledge import store
 from server.knowledge.analysis import analyse, main_language
 from server.knowledge.embedding import Embedder
@@ -40,6 +45,17 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class _Incoming:
+    """A file that was read and is to be stored."""
+
+    source: Source
+    filename: str
+    sha256: str
+    size: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Documents by id; `last` is the id to go on after, "" at the end; `revision` is the corpus revision."""
 
@@ -61,39 +77,51 @@ class KnowledgeService:
         self._enqueue = enqueue
         self._indexing = Indexing(database, index, embedder)
 
-    async def import_document(
-        self, tenant: str, filename: str, content: bytes, *, title: str = "", imported_by: str = ""
-    ) -> Imported:
+    async def import_document(self, author: Author, filename: str, content: bytes, *, title: str = "") -> Imported:
         """Create or replace the document that `document_name(filename)` names; the same bytes again change nothing.
 
         Raises AppError DOCUMENT_UNREADABLE, DOCUMENT_TOO_LARGE or RESOURCE_NOT_FOUND (the tenant).
         """
-        id = document_id(document_name(filename))
+        tenant, id = author.caller.tenant, document_id(document_name(filename))
         sha256 = hashlib.sha256(content).hexdigest()
         async with self._database.connection() as connection:
             present = await store.get_document(connection, tenant, id)
         if present and self._same(present, sha256, title):
             return Imported(present, unchanged=True)
-        source = await read(filename, content)
-        if title:
-            source = Source(title[:300], source.media_type, source.sections)
+        incoming = await _incoming(filename, content, title)
         async with self._database.transaction() as connection:
-            if not await store.tenant_exists(connection, tenant):
-                raise not_found(f"tenants/{tenant}")
-            generation = await store.lock_corpus(connection, tenant)
-            present = await store.get_document(connection, tenant, id)
-            if present and self._same(present, sha256, title):  # somebody imported it while this call read the file
-                return Imported(present, unchanged=True)
-            row = await self._put(
-                connection, tenant, id, source, sha256=sha256, filename=filename, size=len(content),
-                generation=generation, imported_by=imported_by,
-            )  # fmt: skip
-            await ask_for_vectors(connection, self._enqueue, tenant, id, generation)
+            return await self._import(connection, author, id, incoming)
+
+    async def import_once(
+        self, author: Author, filename: str, content: bytes, *, title: str, idempotency: Idempotency[Imported]
+    ) -> Once:
+        """The same for a call that may be repeated with its request_id. Raises IDEMPOTENCY_KEY_REUSED too."""
+        incoming = await _incoming(filename, content, title)
+        id = document_id(document_name(filename))
+        async with self._database.transaction() as connection:
+            produce = partial(self._import, connection, author, id, incoming)
+            return await once(connection, author.caller, idempotency, produce)
+
+    async def _import(self, connection: Connection, author: Author, id: str, incoming: _Incoming) -> Imported:
+        tenant = author.caller.tenant
+        if not await store.tenant_exists(connection, tenant):
+            raise not_found(f"tenants/{tenant}")
+        generation = await store.lock_corpus(connection, tenant)
+        present = await store.get_document(connection, tenant, id)
+        if present and self._same(present, incoming.sha256, incoming.title):
+            return Imported(present, unchanged=True)
+        row = await self._put(
+            connection, tenant, id, incoming.source, sha256=incoming.sha256, filename=incoming.filename,
+            size=incoming.size, generation=generation, imported_by=author.caller.subject,
+        )  # fmt: skip
+        details: dict[str, Plain] = {"revision": row.revision, "chunks": row.chunk_count}
+        await author.record(connection, Action.DOCUMENT_IMPORT, (row.name,), details)
+        await ask_for_vectors(connection, self._enqueue, tenant, id, generation)
         return Imported(row, unchanged=False)
 
-    async def delete_document(self, tenant: str, name: str) -> None:
+    async def delete_document(self, author: Author, name: str) -> None:
         """Delete the document with its revisions and passages; a job takes its vectors away. Raises NOT_FOUND."""
-        id = document_id(name)
+        tenant, id = author.caller.tenant, document_id(name)
         async with self._database.transaction() as connection:
             if await store.get_document(connection, tenant, id) is None:
                 raise not_found(name)
@@ -101,6 +129,7 @@ class KnowledgeService:
             await store.remove_chunks(connection, tenant, id)
             if await store.delete_document(connection, tenant, id) is None:
                 raise not_found(name)
+            await author.record(connection, Action.DOCUMENT_DELETE, (name,), {})
             await ask_for_vectors(connection, self._enqueue, tenant, id, generation)
 
     async def get_document(self, tenant: str, name: str) -> DocumentRow:
@@ -213,3 +242,10 @@ class KnowledgeService:
                 generation=generation, imported_by="",
             )  # fmt: skip
             await ask_for_vectors(connection, self._enqueue, tenant, id, generation)
+
+
+async def _incoming(filename: str, content: bytes, title: str) -> _Incoming:
+    source = await read(filename, content)
+    if title:
+        source = Source(title[:300], source.media_type, source.sections)
+    return _Incoming(source, filename, hashlib.sha256(content).hexdigest(), len(content), title)

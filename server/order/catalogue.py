@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from server.audit.actions import Action
+from server.audit.changes import Author
 from server.db.errors import ConstraintViolated
 from server.db.pool import Connection, Database
 from server.errors import not_found
@@ -48,14 +50,17 @@ class Catalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def import_rows(self, tenant: str, rows: Sequence[Row]) -> ImportReport:
+    async def import_rows(self, author: Author, rows: Sequence[Row]) -> ImportReport:
         """Store one batch in one transaction; a bad row is reported and stops none of the others. Running it again
         changes nothing. Of two rows with one SKU the first is stored. Raises NOT_FOUND for an unknown tenant."""
-        report = ImportReport()
+        tenant, report = author.caller.tenant, ImportReport()
         good = list(_checked(rows, report))
         try:
             async with self._database.transaction() as connection:
                 await _store(connection, tenant, good, report)
+                if report.created or report.updated:
+                    counts = {"created": report.created, "updated": report.updated, "revision": report.revision}
+                    await author.record(connection, Action.CATALOGUE_IMPORT, ("products/-",), counts)
         except ConstraintViolated as broken:
             if broken.constraint == "catalogue_revision_tenant_fkey":
                 raise not_found(f"tenants/{tenant}") from broken

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from server.audit.changes import operator
 from server.db.pool import Database, PoolSettings
 from server.errors import AppError
 from server.order.catalogue import Catalogue, ImportReport
@@ -75,7 +76,7 @@ async def _import(dsn: str, tenant: str, rows: Sequence[Row]) -> ImportReport:
             task = progress.add_task("products", total=len(rows))
             for start in range(0, len(rows), _BATCH):
                 batch = rows[start : start + _BATCH]
-                report.add(await catalogue.import_rows(tenant, batch))
+                report.add(await catalogue.import_rows(operator(tenant), batch))
                 progress.advance(task, len(batch))
     return report
 

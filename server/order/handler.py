@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from server.caller import current_caller
+from server.audit.actor import Shown
+from server.audit.changes import Author
+from server.caller import current_caller, current_request
 from server.order.catalogue import Catalogue, ImportReport
 from server.order.catalogue_csv import Row
 from server.order.money import Money, MoneyError
@@ -28,9 +30,10 @@ _QUANTITY = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?", re.ASCII)
 class OrderHandler(order_service_pb2_grpc.OrderServiceServicer):
     """OrderService on the wire."""
 
-    def __init__(self, catalogue: Catalogue, tokens: PageTokens) -> None:
+    def __init__(self, catalogue: Catalogue, tokens: PageTokens, shown: Shown) -> None:
         self._catalogue = catalogue
         self._tokens = tokens
+        self._shown = shown
 
     async def ListProducts(
         self, request: order_service_pb2.ListProductsRequest, _context: Context
@@ -69,7 +72,7 @@ class OrderHandler(order_service_pb2_grpc.OrderServiceServicer):
         _context: Context,
     ) -> order_service_pb2.ImportProductsResponse:
         """Products in batches as they come in; what was stored before a broken stream stays stored."""
-        tenant = current_caller.get().tenant
+        author = Author(current_caller.get(), current_request.get(), self._shown)
         report = ImportReport()
         batch: list[Row] = []
         async for request in request_iterator:
@@ -79,9 +82,9 @@ class OrderHandler(order_service_pb2_grpc.OrderServiceServicer):
                 continue
             batch.append(row)
             if len(batch) == _BATCH:
-                report.add(await self._catalogue.import_rows(tenant, batch))
+                report.add(await self._catalogue.import_rows(author, batch))
                 batch = []
-        report.add(await self._catalogue.import_rows(tenant, batch))
+        report.add(await self._catalogue.import_rows(author, batch))
         return _encode_report(report)
 
 

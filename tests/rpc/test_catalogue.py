@@ -11,6 +11,8 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from server.audit.actor import Shown
+from server.audit.changes import operator
 from server.caller import AuthMethod, Caller, Role, current_caller
 from server.db.pool import Database
 from server.errors import AppError, Code, Reason
@@ -54,9 +56,9 @@ def caller() -> Iterator[None]:
 
 async def test_importing_again_changes_nothing(catalogue: Catalogue) -> None:
     demo, _ = read_catalogue(resources.files("server").joinpath("demo_data/products.csv").read_bytes())
-    first = await catalogue.import_rows("lumen", demo)
+    first = await catalogue.import_rows(operator("lumen"), demo)
     assert (first.created, first.updated, first.unchanged, first.errors) == (len(demo), 0, 0, [])
-    again = await catalogue.import_rows("lumen", demo)
+    again = await catalogue.import_rows(operator("lumen"), demo)
     assert (again.created, again.updated, again.unchanged) == (0, 0, len(demo))
     assert again.revision == first.revision == await catalogue.revision("lumen")
 
@@ -70,7 +72,7 @@ async def test_what_was_stored_is_read_back(catalogue: Catalogue) -> None:
         min_quantity=Decimal(2),
         active=False,
     )
-    await catalogue.import_rows("lumen", rows(stored))
+    await catalogue.import_rows(operator("lumen"), rows(stored))
     found = await catalogue.get("lumen", "PB-12")
     assert found == stored
     assert found.etag == stored.etag
@@ -78,7 +80,7 @@ async def test_what_was_stored_is_read_back(catalogue: Catalogue) -> None:
 
 async def test_a_new_price_ends_the_old_one(catalogue: Catalogue, database: Database) -> None:
     for price in ("0.58", "0.61", "0.610", "0.58"):
-        report = await catalogue.import_rows("lumen", rows(product(price=price)))
+        report = await catalogue.import_rows(operator("lumen"), rows(product(price=price)))
     assert report.revision == 3
     assert (await catalogue.get("lumen", "PB-12")).price.amount == Decimal("0.58")
     async with database.connection() as connection:
@@ -89,9 +91,9 @@ async def test_a_new_price_ends_the_old_one(catalogue: Catalogue, database: Data
 
 
 async def test_bad_rows_are_reported_and_stop_no_other(catalogue: Catalogue) -> None:
-    await catalogue.import_rows("lumen", rows(product("PB-12")))
+    await catalogue.import_rows(operator("lumen"), rows(product("PB-12")))
     bad = product("ZERO", "0")
-    report = await catalogue.import_rows("lumen", rows(bad, product("pb-12"), product("NEW"), product("new")))
+    report = await catalogue.import_rows(operator("lumen"), rows(bad, product("pb-12"), product("NEW"), product("new")))
     assert report.created == 1
     assert [(error.line, error.message) for error in report.errors] == [
         (2, "price: must be above zero"),
@@ -102,15 +104,15 @@ async def test_bad_rows_are_reported_and_stop_no_other(catalogue: Catalogue) -> 
 
 async def test_an_unknown_tenant_is_not_found(catalogue: Catalogue) -> None:
     with pytest.raises(AppError) as caught:
-        await catalogue.import_rows("nobody", rows(product()))
+        await catalogue.import_rows(operator("nobody"), rows(product()))
     assert caught.value.code is Code.NOT_FOUND
 
 
 async def test_no_tenant_sees_another(catalogue: Catalogue) -> None:
-    await catalogue.import_rows("lumen", rows(product()))
-    await catalogue.import_rows("other", rows(product(price="9.99")))
+    await catalogue.import_rows(operator("lumen"), rows(product()))
+    await catalogue.import_rows(operator("other"), rows(product(price="9.99")))
     assert (await catalogue.get("lumen", "PB-12")).price.amount == Decimal("0.58")
-    await catalogue.import_rows("other", rows(product("ONLY-OTHER", name="Unicorn bowl")))
+    await catalogue.import_rows(operator("other"), rows(product("ONLY-OTHER", name="Unicorn bowl")))
     assert await catalogue.search("lumen", "unicorn bowl", 5) == []
     with pytest.raises(AppError) as caught:
         await catalogue.get("lumen", "ONLY-OTHER")
@@ -120,7 +122,7 @@ async def test_no_tenant_sees_another(catalogue: Catalogue) -> None:
 @pytest_asyncio.fixture
 async def demo(catalogue: Catalogue) -> Catalogue:
     found, _ = read_catalogue(resources.files("server").joinpath("demo_data/products.csv").read_bytes())
-    await catalogue.import_rows("lumen", found)
+    await catalogue.import_rows(operator("lumen"), found)
     return catalogue
 
 
@@ -149,7 +151,7 @@ async def test_search_takes_any_text_literally(demo: Catalogue, query: str) -> N
 
 async def test_what_is_not_sold_any_more_is_not_found(demo: Catalogue) -> None:
     chopsticks = await demo.get("lumen", "CT-CS")
-    await demo.import_rows("lumen", rows(replace(chopsticks, active=False)))
+    await demo.import_rows(operator("lumen"), rows(replace(chopsticks, active=False)))
     assert all(match.product.sku != "CT-CS" for match in await demo.search("lumen", "chopsticks", 5))
 
 
@@ -165,7 +167,7 @@ async def test_every_statement_prepares(database: Database) -> None:
 @pytest.fixture
 def handler(demo: Catalogue) -> OrderHandler:
     # The other RPCs are not the catalogue's; grpc calls the servicer's own UNIMPLEMENTED for them.
-    return OrderHandler(demo, PageTokens(Secret("x" * 32)))  # type: ignore[abstract]
+    return OrderHandler(demo, PageTokens(Secret("x" * 32)), Shown(None))  # type: ignore[abstract]
 
 
 @pytest.mark.usefixtures("caller")

@@ -13,6 +13,8 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from server.audit.actor import Shown
+from server.audit.changes import operator
 from server.caller import AuthMethod, Caller, Role, current_caller
 from server.db.pool import Database
 from server.embedded.chroma import EmbeddedChroma
@@ -68,7 +70,7 @@ async def headings(known: Knowledge, tenant: str, question: str) -> list[str]:
 async def test_found_by_words_at_once_and_by_meaning_after_the_job(
     known: Knowledge, database: Database, tenant: str
 ) -> None:
-    imported = await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    imported = await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     assert (imported.document.name, imported.document.state, imported.unchanged) == (
         "documents/delivery",
         "INDEXING",
@@ -94,19 +96,19 @@ async def test_found_by_words_at_once_and_by_meaning_after_the_job(
 
 
 async def test_the_same_bytes_change_nothing_and_make_no_job(known: Knowledge, database: Database, tenant: str) -> None:
-    await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     await run_jobs(known, database)
     revision = await known.service.knowledge_revision(tenant)
-    again = await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    again = await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     assert again.unchanged
     assert await known.service.knowledge_revision(tenant) == revision
     assert await run_jobs(known, database) == []
 
 
 async def test_a_new_revision_takes_the_place_of_the_old_one(known: Knowledge, database: Database, tenant: str) -> None:
-    await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     await run_jobs(known, database)
-    await known.service.import_document(tenant, "delivery.md", RETURNS)
+    await known.service.import_document(operator(tenant), "delivery.md", RETURNS)
     assert await headings(known, tenant, "Sentosa delivery") in ([], ["Defective goods"])
     await run_jobs(known, database)
     assert await known.index.count(tenant) == 1
@@ -126,10 +128,10 @@ async def test_a_new_revision_takes_the_place_of_the_old_one(known: Knowledge, d
 async def test_a_job_repeated_late_or_for_an_older_revision_converges(
     known: Knowledge, database: Database, tenant: str
 ) -> None:
-    await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     payload = json.dumps({"tenant": tenant, "document": "delivery"}).encode()
     await asyncio.gather(*(known.service.index_document(payload) for _ in range(3)))
-    await known.service.import_document(tenant, "delivery.md", RETURNS)
+    await known.service.import_document(operator(tenant), "delivery.md", RETURNS)
     await asyncio.gather(known.service.index_document(payload), known.service.index_document(payload))
     assert await known.index.count(tenant) == 1
     assert (await known.service.get_document(tenant, "documents/delivery")).state == "INDEXED"
@@ -137,7 +139,7 @@ async def test_a_job_repeated_late_or_for_an_older_revision_converges(
 
 async def test_concurrent_imports_keep_the_counts(known: Knowledge, database: Database, tenant: str) -> None:
     files = [(f"doc-{n % 4}.md", f"# D\n\ndelivery number {n} of boxes\n".encode()) for n in range(12)]
-    await asyncio.gather(*(known.service.import_document(tenant, name, content) for name, content in files))
+    await asyncio.gather(*(known.service.import_document(operator(tenant), name, content) for name, content in files))
     async with database.connection() as connection:
         counted = await connection.fetch(
             "select term, chunks from knowledge_term where tenant = $1 order by term", tenant
@@ -153,20 +155,22 @@ async def test_concurrent_imports_keep_the_counts(known: Knowledge, database: Da
 
 
 async def test_deleting_takes_words_and_vectors_away(known: Knowledge, database: Database, tenant: str) -> None:
-    await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     await run_jobs(known, database)
-    await known.service.delete_document(tenant, "documents/delivery")
+    await known.service.delete_document(operator(tenant), "documents/delivery")
     assert await headings(known, tenant, "Sentosa") == []
     await run_jobs(known, database)
     assert await known.index.count(tenant) == 0
-    for call in (known.service.get_document, known.service.delete_document):
-        with pytest.raises(AppError) as caught:
-            await call(tenant, "documents/delivery")
-        assert caught.value.code is Code.NOT_FOUND
+    with pytest.raises(AppError) as caught:
+        await known.service.get_document(tenant, "documents/delivery")
+    assert caught.value.code is Code.NOT_FOUND
+    with pytest.raises(AppError) as caught:
+        await known.service.delete_document(operator(tenant), "documents/delivery")
+    assert caught.value.code is Code.NOT_FOUND
 
 
 async def test_a_tenant_sees_its_own_documents_only(known: Knowledge, database: Database, tenant: str) -> None:
-    await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     await run_jobs(known, database)
     assert (await known.search.search("other", "Sentosa delivery", 5)).passages == ()
     assert (await known.service.list_documents("other", size=10)).documents == ()
@@ -174,12 +178,12 @@ async def test_a_tenant_sees_its_own_documents_only(known: Knowledge, database: 
         await known.service.get_document("other", "documents/delivery")
     assert caught.value.reason is Reason.RESOURCE_NOT_FOUND
     with pytest.raises(AppError) as caught:
-        await known.service.import_document("nobody", "delivery.md", DELIVERY)
+        await known.service.import_document(operator("nobody"), "delivery.md", DELIVERY)
     assert caught.value.reason is Reason.RESOURCE_NOT_FOUND
 
 
 async def test_a_lost_index_is_noticed_and_rebuilt(known: Knowledge, database: Database, tenant: str) -> None:
-    await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     await run_jobs(known, database)
     await known.index.drop(tenant)
     result = await known.search.search(tenant, "Sentosa delivery", 3)
@@ -199,7 +203,7 @@ async def test_search_goes_on_by_words_while_chroma_is_away(database: Database, 
         await store.add_tenant(connection, tenant)
     try:
         async with open_knowledge(KnowledgeSettings(url), database) as known:
-            await known.service.import_document(tenant, "delivery.md", DELIVERY)
+            await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
             await run_jobs(known, database)
             await server.stop()
             loop = asyncio.get_running_loop()
@@ -219,14 +223,16 @@ async def test_search_goes_on_by_words_while_chroma_is_away(database: Database, 
 
 
 async def test_waiting_does_the_work_where_no_worker_does(known: Knowledge, tenant: str) -> None:
-    imported = await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    imported = await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     await known.service.wait_indexed(tenant, [imported.document.name], within=30)
     assert await known.index.count(tenant) == 2
 
 
 async def test_a_misspelt_word_of_the_documents_is_found(known: Knowledge, database: Database, tenant: str) -> None:
-    await known.service.import_document(tenant, "a.md", b"# Styrofoam\n\nWe stopped selling styrofoam in 2021.\n")
-    await known.service.import_document(tenant, "b.md", RETURNS)
+    await known.service.import_document(
+        operator(tenant), "a.md", b"# Styrofoam\n\nWe stopped selling styrofoam in 2021.\n"
+    )
+    await known.service.import_document(operator(tenant), "b.md", RETURNS)
     result = await known.search.search(tenant, "styrofom", 1)
     assert [passage.document for passage in result.passages] == ["documents/a"]
 
@@ -237,7 +243,7 @@ async def test_a_misspelt_word_of_the_documents_is_found(known: Knowledge, datab
 async def test_odd_questions_are_answered_with_nothing_or_something(
     known: Knowledge, tenant: str, question: str
 ) -> None:
-    await known.service.import_document(tenant, "delivery.md", DELIVERY)
+    await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     result = await known.search.search(tenant, question, 3)
     assert not result.confident
 
@@ -250,7 +256,7 @@ def caller(tenant: str) -> Iterator[None]:
 
 
 async def test_the_rpcs(known: Knowledge, database: Database, tenant: str, caller: None) -> None:
-    handler = KnowledgeHandler(known.service, known.search, PageTokens(Secret("s" * 32)))
+    handler = KnowledgeHandler(known.service, known.search, PageTokens(Secret("s" * 32)), Shown(None))
     for name in ("b.md", "a.txt", "配送.md"):
         content = f"# {name}\n\nDelivery to Sentosa costs SGD 18 in {name}.\n".encode()
         request = knowledge_service_pb2.ImportDocumentRequest(filename=name, content=content, title="Sentosa fees")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from server.audit.changes import operator
 from server.db.pool import Database
 from server.knowledge import evaluation, store
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
@@ -22,7 +23,7 @@ async def desk(database: Database, chroma_url: str) -> AsyncIterator[tuple[Knowl
     async with open_knowledge(KnowledgeSettings(chroma_url), database) as known:
         names = []
         for filename, content in evaluation.load_documents():
-            names.append((await known.service.import_document(tenant, filename, content)).document.name)
+            names.append((await known.service.import_document(operator(tenant), filename, content)).document.name)
         await known.service.wait_indexed(tenant, names)
         yield known, tenant
 

@@ -12,7 +12,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from interceptors.chain import SERVICES, Chain, open_chain
+from interceptors.chain import SERVICES, Chain
+from server.app import open_chain
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
 from server.config import AuthConfig
@@ -39,7 +40,7 @@ async def contract_server(
     client = Redis.from_url(redis_url)
     async with (
         AuditRecorder(database, Spool(tmp_path / "spool"), None) as recorder,
-        open_chain(auth, database, client, recorder, CollectorRegistry(), gateways=auth.gateways) as chain,
+        open_chain(auth, database, client, recorder, CollectorRegistry()) as chain,
     ):
         server = grpc.aio.server(interceptors=[chain])
         chat_service_pb2_grpc.add_ChatServiceServicer_to_server(OneMethod(), server)  # type: ignore[abstract]

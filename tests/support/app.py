@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from server.app import Application, application
+from server.audit.changes import operator
 from server.caller import Role
 from server.config import load
 from server.db.pool import Database
@@ -96,9 +97,9 @@ async def fill(variables: Mapping[str, str]) -> None:
     async with Database(config.store.database_url.reveal()) as database, knowledge(config, database) as known:
         await demo.seed_tenant(database)
         rows, _ = read_catalogue((demo.DATA / "products.csv").read_bytes())
-        await Catalogue(database).import_rows(demo.TENANT, rows)
+        await Catalogue(database).import_rows(operator(demo.TENANT), rows)
         for path in demo.documents():
-            await known.service.import_document(demo.TENANT, path.name, path.read_bytes())
+            await known.service.import_document(operator(demo.TENANT), path.name, path.read_bytes())
         async with database.connection() as connection:
             jobs = await connection.fetch("select payload from pgqueuer where entrypoint = 'index_document'")
         for job in jobs:

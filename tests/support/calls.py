@@ -31,6 +31,7 @@ from interceptors.chain import Chain, Identity, build_chain
 from interceptors.jwks import JwksSettings, JwksStore
 from interceptors.limits import Caps
 from interceptors.tokens import TokenVerifier
+from server import service_keys
 from server.audit.actor import pseudonyms_from
 from server.audit.file import AuditFile
 from server.audit.leaf import Leaf, decode
@@ -251,7 +252,10 @@ async def serving(
         chain = build_chain(
             registry=registry,
             recorder=recorder,
-            identity=Identity(TokenVerifier(store, issuer=ISSUER, audience=AUDIENCE).verify, ApiKeys(database).verify),
+            identity=Identity(
+                TokenVerifier(store, issuer=ISSUER, audience=AUDIENCE).verify,
+                ApiKeys(partial(service_keys.find, database)).verify,
+            ),
             buckets=await stack.enter_async_context(Buckets(client)),
             redactor=partial(redacted, pseudonyms=pseudonyms_from(secret)),
             caps=caps,

@@ -60,9 +60,7 @@ async def test_without_a_single_top_heading_the_file_name_is_the_title() -> None
 
 
 async def test_plain_text_finds_headings_that_stand_alone() -> None:
-    source = await read(
-        "a.txt", b"OPENING HOURS\r\n\r\nWeekdays\r\n\r\nMonday to Friday, 9 to 5.\r\nNot Sunday."
-    )
+    source = await read("a.txt", b"OPENING HOURS\r\n\r\nWeekdays\r\n\r\nMonday to Friday, 9 to 5.\r\nNot Sunday.")
     assert source.title == "OPENING HOURS"
     assert source.sections == (Section(("Weekdays",), "Monday to Friday, 9 to 5.\nNot Sunday."),)
 

@@ -1,0 +1,57 @@
+"""The record of a change, written by the transaction of the change itself: both commit, or neither."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from server.audit import store
+from server.audit.actions import Action, Decision, LeafKind
+from server.audit.actor import Shown
+from server.audit.leaf import NO_TENANT, Leaf, Plain
+from server.audit.store import Entry
+from server.caller import AuthMethod, Caller, Request, Role
+from server.db.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who makes a change, in which call; `request` is None for a command of an operator."""
+
+    caller: Caller
+    request: Request | None
+    shown: Shown
+
+    async def record(
+        self,
+        connection: Connection,
+        action: Action,
+        targets: Sequence[str],
+        details: Mapping[str, Plain],
+        *,
+        decision: Decision = Decision.ALLOWED,
+    ) -> Leaf:
+        """Writes a CHANGE leaf on `connection`, inside its open transaction."""
+        tenant = self.caller.tenant or NO_TENANT
+        leaf = Leaf(
+            tenant=tenant,
+            action=action,
+            actor=self.shown.actor(self.caller),
+            decision=decision,
+            kind=LeafKind.CHANGE,
+            targets=tuple(targets),
+            rpc=self.request.method if self.request else "",
+            request_id=self.request.request_id if self.request else "",
+            trace_id=self.request.trace_id if self.request else "",
+            source=self.shown.source(tenant, self.request),
+            details=details,
+        )
+        await store.add(connection, [Entry.of(leaf)])
+        return leaf
+
+
+def operator(tenant: str) -> Author:
+    """Whoever runs a command on this machine, with the rights that reading the stores' passwords gives."""
+    caller = Caller(tenant, f"operator:{getpass.getuser()}", frozenset({Role.ADMIN}), AuthMethod.NONE)
+    return Author(caller, None, Shown(None))
