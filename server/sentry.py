@@ -119,6 +119,7 @@ def call_scope(method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Iter
         yield
         return
     with sentry_sdk.isolation_scope() as scope:
+        scope.clear_breadcrumbs()  # those of the process so far belong to other calls
         scope.set_transaction_name(method)
         scope.set_tag("rpc.method", method)
         request = current_request.get()

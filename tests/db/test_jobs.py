@@ -244,10 +244,10 @@ async def test_survives_postgres_killed_in_the_middle_of_a_job(stores_root: Path
             gate.set()
             await eventually(lambda: _so(runtime.stats.reconnects > 0))
             await server.start()
-            await eventually(lambda: _so(database.available and runtime.stats.connected))
+            await eventually(lambda: _so(database.available and runtime.stats.connected), within=60)
             async with database.transaction() as connection:
                 await enqueue(connection, "work", b"after")
-            await eventually(lambda: _empty(database))
+            await eventually(lambda: _empty(database), within=60)
             assert set(finished) == {b"before", b"after"}
             assert runtime.stats.held["work"] == 0
     finally:
@@ -395,7 +395,5 @@ async def _finished(queue: asyncpg.Connection) -> bool:
 
 
 async def _pruned(queue: asyncpg.Connection) -> bool:
-    return not await queue.fetchval(
-        "select (select count(*) from pgqueuer_log where entrypoint = 'quick')"
-        " + (select count(*) from pgqueuer_statistics where created < now() - interval '30 days')"
-    )
+    old = "select count(*) from pgqueuer_statistics where created < now() - interval '30 days'"
+    return not await queue.fetchval(f"select (select count(*) from pgqueuer_log where entrypoint = 'quick') + ({old})")
