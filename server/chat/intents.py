@@ -106,8 +106,29 @@ class _Item:
     classes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Cues:
+    """What the phrases in a message say: a weight per intent that any of them speaks for, and what `IntentResult` has
+    of the same names."""
+
+    weights: Mapping[Intent, float]
+    food_safety: bool
+    courtesy: bool
+    declined: bool
+    quantity: bool
+
+    def also(self, best: Intent) -> tuple[Intent, ...]:
+        """The intents besides `best` that the message carries, strongest first."""
+        return tuple(intent for intent in _ranked(self.weights) if intent is not best and self.weights[intent] >= _ALSO)
+
+
 def classify(text: str, locale: str = "") -> IntentResult:
     """The intent, confidence and language of one message. `locale` is a BCP 47 hint for texts too short to tell."""
+    return _verdict(weigh(text), reply_language(text, locale))
+
+
+def weigh(text: str) -> Cues:
+    """The phrases of the tables that `text` has, added up."""
     lexicon = _lexicon()
     items = _items(lexicon, words(text)[:_MOST_WORDS])
     found = _longest(_matches(lexicon.phrases, items))
@@ -119,7 +140,17 @@ def classify(text: str, locale: str = "") -> IntentResult:
             continue
         cues.extend(cue for cue in hit.node.cues if not cue.negatable)
         cues.extend(_DECLINED for cue in hit.node.cues if cue.negatable and Intent.HAND_OFF in cue.weights)
-    return _verdict(cues, reply_language(text, locale))
+    weights: dict[Intent, float] = defaultdict(float)
+    for cue in cues:
+        for intent, weight in cue.weights.items():
+            weights[intent] += weight
+    return Cues(
+        weights,
+        food_safety=any(cue.food_safety for cue in cues),
+        courtesy=any(cue.courtesy for cue in cues),
+        declined=_DECLINED in cues,
+        quantity=any(cue.quantity for cue in cues),
+    )
 
 
 def reply_language(text: str, locale: str = "") -> Language:
@@ -131,24 +162,18 @@ def reply_language(text: str, locale: str = "") -> Language:
     return _SPOKEN.get(detected.language) or hinted or Language.EN
 
 
-def _verdict(cues: Sequence[_Cue], spoken: Language) -> IntentResult:
-    scores: dict[Intent, float] = defaultdict(float)
-    for cue in cues:
-        for intent, weight in cue.weights.items():
-            scores[intent] += weight
-    ranked = _ranked(scores)
+def _verdict(cues: Cues, spoken: Language) -> IntentResult:
+    ranked = _ranked(cues.weights)
     if not ranked:
         return IntentResult(Intent.OTHER, _NOTHING_KNOWN, spoken)
-    food_safety = any(cue.food_safety for cue in cues)
-    best = Intent.COMPLAINT if food_safety else ranked[0]
-    if best is Intent.POLICY_QUESTION and any(cue.quantity for cue in cues):
+    best = Intent.COMPLAINT if cues.food_safety else ranked[0]
+    if best is Intent.POLICY_QUESTION and cues.quantity:
         # "500 trays, and when do you deliver?": the goods are what it is about, the question is answered on the way.
         best = Intent.ORDER
-    also = tuple(intent for intent in ranked if intent is not best and scores[intent] >= _ALSO)
-    confidence = 0.97 if food_safety else _confidence([scores[intent] for intent in ranked])
-    declined = best is Intent.OTHER and _DECLINED in cues
-    courtesy = best is Intent.OTHER and not declined and any(cue.courtesy for cue in cues)
-    return IntentResult(best, confidence, spoken, food_safety, courtesy, declined, also)
+    confidence = 0.97 if cues.food_safety else _confidence([cues.weights[intent] for intent in ranked])
+    declined = best is Intent.OTHER and cues.declined
+    courtesy = best is Intent.OTHER and not declined and cues.courtesy
+    return IntentResult(best, confidence, spoken, cues.food_safety, courtesy, declined, cues.also(best))
 
 
 def _ranked(scores: Mapping[Intent, float]) -> list[Intent]:
