@@ -10,9 +10,12 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
+import grpc
+
 from interceptors import traceparent
 from interceptors.call import Call, Proceed
 from interceptors.policy import Method
+from server.audit.actions import Action
 from server.audit.leaf import clean
 from server.caller import Request, current_caller, current_request
 
@@ -58,8 +61,11 @@ class RequestId:
             try:
                 return await proceed(call)
             finally:
-                if log.isEnabledFor(logging.INFO):
-                    log.info("%s", method.path, extra=_line(call, request, time.perf_counter() - started))
+                # A gateway asks for health all day long: a good answer to that is no news.
+                quiet = method.policy.action is Action.HEALTH_CHECK and call.code is grpc.StatusCode.OK
+                level = logging.DEBUG if quiet else logging.INFO
+                if log.isEnabledFor(level):
+                    log.log(level, "%s", method.path, extra=_line(call, request, time.perf_counter() - started))
 
         return run
 

@@ -32,6 +32,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _RESERVED = frozenset(
     {"ts", "level", "logger", "message", "request_id", "trace_id", "method", "tenant", "error", "truncated"}
 )
+# Libraries that tell of each request, or once per pooled connection that PostgreSQL is away, which the pool says once.
+_QUIET = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "chromadb": logging.WARNING, "asyncpg": logging.ERROR}
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LINE_ENDS = str.maketrans({"\n": "\\n", "\t": "\\t"})
 
@@ -137,6 +139,8 @@ def fields(record: logging.LogRecord, room: _Room = _ROOMS[0]) -> dict[str, obje
         shown["error"] = _error(record.exc_info[1], room)
     if room.extra:
         for key, value in list(record.__dict__.items()):
+            if key in _RESERVED and (not value or shown.get(key) == value):
+                continue  # the same as the line says already
             if key not in _STANDARD:
                 shown[f"extra_{key}" if key in _RESERVED else key] = _plain(value, room.extra)
     return shown
@@ -203,4 +207,6 @@ def configure(level: str | int = "INFO", json: bool | None = None) -> None:
     root = logging.getLogger()
     root.setLevel(level.upper() if isinstance(level, str) else level)
     root.handlers = [handler]
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(least)
     logging.captureWarnings(capture=True)

@@ -28,6 +28,8 @@ from server.knowledge.names import document_name
 from server.knowledge.reader import MAX_BYTES, MEDIA_TYPES
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
 from server.settings import Secret
+from server.state_dir import NotRunning, environment
+from server.tenants import ensure_tenant
 
 _INDEX_PATIENCE = 60.0  # seconds in any case, and as much again for
 _INDEX_SECONDS_PER_DOCUMENT = 2.0
@@ -59,7 +61,7 @@ def knowledge() -> None:
 _STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where TRIA_DATABASE_URL and TRIA_CHROMA_URL are set.",
+    help="State directory of `tria up`; by default the environment is looked at, then the usual place.",
 )
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -114,15 +116,10 @@ def evaluate_command(state_dir: Path | None, as_json: bool, misses: bool) -> Non
 
 def _configured(state_dir: Path | None) -> _Stores:
     """The stores from the environment or, for the embedded system, from what `tria up` wrote."""
-    variables: dict[str, str] = dict(os.environ)
-    if state_dir is not None:
-        path = state_dir / "environment.json"
-        try:
-            variables |= json.loads(path.read_bytes())
-        except FileNotFoundError as error:
-            raise click.ClickException(f"{path} is not there; is `tria up` running on this directory?") from error
-        except (ValueError, TypeError) as error:
-            raise click.ClickException(f"{path} is not a JSON object of variables") from error
+    try:
+        variables = environment(os.environ, state_dir)
+    except NotRunning as error:
+        raise click.ClickException(str(error)) from error
     missing = [name for name in ("TRIA_DATABASE_URL", "TRIA_CHROMA_URL") if not variables.get(name)]
     if missing:
         raise click.UsageError(f"set {' and '.join(missing)}, or give --state-dir of a running `tria up`")
@@ -178,7 +175,7 @@ async def _create_tenant(database: Database, tenant: str) -> None:
     """A tenant begins with its first import. Said aloud, because it may be a misspelt one."""
     try:
         async with database.transaction() as connection:
-            created = await store.add_tenant(connection, tenant)
+            created = await ensure_tenant(connection, tenant)
     except ConstraintViolated as refused:
         raise click.BadParameter("must be of a-z, 0-9, '-' and '_', 63 at most", param_hint="--tenant") from refused
     if created:
@@ -257,7 +254,7 @@ async def _evaluate(stores: _Stores | None) -> list[evaluation.Outcome]:
         database = await stack.enter_async_context(Database(stores.database_url, PoolSettings(min_size=1, max_size=3)))
         known = await stack.enter_async_context(open_knowledge(stores.knowledge, database))
         async with database.transaction() as connection:
-            await store.add_tenant(connection, tenant)
+            await ensure_tenant(connection, tenant)
         names: list[str] = []
         try:
             for filename, content in await asyncio.to_thread(evaluation.load_documents):

@@ -29,6 +29,7 @@ from server.knowledge.names import document_id, document_name
 from server.knowledge.reader import Source, read
 from server.knowledge.store import DocumentRow
 from server.knowledge.vectors import VectorIndex
+from server.tenants import ensure_tenant
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class KnowledgeService:
     async def import_document(self, author: Author, filename: str, content: bytes, *, title: str = "") -> Imported:
         """Create or replace the document that `document_name(filename)` names; the same bytes again change nothing.
 
-        Raises AppError DOCUMENT_UNREADABLE, DOCUMENT_TOO_LARGE or RESOURCE_NOT_FOUND (the tenant).
+        Raises AppError DOCUMENT_UNREADABLE or DOCUMENT_TOO_LARGE.
         """
         tenant, id = author.caller.tenant, document_id(document_name(filename))
         sha256 = hashlib.sha256(content).hexdigest()
@@ -104,8 +105,7 @@ class KnowledgeService:
 
     async def _import(self, connection: Connection, author: Author, id: str, incoming: _Incoming) -> Imported:
         tenant = author.caller.tenant
-        if not await store.tenant_exists(connection, tenant):
-            raise not_found(f"tenants/{tenant}")
+        await ensure_tenant(connection, tenant)
         generation = await store.lock_corpus(connection, tenant)
         present = await store.get_document(connection, tenant, id)
         if present and self._same(present, incoming.sha256, incoming.title):

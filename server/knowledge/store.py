@@ -92,22 +92,6 @@ def chunk_name(document: str, ordinal: int, revision: str) -> str:
 _DOCUMENT_COLUMNS: Final = """id, generation, revision, sha256, title, filename, media_type, language, size_bytes,
     chunk_count, analysis, state, embedding_model, imported_at"""
 
-TENANT_EXISTS: Final = "select exists (select from tenant where id = $1)"
-
-
-async def tenant_exists(connection: Connection, tenant: str) -> bool:
-    found: bool = await connection.fetchval(TENANT_EXISTS, tenant)
-    return found
-
-
-ADD_TENANT: Final = "insert into tenant (id, name) values ($1, $1) on conflict (id) do nothing returning id"
-
-
-async def add_tenant(connection: Connection, tenant: str) -> bool:
-    """True when it was not there yet."""
-    return await connection.fetchval(ADD_TENANT, tenant) is not None
-
-
 REMOVE_TENANT: Final = """
 with corpus as (delete from knowledge_corpus where tenant = $1) delete from tenant where id = $1"""
 

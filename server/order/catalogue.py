@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from server.audit.actions import Action
 from server.audit.changes import Author
-from server.db.errors import ConstraintViolated
 from server.db.pool import Connection, Database
 from server.errors import not_found
 from server.order import catalogue_store as store
@@ -18,6 +17,7 @@ from server.order.catalogue_store import Stored
 from server.order.product import CatalogueProduct, RowError, faults
 from server.order.product_ranking import Match, rank, searchable
 from server.order.product_terms import han, query_terms
+from server.tenants import ensure_tenant
 
 # What one search ranks at most; a query of one common word in a large catalogue fits thousands of products.
 _CANDIDATES = 120
@@ -52,19 +52,15 @@ class Catalogue:
 
     async def import_rows(self, author: Author, rows: Sequence[Row]) -> ImportReport:
         """Store one batch in one transaction; a bad row is reported and stops none of the others. Running it again
-        changes nothing. Of two rows with one SKU the first is stored. Raises NOT_FOUND for an unknown tenant."""
+        changes nothing. Of two rows with one SKU the first is stored."""
         tenant, report = author.caller.tenant, ImportReport()
         good = list(_checked(rows, report))
-        try:
-            async with self._database.transaction() as connection:
-                await _store(connection, tenant, good, report)
-                if report.created or report.updated:
-                    counts = {"created": report.created, "updated": report.updated, "revision": report.revision}
-                    await author.record(connection, Action.CATALOGUE_IMPORT, ("products/-",), counts)
-        except ConstraintViolated as broken:
-            if broken.constraint == "catalogue_revision_tenant_fkey":
-                raise not_found(f"tenants/{tenant}") from broken
-            raise
+        async with self._database.transaction() as connection:
+            await ensure_tenant(connection, tenant)
+            await _store(connection, tenant, good, report)
+            if report.created or report.updated:
+                counts = {"created": report.created, "updated": report.updated, "revision": report.revision}
+                await author.record(connection, Action.CATALOGUE_IMPORT, ("products/-",), counts)
         report.errors.sort(key=lambda error: error.line)
         return report
 

@@ -15,7 +15,7 @@ from server.audit.actor import Shown
 from server.audit.changes import operator
 from server.caller import AuthMethod, Caller, Role, current_caller
 from server.db.pool import Database
-from server.errors import AppError, Code, Reason
+from server.errors import AppError, Reason
 from server.order import catalogue_store as store
 from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import Row, read_catalogue
@@ -102,10 +102,10 @@ async def test_bad_rows_are_reported_and_stop_no_other(catalogue: Catalogue) -> 
     ]
 
 
-async def test_an_unknown_tenant_is_not_found(catalogue: Catalogue) -> None:
-    with pytest.raises(AppError) as caught:
-        await catalogue.import_rows(operator("nobody"), rows(product()))
-    assert caught.value.code is Code.NOT_FOUND
+async def test_a_new_tenant_begins_with_its_first_import(catalogue: Catalogue) -> None:
+    report = await catalogue.import_rows(operator("newcomer"), rows(product()))
+    assert report.created == 1
+    assert (await catalogue.get("newcomer", "PB-12")).sku == "PB-12"
 
 
 async def test_no_tenant_sees_another(catalogue: Catalogue) -> None:

@@ -14,13 +14,14 @@ import pytest_asyncio
 
 from server.db.pool import Database
 from server.knowledge import store
+from server.tenants import ensure_tenant
 
 
 @pytest_asyncio.fixture
 async def tenant(database: Database) -> str:
     name = f"cli-{uuid.uuid4().hex[:12]}"
     async with database.transaction() as connection:
-        await store.add_tenant(connection, name)
+        await ensure_tenant(connection, name)
     return name
 
 
@@ -85,7 +86,9 @@ async def test_bad_files_are_named_and_good_ones_stay(state_dir: Path, tenant: s
 
 async def test_wrong_use(state_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# A\n\ntext\n")
-    assert (await tria("knowledge", "import", tmp_path / "a.md", "--tenant", "t"))[0] == 2
+    assert (await tria("knowledge", "import", tmp_path / "a.md", "--tenant", "t", "--state-dir", tmp_path / "x"))[
+        0
+    ] == 1
     assert (await tria("knowledge", "import", tmp_path / "absent.md", "--tenant", "t"))[0] == 2
     arguments = ("knowledge", "import", tmp_path / "a.md", "--state-dir", state_dir, "--tenant")
     assert (await tria(*arguments, "No Such"))[0] == 2

@@ -9,8 +9,9 @@ import pytest_asyncio
 
 from server.audit.changes import operator
 from server.db.pool import Database
-from server.knowledge import evaluation, store
+from server.knowledge import evaluation
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
+from server.tenants import ensure_tenant
 
 SENTOSA = "When do you deliver, and what does it cost on Sentosa?"
 
@@ -19,7 +20,7 @@ SENTOSA = "When do you deliver, and what does it cost on Sentosa?"
 async def desk(database: Database, chroma_url: str) -> AsyncIterator[tuple[Knowledge, str]]:
     tenant = f"retrieval-{uuid.uuid4().hex[:12]}"
     async with database.transaction() as connection:
-        await store.add_tenant(connection, tenant)
+        await ensure_tenant(connection, tenant)
     async with open_knowledge(KnowledgeSettings(chroma_url), database) as known:
         names = []
         for filename, content in evaluation.load_documents():
