@@ -18,6 +18,7 @@ from interceptors.policy import Method
 from server.audit.actions import Action
 from server.audit.leaf import clean
 from server.caller import Request, current_caller, current_request
+from server.pii.scrub import scrub
 
 log = logging.getLogger("tria.access")
 
@@ -46,12 +47,12 @@ class RequestId:
             given = headers.get("x-request-id", "")
             trace = traceparent.continued(headers.get("traceparent", ""))
             request = Request(
-                request_id=given if _SANE.fullmatch(given) else str(uuid4()),
+                request_id=given if _SANE.fullmatch(given) and scrub(given) == given else str(uuid4()),
                 trace_id=trace.trace_id,
                 traceparent=trace.header(),
                 method=method.path,
                 peer=self._address(call),
-                agent=clean(headers.get("user-agent", ""))[:_AGENT_LENGTH],
+                agent=scrub(clean(headers.get("user-agent", ""))[:_AGENT_LENGTH]),
             )
             call.request = request
             call.trailers.append(("x-request-id", request.request_id))

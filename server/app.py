@@ -47,6 +47,7 @@ from server.chat.sending import Sending
 from server.chat.service import ConversationService
 from server.chat.wiring import Desk, assistant
 from server.config import AuthConfig, Config
+from server.db.migrate import pending
 from server.db.pool import Database, PoolSettings
 from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
@@ -57,6 +58,7 @@ from server.order.catalogue import Catalogue
 from server.order.handler import OrderHandler
 from server.paging import PageTokens
 from server.pii.messages import redacted
+from server.waiting import first_of
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
 from tria.ops.v1 import ops_service_pb2_grpc
@@ -79,7 +81,12 @@ SERVED: Mapping[str, type] = {
 }
 """The handlers of this server; RPCs that they leave out answer NOT_IMPLEMENTED."""
 
+_GOODBYE = 2.0  # seconds for calls that are still open when everything is settled
 _HEALTH = {Status.NOT_SERVING: health_pb2.HealthCheckResponse.NOT_SERVING}
+
+
+class NotReady(Exception):
+    """The server cannot start; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +99,20 @@ class Application:
     runner: Runner
     registry: CollectorRegistry
     drain: float
+    broken: asyncio.Event
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains: NOT_SERVING, followers sent elsewhere, runs let finish."""
-        await stop.wait()
+        await first_of(stop, self.broken)
         log.info("draining", extra={"runs": self.runner.active})
         await self.monitor.stop_serving()
         self.following.drain()
         await self.runner.drain(self.drain)
-        await self.servers.stop(self.drain)
+        # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
+        await self.servers.stop(_GOODBYE)
         log.info("drained")
+        if self.broken.is_set():
+            raise SystemExit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +130,12 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     """The server of one process, listening; closes everything at the end."""
     sentry.start(config.observability.sentry_dsn.reveal(), config.environment, config.observability.release)
     registry = CollectorRegistry()
+    broken = asyncio.Event()
     async with AsyncExitStack() as stack:
         stores = await _open_stores(stack, config, process)
-        desk = await stack.enter_async_context(assistant(config.model, stores.knowledge.lexicon))
+        desk = await stack.enter_async_context(
+            assistant(config.model, stores.knowledge.lexicon, stores.knowledge.embedder)
+        )
         monitor, health = _health(stores, desk)
         logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
@@ -139,20 +153,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
-        handlers: dict[str, object] = {
-            # Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED.
-            "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
-                ConversationService(stores.database, stores.recorder, tokens, runner, following),
-                Sending(stores.database, stores.recorder, runner),
-                following,
-                runner,
-            ),
-            "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
-                stores.knowledge.service, stores.knowledge.search, tokens, stores.recorder.shown
-            ),
-            "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, stores.recorder.shown),  # type: ignore[abstract]
-            "tria.ops.v1.OpsService": OpsHandler(monitor, config.observability.release),  # type: ignore[abstract]
-        }
+        handlers = _handlers(stores, catalogue, tokens, runner, following, monitor, config.observability.release)
         servers = grpc_servers.build(
             config.listen.grpc,
             config.listen.internal,
@@ -169,17 +170,19 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             runner.keep_leases(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
         ):
-            _own(stack, asyncio.create_task(task))
+            _own(stack, asyncio.create_task(task), broken)
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             _serve_metrics(stack, config, registry)
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
-        yield Application(servers, monitor, following, runner, registry, config.stream.drain)
+        yield Application(servers, monitor, following, runner, registry, config.stream.drain, broken)
 
 
 async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _Stores:
     settings = PoolSettings(config.store.pool_min, config.store.pool_max, recycle=config.store.pool_recycle)
     database = await stack.enter_async_context(Database(config.store.database_url.reveal(), settings))
+    if database.available and (missing := await pending(config.store.database_url.reveal())):
+        raise NotReady(f"the database schema is behind by {len(missing)} migrations: run `tria migrate`")
     client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=1.0, protocol=3)
     stack.push_async_callback(client.aclose)
     audit_file = config.observability.audit_file
@@ -212,6 +215,32 @@ async def open_chain(
             sentry_scope=sentry.call_scope,
             sentry_capture=sentry.capture,
         )
+
+
+def _handlers(
+    stores: _Stores,
+    catalogue: Catalogue,
+    tokens: PageTokens,
+    runner: Runner,
+    following: Following,
+    monitor: HealthMonitor,
+    release: str,
+) -> dict[str, object]:
+    """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
+    shown = stores.recorder.shown
+    return {
+        "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
+            ConversationService(stores.database, stores.recorder, tokens, runner, following),
+            Sending(stores.database, stores.recorder, runner),
+            following,
+            runner,
+        ),
+        "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
+            stores.knowledge.service, stores.knowledge.search, tokens, shown
+        ),
+        "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, shown),  # type: ignore[abstract]
+        "tria.ops.v1.OpsService": OpsHandler(monitor, release),  # type: ignore[abstract]
+    }
 
 
 def _tools(known: Knowledge, catalogue: Catalogue) -> Callable[[str, str, Callable[[], None]], Tools]:
@@ -247,14 +276,20 @@ def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio
     return HealthMonitor(parts, changed), servicer
 
 
-def _own(stack: AsyncExitStack, task: asyncio.Task[None]) -> None:
-    """Ends the task with the application; a task that broke is told there."""
+def _own(stack: AsyncExitStack, task: asyncio.Task[None], broken: asyncio.Event) -> None:
+    """Ends the task with the application. One that ends by itself is broken, and the process with it: without its
+    leases or its health checks a server only looks alive."""
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if not done.cancelled():
+            log.critical("background task ended", extra={"task_name": done.get_name()}, exc_info=done.exception())
+            broken.set()
+
+    task.add_done_callback(ended)
 
     async def end() -> None:
         task.cancel()
         await asyncio.wait({task})
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background task broke", extra={"task_name": task.get_name()}, exc_info=error)
 
     stack.push_async_callback(end)
 

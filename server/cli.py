@@ -19,6 +19,7 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "token": ("server.embedded.token_command", "token", "Make a token of the embedded issuer."),
     "knowledge": ("server.knowledge.commands", "knowledge", "Import documents and measure retrieval."),
     "products": ("server.order.commands", "products", "Import the catalogue."),
+    "intents": ("server.chat.commands", "intents", "Measure how well wishes are understood, and train that."),
     "pii": ("server.pii.commands", "pii", "Find and scrub personal data in text."),
 }
 

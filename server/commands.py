@@ -51,7 +51,10 @@ def serve(process: int | None) -> None:
     logs.configure(config.observability.log_level, json=config.observability.log_json)
     if process is None and config.listen.processes > 1:
         raise SystemExit(processes.run(config))
-    uvloop.run(_until_stopped(config, process or 0))
+    try:
+        uvloop.run(_until_stopped(config, process or 0))
+    except app.NotReady as error:
+        raise click.ClickException(str(error)) from error
 
 
 async def _until_stopped(config: Config, process: int) -> None:

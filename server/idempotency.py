@@ -67,7 +67,9 @@ async def once(
     """
     if not idempotency.request_id:
         return Once(idempotency.encode(await produce()), replayed=False)
-    key = (caller.tenant, caller.subject, idempotency.method, idempotency.request_id)
+    # The same person speaking for another outlet is another principal: what it sees differs.
+    principal = f"{caller.subject} {caller.outlet}" if caller.outlet else caller.subject
+    key = (caller.tenant, principal, idempotency.method, idempotency.request_id)
     digest = hashlib.sha256(idempotency.body).digest()
     if await connection.fetchval(_CLAIM, *key, digest):
         answer = idempotency.encode(await produce())

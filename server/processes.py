@@ -7,6 +7,7 @@ prometheus_client writes per process. It serves no RPC itself.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from server.config import Config
 
 log = logging.getLogger(__name__)
 
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _RESTART_PAUSE = 1.0  # seconds between a death and the next start, so that a broken start does not spin
 _STOP_PATIENCE = 10.0  # seconds beyond the children's own drain
 
@@ -61,8 +63,9 @@ class _Family:
         stopping = asyncio.create_task(self._stop.wait())
         while not self._stop.is_set():
             child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "server", "serve", "--process", str(number), start_new_session=True
-            )
+                sys.executable, "-m", "server", "serve", "--process", str(number),
+                start_new_session=True, preexec_fn=_end_with_parent,
+            )  # fmt: skip
             ended = asyncio.create_task(child.wait())
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
@@ -77,3 +80,9 @@ class _Family:
             multiprocess.mark_process_dead(child.pid)  # type: ignore[no-untyped-call]
             log.error("process ended", extra={"number": number, "code": child.returncode})
             await asyncio.wait({stopping}, timeout=_RESTART_PAUSE)
+
+
+def _end_with_parent() -> None:
+    """Between fork and exec: the kernel sends SIGTERM when the parent dies, however it dies. A child left behind would
+    serve on beside its successors, on the same port."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The OpenAI-backed assistant: words decide the intent, one retrieval finds the material, one model call answers.
+"""The OpenAI-backed assistant: the intent is told without it, one retrieval finds the material, one model call answers.
 
 What needs no model (greetings, order status, orders, hand-off, complaints) never reaches one; the offline assistant
 answers it. A model that fails before the customer saw a word is replaced by the offline assistant as well; after that
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -35,6 +35,7 @@ from server.chat.metering import UsageMeter
 from server.chat.model import GuardedModel
 from server.chat.pricing import PriceTable
 from server.chat.prompts import NO_ANSWER
+from server.chat.understanding import Understand
 from server.knowledge.passages import SearchResult
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class MeteredReply(AsyncIterator[Event]):
 class OpenAIAssistant:
     """The adapter of `Assistant` for any server that speaks Chat Completions.
 
-    `fallback` is the offline assistant; `classify` is `intents.classify` over (text, locale).
+    `fallback` is the offline assistant; `understand` tells what the customer wants and never fails.
     """
 
     name = "openai"
@@ -96,13 +97,13 @@ class OpenAIAssistant:
         self,
         model: GuardedModel,
         prices: PriceTable,
-        classify: Callable[[str, str], IntentResult],
+        understand: Understand,
         fallback: Assistant,
         settings: AgentSettings,
     ) -> None:
         self._model = model
         self._prices = prices
-        self._classify = classify
+        self._understand = understand
         self._fallback = fallback
         self._settings = settings
 
@@ -112,7 +113,7 @@ class OpenAIAssistant:
         return MeteredReply(self._reply(turn, tools, meter), meter)
 
     async def _reply(self, turn: Turn, tools: Tools, meter: UsageMeter) -> AsyncGenerator[Event, None]:
-        intent = self._classify(turn.text, turn.locale)
+        intent = await self._understand(turn.text, turn.locale)
         if intent.intent in self._settings.no_model or intent.courtesy or intent.food_safety:
             async with aclosing(self._fallback.reply(turn, tools)) as reply:
                 async for event in reply:

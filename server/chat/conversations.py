@@ -158,17 +158,18 @@ async def list_messages(
 
 RECENT_MESSAGES = f"""
 select {_MESSAGE} from message
-where tenant = $1 and conversation = $2 and ordinal < $3
+where tenant = $1 and conversation = $2 and (ordinal < $3 or (ordinal > $3 and author <> 'CUSTOMER'))
 order by ordinal desc
 limit $4
 """
 
 
-async def recent_messages(
-    connection: Connection, tenant: str, conversation: str, before_ordinal: int, limit: int
+async def messages_before(
+    connection: Connection, tenant: str, conversation: str, ordinal: int, limit: int
 ) -> list[Message]:
-    """The last `limit` messages before the given ordinal, oldest first."""
-    rows = await connection.fetch(RECENT_MESSAGES, tenant, conversation, before_ordinal, limit)
+    """What was said before the customer's message with this ordinal is answered, oldest first, at most `limit`: the
+    answers to earlier messages count, although they were stored after it; later messages of the customer do not."""
+    rows = await connection.fetch(RECENT_MESSAGES, tenant, conversation, ordinal, limit)
     return [_message(row) for row in reversed(rows)]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.chat.question import Need, needs, parts
 from server.knowledge.chunking import width
@@ -28,13 +28,15 @@ _RAREST = 1.6
 _UNKNOWN = 0.8
 # What a sentence is worth at least, in a passage that the search trusts little and under a heading on something else.
 _LEAST_TRUST = 0.3
-_LEAST_HEADING = 0.5
+_LEAST_HEADING = 0.3
 # Passages in the customer's language are enough when the best of them is this near to the best of all.
-_OWN_LANGUAGE = 0.7
-# A section of this width at most is quoted whole, unless one of its sentences serves the question this much better than
-# all others. Half an answer of three sentences misleads.
+_OWN_LANGUAGE = 0.85
+_LINGUA_FRANCA = "en"
+# Passages with so many figures in common, which are this share of what either has, are one text in two languages.
+_SHARED_FIGURES, _TWIN = 2, 0.5
+_FIGURE = re.compile(r"\d+(?:[.,]\d+)?")
+# A section of this width at most is quoted whole: half an answer of three sentences misleads, whichever half it is.
 _SHORT = 420.0
-_STANDS_OUT = 1.6
 # A part counts as answered when its quotes serve this share of its importance.
 _ANSWERED = 0.45
 # A further sentence is quoted only when it adds this share of the question's importance.
@@ -94,10 +96,26 @@ def extract(lexicon: Lexicon, question: str, passages: Sequence[Passage], langua
 
 
 def _own_language(passages: Sequence[Passage], language: str) -> list[Passage]:
-    """The passages in the customer's language when they are good enough, else all."""
-    best = max((passage.score for passage in passages), default=0.0)
-    own = [passage for passage in passages if passage.language == language]
-    return own if any(passage.score >= _OWN_LANGUAGE * best for passage in own) else list(passages)
+    """The passages in the customer's language when they are good enough, else all that many can read: English, too."""
+    lifted = [_lifted(passage, passages) if passage.language == language else passage for passage in passages]
+    best = max((passage.score for passage in lifted), default=0.0)
+    own = [passage for passage in lifted if passage.language == language]
+    if any(passage.score >= _OWN_LANGUAGE * best for passage in own):
+        return own
+    return [passage for passage in lifted if passage.language in {language, _LINGUA_FRANCA}] or lifted
+
+
+def _lifted(passage: Passage, others: Sequence[Passage]) -> Passage:
+    """The passage with the score of its best twin: what is found in one language is answered in the other."""
+    twins = (other.score for other in others if other.language != passage.language and _twins(passage, other))
+    return replace(passage, score=max(passage.score, *twins, 0.0))
+
+
+def _twins(one: Passage, other: Passage) -> bool:
+    """Whether two passages in different languages say the same, told by the figures: those need no translation."""
+    left, right = (frozenset(_FIGURE.findall(passage.text)) for passage in (one, other))
+    shared = len(left & right)
+    return shared >= _SHARED_FIGURES and shared >= _TWIN * max(len(left), len(right))
 
 
 class _Choice:
@@ -161,12 +179,10 @@ class _Choice:
         return sum(weight * share for weight, share in zip(self._weights, sentence.serves, strict=True))
 
     def _section(self, best: _Sentence) -> list[_Sentence]:
-        """The rest of a short passage of prose, unless `best` says it all."""
+        """The rest of a short passage of prose."""
         if width(best.passage.text) > _SHORT:
             return []
-        rest = [other for other in self._same_passage(best) if not other.row]
-        second = max(map(self._value, rest), default=0.0)
-        return rest if self._value(best) <= _STANDS_OUT * second else []
+        return [other for other in self._same_passage(best) if not other.row]
 
     def _equal_rows(self, best: _Sentence) -> list[_Sentence]:
         """The other rows of the same table that serve the question as well as the best one."""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from server.caller import Caller
 from server.chat import conversations, runs
 from server.chat.access import outlet_scope, run_ids
-from server.chat.events import Heartbeat, LogEntry, Reconnect, Snapshot
+from server.chat.assistant import Cited
+from server.chat.conversations import Message, StoredCitation
+from server.chat.events import Event, Heartbeat, LogEntry, Reconnect, Snapshot, Spent
 from server.chat.runlog import RunLog, RunLogs
 from server.chat.runs import Run
-from server.chat.telling import stored_terminal
+from server.chat.settling import stored_terminal
 from server.db.pool import Database
 from server.errors import AppError, not_found
+from server.knowledge.passages import Passage
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +54,23 @@ class Following:
         self._draining = True
         self._logs.wake_all()
 
-    async def follow(self, caller: Caller, run: str, after_seq: int) -> AsyncGenerator[Item, None]:
+    async def follow(
+        self, caller: Caller, run: str, after_seq: int, *, to_the_end: bool = False
+    ) -> AsyncGenerator[Item, None]:
         """Every event of the run after `after_seq`, then live, up to its terminal.
 
-        Raises NOT_FOUND before the first item. Once the log is gone the stored message stands in: one Snapshot, then
-        the terminal.
+        Raises NOT_FOUND before the first item. Once the log is gone the stored message stands in: a Snapshot, its
+        citations and cost, then the terminal. With `to_the_end` the stream is never sent elsewhere: a unary caller
+        cannot follow it there.
         """
         held = self._logs.get(caller.tenant, run)
         if held is None or not _may_see(caller, held):
             stored = await self._stored(caller, run)
-            async for item in self._remembered(caller.tenant, stored, after_seq):
+            until = math.inf if to_the_end else self._until(caller)
+            async for item in self._remembered(caller.tenant, stored, after_seq, until):
                 yield item
             return
-        until = self._until(caller)
+        until = math.inf if to_the_end else self._until(caller)
         async for item in held.follow(
             min(after_seq, held.last_seq), heartbeat=self._limits.heartbeat, leave=lambda: self._leave(until)
         ):
@@ -80,6 +88,8 @@ class Following:
         return end
 
     def _leave(self, until: float) -> float | None:
+        if until is math.inf:
+            return None
         if self._draining or time.monotonic() >= until:
             return random.uniform(0.1, _SPREAD)  # noqa: S311  # spreads the load, hides nothing
         return None
@@ -93,17 +103,17 @@ class Following:
             raise not_found(run)
         return stored
 
-    async def _remembered(self, tenant: str, run: Run, after_seq: int) -> AsyncGenerator[Item, None]:
+    async def _remembered(self, tenant: str, run: Run, after_seq: int, until: float) -> AsyncGenerator[Item, None]:
         """The end of a run whose log is not here; waits for it while another process runs it."""
         silent_since = time.monotonic()
         while not run.state.final:
-            await asyncio.sleep(_POLL)
-            if self._draining:
-                yield Reconnect(after_seq, random.uniform(0.1, _SPREAD))  # noqa: S311
+            if (delay := self._leave(until)) is not None:
+                yield Reconnect(after_seq, delay)
                 return
             if time.monotonic() - silent_since >= self._limits.heartbeat:
                 silent_since = time.monotonic()
                 yield Heartbeat()
+            await asyncio.sleep(_POLL)
             run = await self._again(tenant, run)
         async with self._database.connection() as connection:
             answer = (
@@ -111,11 +121,8 @@ class Following:
                 if run.answer
                 else None
             )
-        when = run.end_time or datetime.now(UTC)
-        last = max(run.last_seq, 2)
-        if answer is not None and after_seq < last - 1:
-            yield LogEntry(last - 1, when, Snapshot(answer.text, last - 1))
-        yield LogEntry(last, when, stored_terminal(run, answer))
+        for entry in _closing(run, answer, after_seq):
+            yield entry
 
     async def _again(self, tenant: str, run: Run) -> Run:
         try:
@@ -129,3 +136,39 @@ class Following:
 def _may_see(caller: Caller, held: RunLog) -> bool:
     scope = outlet_scope(caller)
     return not scope or scope == held.outlet
+
+
+def _closing(run: Run, answer: Message | None, after_seq: int) -> Iterator[LogEntry]:
+    """The last events of an ended run under their own numbers, after a Snapshot that stands for all before them.
+
+    The terminal always comes, above what the follower has: a run whose process died ended sooner than it had told.
+    """
+    when = run.end_time or datetime.now(UTC)
+    events: list[Event] = []
+    if answer is not None:
+        events += [_cited(citation) for citation in answer.citations]
+        events.append(Spent(run.usage, run.time_to_first_token_ms))
+    events.append(stored_terminal(run, answer))
+    last = max(run.last_seq, len(events) + 1, after_seq)
+    first = last - len(events) + 1
+    if answer is not None and after_seq < first - 1:
+        yield LogEntry(first - 1, when, Snapshot(answer.text, first - 1))
+    for seq, event in enumerate(events, first):
+        if seq > after_seq or seq == last:
+            yield LogEntry(seq, when, event)
+
+
+def _cited(citation: StoredCitation) -> Cited:
+    """A stored citation as the event that it was; of the passage only what was kept."""
+    passage = Passage(
+        chunk=citation.chunk,
+        document=citation.document,
+        revision=citation.revision,
+        title=citation.title,
+        heading="",
+        text=citation.quote,
+        language="",
+        score=0.0,
+        sha256="",
+    )
+    return Cited(citation.index, passage, citation.quote)

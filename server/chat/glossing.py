@@ -1,7 +1,7 @@
 """Customer messages in plain English, word by word, for an embedding model that was trained on English alone.
 
-Not a translation to be read: "送到圣淘沙要多少钱" becomes "deliver to sentosa want how much is the price", which lies where its
-English sister lies. Small words and short forms come from glosses.toml, goods and terms from the search's concepts.
+Not a translation to be read: "明天送货吗" becomes "tomorrow delivery ?", which lies where
+its English sister lies. Small words and short forms come from glosses.toml, goods and terms from the search's concepts.
 """
 
 from __future__ import annotations

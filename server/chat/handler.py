@@ -12,7 +12,7 @@ from server.caller import Caller, Request, current_caller, current_request
 from server.chat import encode
 from server.chat.assistant import Cited
 from server.chat.conversations import Conversation
-from server.chat.events import TERMINALS, Cancelled, Completed, Event, Failed, LogEntry
+from server.chat.events import TERMINALS, Cancelled, Completed, Event, Failed, Interrupted, LogEntry, Reconnect
 from server.chat.following import Following
 from server.chat.runner import Runner
 from server.chat.sending import Accepted, Incoming, OnBusy, Sending
@@ -96,12 +96,10 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
         caller = current_caller.get()
         accepted = await self._send_in_session(caller, request)
         reply = chat_service_pb2.ChatReply(conversation=accepted.conversation.name, run=accepted.run.name)
-        async with aclosing(self._following.follow(caller, accepted.run.name, 0)) as items:
+        async with aclosing(self._following.follow(caller, accepted.run.name, 0, to_the_end=True)) as items:
             async for item in items:
                 if isinstance(item, LogEntry):
                     _gather(reply, item.event)
-        if reply.answer_kind == chat_pb2.ANSWER_KIND_UNSPECIFIED:
-            raise AppError(Code.UNAVAILABLE, Reason.RUN_OWNER_LOST, "the answer was interrupted", retry_after=1.0)
         return reply
 
     async def ResumeRun(self, request: chat_service_pb2.ResumeRunRequest, context: Context) -> ChatEvents:
@@ -126,7 +124,10 @@ class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
         try:
             async with aclosing(self._following.follow(caller, run.name, 0)) as items:
                 async for item in items:
-                    ended = isinstance(item, LogEntry) and isinstance(item.event, TERMINALS)
+                    # A server that sends its follower elsewhere has not lost the person who waits.
+                    ended = isinstance(item, Reconnect) or (
+                        isinstance(item, LogEntry) and isinstance(item.event, TERMINALS)
+                    )
                     yield encode.event_message(run.name, run.epoch, item)
         finally:
             if stop_with_call and not ended:
@@ -156,6 +157,10 @@ def _gather(reply: chat_service_pb2.ChatReply, event: Event) -> None:
             reply.intent = chat_pb2.Intent.Value(intent)
         case Failed(error):
             raise error
+        case Interrupted():
+            raise AppError(
+                Code.UNAVAILABLE, Reason.RUN_OWNER_LOST, "the answer was interrupted; send the message again"
+            )
         case Cancelled():
             raise AppError(Code.CANCELLED, Reason.CANCELLED, "the run was cancelled")
         case _:

@@ -1,8 +1,8 @@
 """The trained half of the intent classifier: a linear softmax over what a message means and over its words.
 
-Features are the message in English words (server/chat/glossing.py) as a unit MiniLM vector, and its word uni- and bigrams,
-hashed into buckets, weighted by the root of their inverse document frequency and scaled to length 1. Weights are in
-intent_head.npz; `tria intents train` makes them from the labelled messages (server/chat/intent_training.py).
+Features are the message in English words (server/chat/glossing.py) as a unit MiniLM vector, and its word uni- and
+bigrams, hashed into buckets, weighted by the root of their inverse document frequency and scaled to length 1. Weights
+are in intent_head.npz; `tria intents train` makes them from the labelled messages (server/chat/intent_training.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.chat.assistant import Intent
-from server.chat.evaluation import Labelled
+from server.chat.labelled import Labelled
 from server.knowledge.embedding import OnnxEmbedder, Vectors
 
 Floats = npt.NDArray[np.float32]
@@ -54,7 +54,7 @@ def fingerprint(texts: Iterable[str], labels: Iterable[int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`weights` has shape (dimensions + BUCKETS + 1, CLASSES), the last row being the bias; `rarity` shape (BUCKETS,)."""
+    """`weights` has shape (dimensions + BUCKETS + 1, CLASSES), its last row is the bias; `rarity` shape (BUCKETS,)."""
 
     weights: Floats
     rarity: Floats
@@ -62,7 +62,8 @@ class Head:
 
     def logits(self, vector: Vectors, english: str) -> Floats:
         """One number per class for a message, shape (CLASSES,). `vector` is its unit embedding."""
-        return self.weights[-1] + vector @ self.weights[: len(vector)] + self._by_words(english, len(vector))
+        by_meaning = vector @ self.weights[: len(vector)]
+        return np.asarray(self.weights[-1] + by_meaning + self._by_words(english, len(vector)), np.float32)
 
     def _by_words(self, english: str, offset: int) -> Floats:
         found = buckets(english)
@@ -72,12 +73,12 @@ class Head:
         return np.asarray(values / length @ rows, np.float32)
 
 
-def features(head_rarity: Floats, vectors: Vectors, texts: Sequence[str]) -> Floats:
+def features(rarity: Floats, vectors: Vectors, texts: Sequence[str]) -> Floats:
     """The features of many messages, shape (texts, dimensions + BUCKETS + 1), for training."""
     words = np.zeros((len(texts), BUCKETS), np.float32)
     for row, text in enumerate(texts):
         found = buckets(text)
-        words[row, found] = head_rarity[found]
+        words[row, found] = rarity[found]
     words /= np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
     return np.hstack([vectors, words, np.ones((len(texts), 1), np.float32)])
 

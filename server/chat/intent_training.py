@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from server.chat.evaluation import Labelled
 from server.chat.glossing import Glossary
 from server.chat.intent_head import BUCKETS, CLASSES, Floats, Head, buckets, class_of, features, fingerprint
 from server.chat.intents import reply_language
+from server.chat.labelled import Labelled
 from server.knowledge.embedding import Embedder, Vectors
 
 _PENALTY = 0.02
@@ -26,7 +26,7 @@ FOLDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Labelled messages in English words, with their vectors, shape (texts, dimensions), and classes, shape (texts,)."""
+    """Labelled messages in English words, their vectors, shape (texts, dimensions), and their classes."""
 
     texts: Sequence[str]
     vectors: Vectors

@@ -1,4 +1,4 @@
-"""The assistant that runs without any model: rules decide what is wanted, documents and catalogue speak for themselves.
+"""The assistant that needs no language model: phrases and meaning tell what is wanted, documents and catalogue answer.
 
 It never writes a fact. What it says of its own is in replies.toml; everything else is quoted from a passage, with its
 number, or read from the catalogue or the orders. What it cannot do it hands to a person and says so.
@@ -7,7 +7,7 @@ number, or read from the catalogue or the orders. What it cannot do it hands to 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 from server.chat.assistant import (
     Answered,
@@ -22,12 +22,14 @@ from server.chat.assistant import (
     Step,
     Tools,
     Turn,
+    Usage,
 )
 from server.chat.extract import Extract, Quote, extract
-from server.chat.intents import IntentResult, classify
+from server.chat.intents import IntentResult, classify, reply_language
 from server.chat.question import parts
 from server.chat.quoting import order_line, product_lines
 from server.chat.replies import Replies, Voice, load_replies, plain, says
+from server.chat.understanding import Understand
 from server.knowledge.lexical import Lexicon
 from server.knowledge.passages import Passage, SearchResult
 
@@ -38,13 +40,18 @@ _FITS, _NEAR = 0.6, 0.4
 # Products that fit nearly as well as the best are told together.
 _ALIKE = 0.12
 _MOST_PRODUCTS = 6
+# From this confidence on a message is none of the desk's business; below it the documents may know better.
+_ELSEWHERE = 0.85
+# Passages that sentences are chosen from.
+_CANDIDATES = 8
 # The share of the question that quotes must serve before they are an answer.
-_SERVED = 0.5
+_SERVED = 0.4
 # Where the search is this sure of the passage, its word counts for more than shared words.
-_SURE, _SERVED_WHERE_SURE = 0.75, 0.2
+_SURE, _SERVED_WHERE_SURE = 0.5, 0.2
 # A statement about other goods looks like an answer about these; what a product can stand must be said of it.
 _SERVED_OF_PRODUCT = 0.65
 _QUESTIONS = frozenset({Intent.POLICY_QUESTION, Intent.PRODUCT_QUESTION})
+_UNCLEAR = _QUESTIONS | {Intent.OTHER}
 
 _PIECE = re.compile(r"[^\s\u3000-\u9fff\uff00-\uffef]+\s*|[\u3000-\u9fff\uff00-\uffef]{1,2}\s*|\s+")
 _ORDER_NUMBER = re.compile(r"(?<![A-Za-z0-9-])(?:[A-Za-z]{1,4}-)?\d{3,12}(?![A-Za-z0-9])")
@@ -56,31 +63,55 @@ _SALE = re.compile(
 )
 
 
+class FreeReply(AsyncIterator[Event]):
+    """The port's `Reply` over a generator that costs nothing, however it ends."""
+
+    usage = Usage()
+
+    def __init__(self, events: AsyncGenerator[Event, None]) -> None:
+        self._events = events
+
+    async def __anext__(self) -> Event:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        """Ends the answer."""
+        await self._events.aclose()
+
+
 class OfflineAssistant:
     """`Assistant` by rules and quotation. Holds tables only; safe to share between runs."""
 
     name = "offline"
 
-    def __init__(self, lexicon: Lexicon, replies: Replies | None = None) -> None:
+    def __init__(self, lexicon: Lexicon, understand: Understand, replies: Replies | None = None) -> None:
         self._lexicon = lexicon
+        self._understand = understand
         self._replies = replies or load_replies()
 
-    async def reply(self, turn: Turn, tools: Tools) -> AsyncIterator[Event]:
+    def reply(self, turn: Turn, tools: Tools) -> FreeReply:
         """One answer; look-ups that fail raise what the tools raise."""
-        intent = self._intent(turn)
+        return FreeReply(self._events(turn, tools))
+
+    async def _events(self, turn: Turn, tools: Tools) -> AsyncGenerator[Event, None]:
+        intent = await self._intent(turn)
         voice = self._replies.voices[intent.language]
         answer = _Answer(self._lexicon, self._replies, voice, turn, tools, intent)
         async for event in answer.events():
             yield event
 
-    def _intent(self, turn: Turn) -> IntentResult:
+    async def _intent(self, turn: Turn) -> IntentResult:
         """The message's intent, seen in what was said before: "yes" to our offer of a colleague asks for one."""
-        result = classify(turn.text, turn.locale)
+        result = await self._understand(turn.text, turn.locale)
+        question = _followed(self._lexicon, self._replies, turn)
+        if question != turn.text and result.intent in _UNCLEAR:
+            # "and to Sentosa?" says nothing by itself.
+            result = await self._understand(question, turn.locale)
         last = turn.history[-1] if turn.history else ("", "")
         if last[0] != "assistant" or not self._replies.offered(last[1]):
             return result
         answer = plain(turn.text)
-        language = classify(last[1]).language
+        language = reply_language(last[1])
         if answer in self._replies.heard.yes:
             return IntentResult(Intent.HAND_OFF, 0.95, language)
         if answer in self._replies.heard.no:
@@ -100,6 +131,7 @@ class _Answer:
         self._turn = turn
         self._tools = tools
         self._intent = intent
+        self._asked = _followed(lexicon, replies, turn)
         self._cited = 0
 
     async def events(self) -> AsyncIterator[Event]:
@@ -118,7 +150,7 @@ class _Answer:
             case Intent.PRODUCT_QUESTION:
                 events = self._product()
             case Intent.POLICY_QUESTION:
-                events = self._policy(self._question())
+                events = self._policy(self._asked)
             case Intent.OTHER:
                 events = self._other()
         async for event in events:
@@ -140,10 +172,10 @@ class _Answer:
             events = self._said("declined", AnswerKind.ANSWERED)
         elif self._intent.courtesy:
             events = self._said("courtesy", AnswerKind.ANSWERED)
-        elif self._intent.confidence > 0.6:
+        elif self._intent.confidence > _ELSEWHERE:
             events = self._given_up("off_topic")
         else:
-            events = self._policy(self._question())
+            events = self._policy(self._asked)
         async for event in events:
             yield event
 
@@ -159,7 +191,7 @@ class _Answer:
 
     async def _product(self) -> AsyncIterator[Event]:
         """The catalogue knows prices, packs and stock; what a product can stand is in the documents."""
-        question = self._question()
+        question = self._asked
         yield Step("reading_catalogue")
         products = _alike(await self._tools.search_products(question, limit=_MOST_PRODUCTS))
         fits = bool(products) and products[0].score >= _FITS
@@ -227,19 +259,9 @@ class _Answer:
             lines = [voice.say("orders_list")]
         return "\n".join([*lines, *(order_line("orders_row", order, voice) for order in shown)]), AnswerKind.ANSWERED
 
-    def _question(self) -> str:
-        """The message; a follow-up ("and on Sundays?") together with what it follows."""
-        text = self._turn.text
-        asked = [said for role, said in self._turn.history if role == "user"]
-        units = len(self._lexicon.question(text).units)
-        start = plain(text)
-        if asked and units <= 3 and any(_begins(start, phrase) for phrase in self._replies.heard.follow_up):
-            return f"{asked[-1]} {text}"
-        return text
-
     async def _search(self, question: str) -> Extract | None:
         """Quotes that answer the question, or None when nothing trustworthy was found."""
-        results = [await self._tools.search_knowledge(question)]
+        results = [await self._tools.search_knowledge(question, limit=_CANDIDATES)]
         asked = parts(question)
         # "and within how many days?" says nothing by itself; searched alone it would find any deadline.
         telling = [part for part in asked if len(self._lexicon.question(part).units) > 1]
@@ -294,6 +316,16 @@ class _Answer:
     def _ended(self, kind: AnswerKind, confidence: float) -> Answered:
         sure = round(min(confidence, max(self._intent.confidence, 0.5)), 3)
         return Answered(kind, self._intent.intent, sure, self._intent.language)
+
+
+def _followed(lexicon: Lexicon, replies: Replies, turn: Turn) -> str:
+    """The message; a follow-up ("and on Sundays?") together with what it follows."""
+    asked = [said for role, said in turn.history if role == "user"]
+    start = plain(turn.text)
+    follows = any(_begins(start, phrase) for phrase in replies.heard.follow_up)
+    if asked and follows and len(lexicon.question(turn.text).units) <= 3:
+        return f"{asked[-1]} {turn.text}"
+    return turn.text
 
 
 def _about_the_sale(question: str) -> bool:

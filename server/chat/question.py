@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from server.knowledge.lexical import Lexicon, Unit
 
+_MOST_PARTS = 4
 # Where one question ends and the next begins.
 _PARTS = re.compile(
     r"""(?<=[?？!！。;；\n]) | (?<=[.])(?=\s+\S)
@@ -41,6 +42,25 @@ _KINDS = {
 }
 
 
+# How a kind of fact is asked for. These words say what sort of answer is wanted and not what it is about: a text on how
+# long we keep data is no answer to how long one has to pay.
+_FORMS = re.compile(
+    r"""how\ (?:long|many\ days|soon|much|early|late|fast) | when | what\ (?:time|days?) | which\ days?
+        | berapa(?:\ (?:lama|hari|harga|banyak))? | bila | pukul\ berapa | hari\ apa | tempoh
+        | 要?多久 | [几多少]+天 | 什么时候 | 几点 | 几时 | 多少钱? | 多长时间 | 需要多久""",
+    re.VERBOSE,
+)
+
+
+# Where a kind of fact about one thing has a name of its own in the search's vocabulary: how long one has to pay is the
+# credit term, how long data are kept the retention.
+_ASPECTS = {
+    ("@payment", "duration"): "@credit_terms",
+    ("@payment", "time"): "@credit_terms",
+    ("@personal_data", "duration"): "@retention",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """One thing that part number `part` of the message asks for: a unit of meaning, or a kind of fact."""
@@ -55,9 +75,12 @@ class Need:
 
 
 def parts(message: str) -> list[str]:
-    """The questions in a message, at least one: "When do you deliver, and what does it cost?" has two."""
-    found = [part.strip(" ,，;；\n") for part in _PARTS.split(message)]
-    return [part for part in found if len(part) > 1] or [message]
+    """The questions in a message, at least one: "When do you deliver, and what does it cost?" has two.
+
+    Each costs a search, so a message that asks for more than a person would has its first ones answered.
+    """
+    found = dict.fromkeys(part.strip(" ,，;；\n") for part in _PARTS.split(message))
+    return [part for part in found if len(part) > 1][:_MOST_PARTS] or [message]
 
 
 def needs(lexicon: Lexicon, asked: Sequence[str]) -> list[Need]:
@@ -65,10 +88,26 @@ def needs(lexicon: Lexicon, asked: Sequence[str]) -> list[Need]:
     found: list[Need] = []
     seen: set[tuple[str, ...]] = set()
     for number, part in enumerate(asked):
-        for unit in lexicon.question(part).units:
+        kinds = [kind for kind, (asks, _) in _KINDS.items() if asks.search(part)]
+        for unit in _told_apart(lexicon.question(part).units, kinds):
             key = unit.related or unit.exact
             if key not in seen:
                 seen.add(key)
                 found.append(Need(number, unit))
-        found += [Need(number, kind=kind) for kind, (asks, _) in _KINDS.items() if asks.search(part)]
+        found += [Need(number, kind=kind) for kind in kinds]
     return found
+
+
+def _told_apart(units: Sequence[Unit], kinds: Sequence[str]) -> Iterator[Unit]:
+    """The units that are about something, and what asking for a kind of fact makes of them."""
+    for unit in units:
+        if _FORMS.fullmatch(unit.word) or _stray(unit):
+            continue
+        yield unit
+        for concept in unit.related:
+            yield from (Unit(unit.word, (), (aspect,)) for kind in kinds if (aspect := _ASPECTS.get((concept, kind))))
+
+
+def _stray(unit: Unit) -> bool:
+    """A Chinese character that no word explains is as often half of another word."""
+    return len(unit.word) == 1 and not unit.related and not unit.word.isascii()

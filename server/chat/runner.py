@@ -1,8 +1,9 @@
 """Runs, detached from the calls that started them: one task each, owned here, ended in exactly one way.
 
-A run is leased to this process. While the process lives its leases are renewed together; when it dies they run out
-and any other process ends its runs as INTERRUPTED. What a run says goes to its log as it comes; the message, the cost
-and the audit leaf are stored in one transaction before the terminal event is told to anybody.
+The row of a run is the truth; this process works on the runs whose lease it renews. A run that it does not have any
+more, for whatever reason, is not renewed, and whoever sees its lease end writes it down as INTERRUPTED. What a run says
+goes to its log as it comes; message, cost and decision leaf are stored in one transaction before the terminal event is
+told to anybody.
 """
 
 from __future__ import annotations
@@ -10,46 +11,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from server.audit.recorder import AuditRecorder
-from server.caller import Caller, Request
 from server.chat import runs
-from server.chat.assistant import Assistant, Tools, Usage
-from server.chat.conversations import Conversation, Message
-from server.chat.events import Accepted, Cancelled, Event, Failed, Interrupted, Queued
+from server.chat.assistant import Assistant, Tools
+from server.chat.events import Accepted, Event, Interrupted, Queued
 from server.chat.relay import SharedTick
 from server.chat.runlog import RunLog, RunLogs
-from server.chat.runs import Run, RunState
-from server.chat.telling import Telling, settle
+from server.chat.runs import RunState
+from server.chat.settling import Outcome, Settlement, record_lost
+from server.chat.task import Task
+from server.chat.telling import Telling
 from server.db.pool import Database
 from server.errors import AppError, Code, Reason
+from server.waiting import first_of
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_POLL = 0.25  # seconds between looks at a predecessor that another process runs
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a run has to answer. `waits` runs of the conversation were going on when it was stored."""
-
-    caller: Caller
-    request: Request
-    conversation: Conversation
-    message: Message
-    run: Run
-    locale: str
-    waits: int
+_STOP_PATIENCE = 5.0  # seconds for stopped runs to be stored
+_POLL = 0.25  # seconds between looks at earlier runs of a conversation
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
     """Times in seconds: `lease` without renewal ends a run, `longest` is the life of one answer, `settle_patience`
-    how long storing an answer is tried again while PostgreSQL is away."""
+    how long storing an answer is tried again while PostgreSQL is away; it must be shorter than the lease."""
 
-    lease: float = 15.0
+    lease: float = 30.0
     longest: float = 120.0
     settle_patience: float = 20.0
 
@@ -58,7 +51,7 @@ class RunnerSettings:
 class _Active:
     task: Task
     log: RunLog
-    previous: _Active | None
+    previous: asyncio.Event | None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     stop_as: RunState = RunState.CANCELLED
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,6 +82,7 @@ class Runner:
         self._active: dict[tuple[str, str], _Active] = {}
         self._newest: dict[tuple[str, str], _Active] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reachable_since = time.monotonic()
 
     @property
     def lease(self) -> float:
@@ -98,6 +92,14 @@ class Runner:
     def active(self) -> int:
         """Runs going on."""
         return len(self._active)
+
+    async def whole(self, work: Coroutine[None, None, T]) -> T:
+        """Runs `work` to its end even when the caller is cancelled: what is stored must also be started."""
+        working = asyncio.create_task(work)
+        noted = asyncio.create_task(_settled(working))
+        self._tasks.add(noted)
+        noted.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(working)
 
     def start(self, task: Task) -> None:
         """Opens the run's log and sets it going; returns at once."""
@@ -112,7 +114,8 @@ class Runner:
             )
         )
         thread = (tenant, task.conversation.id)
-        active = _Active(task, run_log, self._newest.get(thread))
+        before = self._newest.get(thread)
+        active = _Active(task, run_log, before.done if before else None)
         self._active[tenant, run.name] = self._newest[thread] = active
         running = asyncio.create_task(self._run(active), name=run.name)
         self._tasks.add(running)
@@ -133,53 +136,67 @@ class Runner:
 
     async def drain(self, patience: float) -> None:
         """Lets runs finish for `patience` seconds, then ends the rest as INTERRUPTED."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=patience)
+        deadline = time.monotonic() + patience
+        while self._tasks and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(set(self._tasks), timeout=left)  # what they start is waited for too
         for active in self._active.values():
             active.stop_as = RunState.INTERRUPTED
             active.stop.set()
         if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=5.0)
+            await asyncio.wait(set(self._tasks), timeout=_STOP_PATIENCE)
 
     async def keep_leases(self) -> None:
-        """Renews this process's leases and ends those of dead processes, until cancelled."""
+        """Renews the leases of the runs that are here and ends those that nobody has, until cancelled."""
         while True:
             try:
-                async with self._database.connection() as connection:
-                    for tenant, run in await runs.renew_leases(connection, self.owner, self.lease):
-                        self.cancel(tenant, run)
-                    if count := await runs.expire_leases(connection):
-                        log.warning("runs interrupted", extra={"runs": count, "why": "their process died"})
+                await self._look_after_leases()
             except AppError as problem:
-                # PostgreSQL is away: the pool says so itself and health shows it; leases are renewed when it is back.
+                # The pool says that PostgreSQL is away, and health shows it. Nobody could renew meanwhile, so nobody's
+                # lease may be ended until everybody had the time to.
+                self._reachable_since = time.monotonic()
                 log.debug("leases not renewed", extra={"reason": problem.reason})
-            await asyncio.sleep(self.lease / 3 * random.uniform(0.8, 1.0))  # noqa: S311  # jitter between replicas
+            await asyncio.sleep(self.lease / 4 * random.uniform(0.8, 1.0))  # noqa: S311  # jitter between replicas
+
+    async def _look_after_leases(self) -> None:
+        ids = [active.task.run.id for active in self._active.values()]
+        async with self._database.connection() as connection:
+            for tenant, run in await runs.renew_leases(connection, self.owner, self.lease, ids):
+                self.cancel(tenant, run)
+        if time.monotonic() - self._reachable_since < self.lease:
+            return
+        async with self._database.transaction() as connection:
+            lost = await runs.expire_leases(connection)
+            await record_lost(connection, self._audit.shown, lost)
+        if lost:
+            log.warning("runs interrupted", extra={"runs": len(lost), "why": "nobody has them any more"})
 
     async def _run(self, active: _Active) -> None:
         """Root of a run's task: whatever happens, the run ends once and its followers are told."""
         key = (active.task.caller.tenant, active.task.run.name)
+        terminal: Event = Interrupted(retryable=True)
         try:
             terminal = await self._produce(active)
         except AppError as problem:
-            terminal = Interrupted(retryable=True)
+            # Not stored: the lease runs out, and the run is INTERRUPTED for everybody as it is for its followers.
             log.warning("run not settled", extra={"run": key[1], "reason": problem.reason})
-        except Exception:  # the root of a background task: the run must end for its followers
+        except Exception:  # the root of a background task: its followers must not wait for ever
             log.exception("run broke", extra={"run": key[1]})
-            terminal = Failed(AppError(Code.INTERNAL, Reason.INTERNAL, "internal error"))
         finally:
             self._active.pop(key, None)
             thread = (key[0], active.task.conversation.id)
             if self._newest.get(thread) is active:
                 del self._newest[thread]
-            active.previous = None
             active.done.set()
         if not active.log.ended:
             active.log.append(terminal)
         self._logs.close(active.log)
 
     async def _produce(self, active: _Active) -> Event:
+        settlement = Settlement(
+            self._database, self._audit.shown, active.task, active.log, self.owner, self._settings.settle_patience
+        )
         if not await self._take_turn(active):
-            return await self._settle_unstarted(active)
+            return await settlement.settle(Outcome(active.stop_as if active.stop.is_set() else RunState.CANCELLED))
         telling = Telling(active.task, active.log, self._tick)
         tools = self._tools(active.task.caller.tenant, active.task.conversation.outlet, telling.degraded)
         answering = asyncio.create_task(telling.tell(self._assistant, tools, self._database, self._settings.longest))
@@ -190,50 +207,39 @@ class Runner:
             stopping.cancel()
             answering.cancel()
             await asyncio.wait({answering, stopping})
-        if not answering.cancelled() and (error := answering.exception()) is not None:
-            raise error
-        stopped = active.stop_as if answering.cancelled() else None
-        outcome = telling.outcome(stopped)
-        return await settle(
-            self._database, self._audit, active.task, active.log, outcome, self.owner, self._settings.settle_patience
-        )
+        broken = None if answering.cancelled() else answering.exception()
+        if broken is not None:
+            log.error("answer broke", extra={"run": active.task.run.name}, exc_info=broken)
+            telling.fail(AppError(Code.INTERNAL, Reason.INTERNAL, "internal error"))
+        return await settlement.settle(telling.outcome(active.stop_as if answering.cancelled() else None))
 
     async def _take_turn(self, active: _Active) -> bool:
-        """Waits for the conversation's earlier runs; False when the run was stopped before it began."""
-        task = active.task
+        """Waits until no earlier run of the conversation is going on anywhere; False when stopped before that."""
         if active.previous is not None:
-            active.log.append(Queued(max(task.waits, 1)))
-            await _first(active.previous.done, active.stop)
+            active.log.append(Queued(max(active.task.waits, 1)))
+            await first_of(active.previous, active.stop)
+        deadline = time.monotonic() + self._settings.settle_patience
         while not active.stop.is_set():
-            async with self._database.connection() as connection:
-                running = await runs.active_runs(connection, task.caller.tenant, task.conversation.id)
-                if not any(run.owner != self.owner for run in running[: _place(running, task.run)]):
-                    return await runs.start_run(
-                        connection, task.caller.tenant, task.conversation.id, task.run.id, self.owner
-                    )
+            try:
+                if (started := await self._try_to_start(active.task)) is not None:
+                    return started
+                deadline = time.monotonic() + self._settings.settle_patience
+            except AppError as problem:
+                if problem.code is not Code.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
             await asyncio.sleep(_POLL)
         return False
 
-    async def _settle_unstarted(self, active: _Active) -> Event:
-        task = active.task
+    async def _try_to_start(self, task: Task) -> bool | None:
+        """Whether the run was started; None while it is not its turn."""
+        tenant, conversation = task.caller.tenant, task.conversation.id
         async with self._database.connection() as connection:
-            state = active.stop_as if active.stop.is_set() else RunState.CANCELLED
-            ending = runs.Ending(state, active.log.last_seq + 1, Usage())
-            await runs.end_run(connection, task.caller.tenant, task.conversation.id, task.run.id, self.owner, ending)
-        return Cancelled("") if state is RunState.CANCELLED else Interrupted(retryable=True)
+            going_on = await runs.active_runs(connection, tenant, conversation)
+            if any(run.ordinal < task.run.ordinal for run in going_on):
+                return None
+            return await runs.start_run(connection, tenant, conversation, task.run.id, self.owner)
 
 
-def _place(running: list[Run], run: Run) -> int:
-    """How many of the active runs come before this one."""
-    return next((place for place, other in enumerate(running) if other.id == run.id), len(running))
-
-
-async def _first(*events: asyncio.Event) -> None:
-    """Returns when any of the events is set."""
-    waits = {asyncio.create_task(event.wait()) for event in events}
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-        await asyncio.wait(waits)
+async def _settled(work: Awaitable[object]) -> None:
+    """Waits for work that its caller may have left; the caller that stayed gets the exception."""
+    await asyncio.gather(work, return_exceptions=True)

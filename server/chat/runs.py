@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +10,7 @@ from enum import StrEnum
 import asyncpg
 
 from server.chat.assistant import Usage
+from server.chat.conversations import Message
 from server.db.pool import Connection
 
 
@@ -34,6 +36,7 @@ class Run:
     id: str
     conversation: str
     message: str
+    ordinal: int
     answer: str | None
     state: RunState
     owner: str
@@ -53,23 +56,25 @@ class Run:
 
 
 _RUN = (
-    "id, conversation, message, answer, state, owner, last_seq, epoch, model, input_tokens, cached_input_tokens, "
-    "output_tokens, reasoning_tokens, cost_micros, currency, estimated, time_to_first_token_ms, error_code, "
-    "error_reason, error_message, create_time, end_time"
+    "id, conversation, message, ordinal, answer, state, owner, last_seq, epoch, model, input_tokens, "
+    "cached_input_tokens, output_tokens, reasoning_tokens, cost_micros, currency, estimated, "
+    "time_to_first_token_ms, error_code, error_reason, error_message, create_time, end_time"
 )
 
 INSERT_RUN = f"""
-insert into run (tenant, conversation, id, message, state, owner, lease_until)
-values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+insert into run (tenant, conversation, id, message, ordinal, state, owner, lease_until)
+values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
 returning {_RUN}
 """
 
 
 async def insert_run(
-    connection: Connection, tenant: str, conversation: str, id: str, message: str, owner: str, lease: float
+    connection: Connection, tenant: str, conversation: str, id: str, message: Message, owner: str, lease: float
 ) -> Run:
-    """A run that waits for its turn, leased to `owner` for `lease` seconds."""
-    [row] = await connection.fetch(INSERT_RUN, tenant, conversation, id, message, RunState.QUEUED, owner, lease)
+    """A run that waits for its turn to answer `message`, leased to `owner` for `lease` seconds."""
+    [row] = await connection.fetch(
+        INSERT_RUN, tenant, conversation, id, message.id, message.ordinal, RunState.QUEUED, owner, lease
+    )
     return _run(row)
 
 
@@ -84,7 +89,7 @@ async def get_run(connection: Connection, tenant: str, conversation: str, id: st
 ACTIVE_RUNS = f"""
 select {_RUN} from run
 where tenant = $1 and conversation = $2 and state in ('QUEUED', 'RUNNING')
-order by create_time, id
+order by ordinal
 """
 
 
@@ -171,14 +176,14 @@ async def request_cancel(connection: Connection, tenant: str, conversation: str,
 
 RENEW_LEASES = """
 update run set lease_until = now() + make_interval(secs => $2)
-where owner = $1 and state in ('QUEUED', 'RUNNING')
+where owner = $1 and id = any($3::text[]) and state in ('QUEUED', 'RUNNING')
 returning tenant, conversation, id, cancel_requested
 """
 
 
-async def renew_leases(connection: Connection, owner: str, lease: float) -> list[tuple[str, str]]:
-    """Renews every lease of a process; returns (tenant, run name) of those that were asked to stop."""
-    rows = await connection.fetch(RENEW_LEASES, owner, lease)
+async def renew_leases(connection: Connection, owner: str, lease: float, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Renews the leases of the runs that a process really has; returns (tenant, run name) of those asked to stop."""
+    rows = await connection.fetch(RENEW_LEASES, owner, lease, ids)
     return [
         (row["tenant"], f"conversations/{row['conversation']}/runs/{row['id']}")
         for row in rows
@@ -193,9 +198,10 @@ returning tenant, conversation, id
 """
 
 
-async def expire_leases(connection: Connection) -> int:
-    """Ends the runs whose owner died; returns how many."""
-    return len(await connection.fetch(EXPIRE_LEASES))
+async def expire_leases(connection: Connection) -> list[tuple[str, str]]:
+    """Ends the runs that nobody has any more; returns their (tenant, run name)."""
+    rows = await connection.fetch(EXPIRE_LEASES)
+    return [(row["tenant"], f"conversations/{row['conversation']}/runs/{row['id']}") for row in rows]
 
 
 def _run(row: asyncpg.Record) -> Run:
@@ -203,6 +209,7 @@ def _run(row: asyncpg.Record) -> Run:
         id=row["id"],
         conversation=row["conversation"],
         message=row["message"],
+        ordinal=row["ordinal"],
         answer=row["answer"],
         state=RunState(row["state"]),
         owner=row["owner"],

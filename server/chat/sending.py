@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,8 +12,9 @@ from server.caller import Caller, Request
 from server.chat import conversations, runs
 from server.chat.access import conversation_id, new_id, outlet_scope, outlet_to_write_for
 from server.chat.conversations import Conversation, Message, NewMessage
-from server.chat.runner import Runner, Task
+from server.chat.runner import Runner
 from server.chat.runs import Run
+from server.chat.task import Task
 from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason, not_found
 
@@ -56,11 +56,27 @@ class Sending:
         self._runner = runner
 
     async def send(self, caller: Caller, request: Request, conversation: str, incoming: Incoming) -> Accepted:
-        """Stores the message in an existing conversation and starts its run.
+        """Stores the message in an existing conversation and starts its run; once begun it is done to the end, also
+        when the caller hangs up.
 
-        Raises NOT_FOUND, RESOURCE `CONVERSATION_BUSY` (with REJECT), ALREADY_EXISTS for a client_message_id that came
-        before with another text.
+        Raises NOT_FOUND, CONVERSATION_BUSY (with REJECT), ALREADY_EXISTS for a client_message_id that came before with
+        another text.
         """
+        return await self._runner.whole(self._send(caller, request, conversation, incoming))
+
+    async def send_in_session(
+        self, caller: Caller, request: Request, outlet: str, session_id: str, incoming: Incoming
+    ) -> Accepted:
+        """The same in the conversation of the caller's session, which is made when there is none.
+
+        Without a session id, a client_message_id stands for one, so that a repeat finds the run that it started.
+        """
+        own = outlet_to_write_for(caller, outlet)
+        if not session_id and incoming.client_message_id:
+            session_id = f"message:{caller.subject}:{incoming.client_message_id}"
+        return await self._runner.whole(self._send_in_session(caller, request, own, session_id, incoming))
+
+    async def _send(self, caller: Caller, request: Request, conversation: str, incoming: Incoming) -> Accepted:
         async with self._database.transaction() as connection:
             held = await conversations.lock_conversation(
                 connection, caller.tenant, conversation_id(conversation), outlet_scope(caller)
@@ -70,19 +86,17 @@ class Sending:
             accepted, task, replaced = await self._store(connection, caller, request, held, incoming)
         return self._begin(accepted, task, replaced)
 
-    async def send_in_session(
+    async def _send_in_session(
         self, caller: Caller, request: Request, outlet: str, session_id: str, incoming: Incoming
     ) -> Accepted:
-        """The same in the conversation of the caller's session, which is made when there is none."""
-        own = outlet_to_write_for(caller, outlet)
         async with self._database.transaction() as connection:
             made = await conversations.insert_conversation(
-                connection, caller.tenant, new_id(), own, "", incoming.locale, session_id or None
+                connection, caller.tenant, new_id(), outlet, "", incoming.locale, session_id or None
             )
-            held = made or await conversations.get_session(connection, caller.tenant, own, session_id)
+            held = made or await conversations.get_session(connection, caller.tenant, outlet, session_id)
             if held is None:
                 raise RuntimeError("a session neither made nor found")
-            held = await conversations.lock_conversation(connection, caller.tenant, held.id, own)
+            held = await conversations.lock_conversation(connection, caller.tenant, held.id, outlet)
             if held is None:
                 raise RuntimeError("a conversation vanished inside its transaction")
             accepted, task, replaced = await self._store(connection, caller, request, held, incoming)
@@ -105,7 +119,7 @@ class Sending:
             ),
         )
         run = await runs.insert_run(
-            connection, caller.tenant, held.id, run_id, message.id, self._runner.owner, self._runner.lease
+            connection, caller.tenant, held.id, run_id, message, self._runner.owner, self._runner.lease
         )
         await self._audit.record_change(
             connection,
@@ -113,10 +127,15 @@ class Sending:
             request=request,
             action=Action.MESSAGE_SEND,
             targets=(held.name, run.name),
-            details={"text_sha256": hashlib.sha256(incoming.text.encode()).hexdigest()},
+            details={"characters": len(incoming.text)},
         )
         task = Task(caller, request, held, message, run, incoming.locale or held.locale, waits=len(active))
         replaced = active if incoming.on_busy is OnBusy.INTERRUPT else ()
+        for other in replaced:
+            await runs.request_cancel(connection, caller.tenant, held.id, other.id)
+            await self._audit.record_change(
+                connection, caller=caller, request=request, action=Action.RUN_CANCEL, targets=(other.name,), details={}
+            )
         return Accepted(held, run, attached=False), task, replaced
 
     async def _known(

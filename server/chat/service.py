@@ -19,6 +19,9 @@ from server.errors import not_found
 from server.idempotency import Idempotency, Once, once
 from server.paging import PageTokens, page_size
 
+_PAGE_BYTES = 3 * 1024 * 1024  # below the 4 MiB that a message may have on the wire
+_MESSAGE_OVERHEAD = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
@@ -110,8 +113,8 @@ class ConversationService:
         after = int(page.after[0]) if page.after else 0
         async with self._database.connection() as connection:
             found = await conversations.list_messages(connection, caller.tenant, conversation.id, after, page.size + 1)
-        more = len(found) > page.size
-        shown = found[: page.size]
+        shown = _within_budget(found[: page.size])
+        more = len(found) > len(shown)
         return MessagePage(shown, self._tokens.make(query, (str(shown[-1].ordinal),)) if more else "")
 
     async def cancel_run(self, caller: Caller, request: Request, name: str) -> Run:
@@ -131,3 +134,13 @@ class ConversationService:
         if self._runner.cancel(caller.tenant, name):
             await self._runner.wait(caller.tenant, name)
         return await self._following.get(caller, name)
+
+
+def _within_budget(messages: list[Message]) -> list[Message]:
+    """As many of the messages as one answer can carry, at least one: a page may be shorter than asked (AIP-158)."""
+    size = 0
+    for place, message in enumerate(messages):
+        size += 2 * len(message.text.encode()) + _MESSAGE_OVERHEAD  # its citations quote what others wrote
+        if size > _PAGE_BYTES and place:
+            return messages[:place]
+    return messages

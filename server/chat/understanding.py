@@ -9,11 +9,12 @@ cross-validation on the tune split, where a confidence of 0.8 is right four time
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from server.chat.assistant import Intent
+from server.chat.assistant import Intent, Language
 from server.chat.glossing import Glossary
 from server.chat.intent_head import CLASSES, SAFETY, Floats, Head
 from server.chat.intents import Cues, IntentResult, classify, reply_language, weigh
@@ -30,10 +31,17 @@ _TEMPERATURE = 0.9
 _LONE = 1.5
 # A person is called for a possible harm that is less likely than not; missing one costs more than a needless call.
 _HARM = 0.35
+# From this probability of harm on, or where a phrase hints at it, the clauses of a message are looked at one by one;
+# cut out of their context they must be surer.
+_HINT, _HARM_OF_CLAUSE = 0.05, 0.7
+_CLAUSES = re.compile(r"[.!?;,\n。！？；，]|\b(?:and|but|also|dan|tapi|juga)\b|还有|另外|但是", re.IGNORECASE)
+_CLAUSE, _MOST_CLAUSES = 5, 4  # characters, clauses
 # Below this nothing is known for sure enough to act on: the desk looks the words up in the documents or asks back.
 _UNSURE = 0.4
 # A second intent is worth reporting from this probability on.
 _SECOND = 0.25
+# "500 trays, and when do you deliver?": the goods are what it is about, the question is answered on the way.
+_QUESTION_IN_ORDER = (Intent.POLICY_QUESTION, Intent.ORDER)
 _MOST_TEXT = 1000  # characters that are understood; the phrases read on
 _INTENTS = tuple(Intent)
 _COMPLAINT = _INTENTS.index(Intent.COMPLAINT)
@@ -55,31 +63,57 @@ class Understanding:
     async def understand(self, text: str, locale: str = "") -> IntentResult:
         """The verdict on one message; that of the phrases alone when it has no words or the model fails."""
         language = reply_language(text, locale)
-        english = self._glossary.english(text[:_MOST_TEXT], language)
         cues = weigh(text)
-        if cues.declined or not any(character.isalpha() for character in english):
+        if cues.declined or not any(map(str.isalpha, self._glossary.english(text[:_MOST_TEXT], language))):
             return classify(text, locale)
         try:
-            vector = await self._embedder.embed_query(english)
+            shares = (await self._shares([text], language))[0]
+            harm = await self._harm(text, language, cues, float(shares[SAFETY]))
         except EmbeddingFailed as failed:
             log.warning("understanding by phrases only: %s", failed)
             return classify(text, locale)
-        shares = _softmax((self._head.logits(vector, english) + _PHRASES * _evidence(cues)) / _TEMPERATURE)
-        intents = shares[:SAFETY].copy()
-        intents[_COMPLAINT] += shares[SAFETY]
-        order = np.argsort(-intents, kind="stable")
-        best, confidence = _INTENTS[int(order[0])], float(intents[order[0]])
-        if shares[SAFETY] >= _HARM:
-            sure = max(float(intents[_COMPLAINT]), _HARM)
-            return IntentResult(Intent.COMPLAINT, round(sure, 3), language, True, also=cues.also(Intent.COMPLAINT))
-        if confidence < _UNSURE:
-            return IntentResult(Intent.OTHER, round(confidence, 3), language, also=cues.also(Intent.OTHER))
-        also = dict.fromkeys(cues.also(best))
-        second = _INTENTS[int(order[1])]
-        if intents[order[1]] >= _SECOND:
-            also[second] = None
-        courtesy = best is Intent.OTHER and cues.courtesy
-        return IntentResult(best, round(min(confidence, 0.99), 3), language, False, courtesy, also=tuple(also))
+        return _verdict(shares, cues, language, harm)
+
+    async def _harm(self, text: str, language: Language, cues: Cues, share: float) -> float:
+        """The probability that somebody may be harmed, 0 where it is too low to act on; in a long message a clause may
+        say so ("20 boxes, and I found glass")."""
+        if share >= _HARM:
+            return share
+        clauses = [clause for clause in _CLAUSES.split(text[:_MOST_TEXT]) if len(clause.strip()) >= _CLAUSE]
+        if len(clauses) < 2 or not (cues.food_safety or share >= _HINT):
+            return 0.0
+        worst = max(float(found[SAFETY]) for found in await self._shares(clauses[:_MOST_CLAUSES], language))
+        return worst if worst >= _HARM_OF_CLAUSE else 0.0
+
+    async def _shares(self, texts: Sequence[str], language: Language) -> list[Floats]:
+        """The probability of each class, shape (CLASSES,), for each text. Raises EmbeddingFailed."""
+        found = []
+        for text in texts:
+            english = self._glossary.english(text[:_MOST_TEXT], language)
+            logits = self._head.logits(await self._embedder.embed_query(english), english)
+            scores = (logits + _PHRASES * _evidence(weigh(text))) / _TEMPERATURE
+            found.append(_softmax(scores.astype(np.float32)))
+        return found
+
+
+def _verdict(shares: Floats, cues: Cues, language: Language, harm: float) -> IntentResult:
+    intents = shares[:SAFETY].copy()
+    intents[_COMPLAINT] += shares[SAFETY]
+    if harm:
+        sure = min(max(float(intents[_COMPLAINT]), harm), 0.99)
+        return IntentResult(Intent.COMPLAINT, round(sure, 3), language, True, also=cues.also(Intent.COMPLAINT))
+    first, second = (int(place) for place in np.argsort(-intents, kind="stable")[:2])
+    best, confidence = _INTENTS[first], float(intents[first])
+    if cues.quantity and intents[second] >= _SECOND and (best, _INTENTS[second]) == _QUESTION_IN_ORDER:
+        first, second = second, first
+        best, confidence = Intent.ORDER, confidence + float(intents[first])
+    if confidence < _UNSURE:
+        return IntentResult(Intent.OTHER, round(confidence, 3), language, also=cues.also(Intent.OTHER))
+    also = dict.fromkeys(cues.also(best))
+    if intents[second] >= _SECOND:
+        also[_INTENTS[second]] = None
+    courtesy = best is Intent.OTHER and cues.courtesy
+    return IntentResult(best, round(min(confidence, 0.99), 3), language, False, courtesy, also=tuple(also))
 
 
 def _evidence(cues: Cues) -> Floats:

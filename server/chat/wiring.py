@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.chat.agent import AgentSettings, OpenAIAssistant
 from server.chat.assistant import Assistant
 from server.chat.breaker import BreakerState, CircuitBreaker
-from server.chat.intents import classify
+from server.chat.discreet import DiscreetAssistant
+from server.chat.glossing import Glossary
+from server.chat.intent_head import load
 from server.chat.model import GuardedModel
 from server.chat.offline import OfflineAssistant
 from server.chat.openai_stream import ModelSettings, open_stream
 from server.chat.pricing import ModelPrice, PriceTable
 from server.chat.retry import RetryPolicy
+from server.chat.understanding import Understanding
 from server.config import AssistantChoice, ModelConfig
+from server.knowledge.embedding import Embedder, OnnxEmbedder
 from server.knowledge.lexical import Lexicon
 
 
@@ -33,25 +38,50 @@ class Desk:
 
 
 @asynccontextmanager
-async def assistant(config: ModelConfig, lexicon: Lexicon) -> AsyncIterator[Desk]:
-    """The offline assistant, or the model's with the offline one behind it."""
-    offline = OfflineAssistant(lexicon)
+async def assistant(config: ModelConfig, lexicon: Lexicon, embedder: Embedder | None = None) -> AsyncIterator[Desk]:
+    """The offline assistant, or the model's with the offline one behind it.
+
+    Intents are told by MiniLM: by `embedder` where it is that, else by one of our own.
+    """
+    async with _understanding(embedder) as understanding, _desk(config, lexicon, understanding) as desk:
+        yield desk
+
+
+@asynccontextmanager
+async def _understanding(shared: Embedder | None) -> AsyncIterator[Understanding]:
+    head, glossary = await asyncio.to_thread(lambda: (load(), Glossary()))
+    if shared is not None and shared.model == OnnxEmbedder.model:
+        yield Understanding(head, glossary, shared)
+        return
+    own = OnnxEmbedder()
+    try:
+        yield Understanding(head, glossary, own)
+    finally:
+        await own.close()
+
+
+@asynccontextmanager
+async def _desk(config: ModelConfig, lexicon: Lexicon, understanding: Understanding) -> AsyncIterator[Desk]:
+    understand = understanding.understand
+    offline = OfflineAssistant(lexicon, understand)
     if config.assistant is AssistantChoice.OFFLINE:
         yield Desk(offline, None)
         return
     settings = ModelSettings(
         config.model,
         config.api_key.reveal(),
-        **({"base_url": config.base_url} if config.base_url else {}),
         max_tokens_field="max_tokens" if config.token_limit_name == "max_tokens" else "max_completion_tokens",
         temperature=None if config.temperature is None else float(config.temperature),
         idle_timeout=config.idle_timeout,
     )
+    if config.base_url:
+        settings = replace(settings, base_url=config.base_url)
     async with open_stream(settings) as stream:
         breaker = CircuitBreaker(config.model)
         model = GuardedModel(stream, breaker, RetryPolicy())
         agent = AgentSettings(max_output_tokens=config.max_output_tokens, deadline=config.timeout)
-        yield Desk(OpenAIAssistant(model, _price_table(config), classify, offline, agent), breaker)
+        outside = OpenAIAssistant(model, _price_table(config), understand, offline, agent)
+        yield Desk(DiscreetAssistant(outside), breaker)
 
 
 def _price_table(config: ModelConfig) -> PriceTable:

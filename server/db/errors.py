@@ -68,6 +68,10 @@ async def translate_errors() -> AsyncIterator[None]:
         raise AppError(
             Code.ABORTED, Reason.STORE_BUSY, "another change came first; try again", retry_after=_RETRY_COLLISION
         ) from cause
+    except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError) as cause:
+        raise AppError(
+            Code.INVALID_ARGUMENT, Reason.INVALID_FIELD, "a text holds a character that cannot be stored"
+        ) from cause
     except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as cause:
         # lock_timeout and statement_timeout: rolled back, so a retry is safe.
         raise store_busy("the database took too long") from cause

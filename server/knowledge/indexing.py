@@ -1,7 +1,8 @@
 """The job that gives a document its vectors, and waiting for it.
 
-It may be killed and repeated at any point: it writes vectors under names that contain the revision, deletes those of
-other revisions, and marks the document only if it is still the one that was read.
+It may be killed and repeated at any point, and run twice at once: it writes vectors under names that contain the
+revision, deletes those of other revisions, and marks the document only if it is still the one that was read. If it is
+not, the deletion may have met the newer revision's vectors, so the newer one is made to count as not indexed.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Indexing:
             chunks = await store.chunks_to_embed(connection, tenant, id, row.revision) if row else []
         if row is None:
             await self._index.remove(tenant, id)
-            return True
+            return await self._still_gone(tenant, id)
         if row.state == "INDEXED" and row.embedding_model == self._embedder.model:
             return True
         try:
@@ -106,8 +107,11 @@ class Indexing:
             log.exception("a document cannot be embedded", extra={"document": id})
             return await self._mark(tenant, row, "INDEX_FAILED", "")
         ids = [store.chunk_name(id, chunk.ordinal, row.revision) for chunk in chunks]
+        if not await self._is_current(tenant, row):
+            return False
         await self._index.upsert(tenant, id, row.revision, ids, vectors)
-        await self._index.remove(tenant, id, keep=row.revision)
+        if await self._is_current(tenant, row):
+            await self._index.remove(tenant, id, keep=row.revision)
         return await self._mark(tenant, row, "INDEXED", self._embedder.model)
 
     async def _vectors(self, chunks: Sequence[store.ToEmbed]) -> Vectors:
@@ -116,10 +120,28 @@ class Indexing:
             [chunk.full_text if multilingual else chunk.embedded_text for chunk in chunks]
         )
 
+    async def _is_current(self, tenant: str, row: DocumentRow) -> bool:
+        async with self._database.connection() as connection:
+            return await store.generation_of(connection, tenant, row.id) == row.generation
+
     async def _mark(self, tenant: str, row: DocumentRow, state: str, model: str) -> bool:
+        """False when the document changed meanwhile. It then has to be indexed again, by this job or by its repetition:
+        that removes what this pass wrote and writes what it may have removed."""
         async with self._database.transaction() as connection:
             await store.lock_corpus(connection, tenant)
-            return await store.set_state(connection, tenant, row.id, row.generation, state, model)
+            marked = await store.set_state(connection, tenant, row.id, row.generation, state, model)
+            if not marked:
+                await store.reopen(connection, tenant, row.id)
+            return marked
+
+    async def _still_gone(self, tenant: str, id: str) -> bool:
+        """The same for a document that was not there."""
+        async with self._database.transaction() as connection:
+            if await store.generation_of(connection, tenant, id) is None:
+                return True
+            await store.lock_corpus(connection, tenant)
+            await store.reopen(connection, tenant, id)
+            return False
 
 
 def _not_indexed(ids: Sequence[str]) -> AppError:

@@ -19,8 +19,8 @@ from pypdf import PdfReader
 from pypdf.errors import DependencyError, PyPdfError
 
 MAX_PAGES = 300
-_MEMORY = 1 << 30  # bytes
-_CPU_SECONDS = 20
+_MEMORY = 512 << 20  # bytes
+_CPU_SECONDS = 10
 _MAX_CHARACTERS = 1_000_001  # one more than the reader accepts, so that it sees the excess
 _HEADING_RATIO = 1.12  # a line this much larger than the body text is a heading
 _HEADING_LENGTH = 120

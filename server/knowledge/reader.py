@@ -77,7 +77,7 @@ async def read(filename: str, content: bytes) -> Source:
         text = _decode(filename, content)
         parse = _markdown if media_type == "text/markdown" else _plain
         blocks = await asyncio.to_thread(lambda: list(parse(text)))
-    title, sections = _sections(blocks)
+    title, sections = await asyncio.to_thread(_sections, blocks)
     if not sections:
         raise unreadable(filename, "it holds no text")
     if sum(len(section.text) for section in sections) > MAX_CHARACTERS:

@@ -71,6 +71,7 @@ class KnowledgeSearch:
             hits = await near
         finally:
             near.cancel()
+            await asyncio.wait({near})
         if not asked.statistics.chunks:
             return SearchResult((), confident=False, degraded=False)
         # An index without any vector for a corpus that has passages is a lost or a very young one.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from server.knowledge.indexing import Enqueue, Indexing, ask_for_vectors
 from server.knowledge.lexical import Lexicon
 from server.knowledge.names import document_id, document_name
 from server.knowledge.reader import Source, read
-from server.knowledge.store import DocumentRow
+from server.knowledge.store import DocumentRow, ExpectedVectors
 from server.knowledge.vectors import VectorIndex
 from server.tenants import ensure_tenant
 
@@ -112,8 +111,9 @@ class KnowledgeService:
             return Imported(present, unchanged=True)
         row = await self._put(
             connection, tenant, id, incoming.source, sha256=incoming.sha256, filename=incoming.filename,
-            size=incoming.size, generation=generation, imported_by=author.caller.subject,
+            size=incoming.size, generation=generation,
         )  # fmt: skip
+        await store.put_revision(connection, tenant, row, incoming.source.sections, author.caller.subject)
         details: dict[str, Plain] = {"revision": row.revision, "chunks": row.chunk_count}
         await author.record(connection, Action.DOCUMENT_IMPORT, (row.name,), details)
         await ask_for_vectors(connection, self._enqueue, tenant, id, generation)
@@ -175,19 +175,45 @@ class KnowledgeService:
 
     async def repair(self) -> int:
         """For a clock: queue again what has waited too long for its vectors (a held job, another embedding model), and
-        rebuild the tenants whose vectors Chroma has lost. Returns how many documents were queued."""
+        what the vector index has lost or holds too much of. Returns how many documents were queued."""
         async with self._database.transaction() as connection:
             stale = await store.stale_documents(connection, self._embedder.model, _STALE_SECONDS, _REPAIRED_AT_ONCE)
             for tenant, id, generation in stale:
                 await ask_for_vectors(connection, self._enqueue, tenant, id, generation)
-            expected = await store.indexed_chunks(connection, self._embedder.model)
+            tenants = await store.indexed_tenants(connection, self._embedder.model)
         queued = len(stale)
-        for tenant, chunks in expected.items():
-            held = await self._index.count(tenant)
-            if held < chunks:
-                log.warning("the vector index has lost vectors", extra={"tenant": tenant, "lost": chunks - held})
-                queued += await self.rebuild_index(tenant)
+        for tenant in tenants:
+            # Twice: a listing that is not a snapshot may miss what is there.
+            if (astray := await self._astray(tenant)) and (astray := astray & await self._astray(tenant)):
+                log.warning("vectors are missing or left over", extra={"tenant": tenant, "documents": len(astray)})
+                await self._index_again(tenant, sorted(astray))
+                queued += len(astray)
         return queued
+
+    async def _astray(self, tenant: str) -> set[str]:
+        """The documents whose vectors are not what they must be, and those that are gone but have some; without any
+        that changed while the index was looked at."""
+        before = await self._expected(tenant)
+        held: dict[str, dict[str, int]] = {}
+        for (id, revision), count in (await self._index.held(tenant)).items():
+            held.setdefault(id, {})[revision] = count
+        after = await self._expected(tenant)
+        unchanged = {id for id in before.keys() | held.keys() if before.get(id) == after.get(id)}
+        return {id for id in unchanged if not _fits(before.get(id), held.get(id, {}))}
+
+    async def _expected(self, tenant: str) -> dict[str, ExpectedVectors]:
+        async with self._database.connection() as connection:
+            return await store.expected_vectors(connection, tenant, self._embedder.model)
+
+    async def _index_again(self, tenant: str, ids: Sequence[str]) -> None:
+        """Has the documents' vectors written anew and others removed; the vectors that are there serve meanwhile."""
+        for at in range(0, len(ids), _REPAIRED_AT_ONCE):  # imports wait for one transaction, not for all
+            async with self._database.transaction() as connection:
+                corpus = await store.lock_corpus(connection, tenant)
+                for id in ids[at : at + _REPAIRED_AT_ONCE]:
+                    await store.reopen(connection, tenant, id)
+                    generation = await store.generation_of(connection, tenant, id)
+                    await ask_for_vectors(connection, self._enqueue, tenant, id, generation or corpus)
 
     def _same(self, present: DocumentRow, sha256: str, title: str) -> bool:
         return (
@@ -207,7 +233,6 @@ class KnowledgeService:
         filename: str,
         size: int,
         generation: int,
-        imported_by: str,
     ) -> DocumentRow:
         chunks = await asyncio.to_thread(analyse, self._lexicon, source.title, source.sections)
         await store.remove_chunks(connection, tenant, id)
@@ -225,12 +250,11 @@ class KnowledgeService:
             chunk_count=len(chunks),
             analysis=self._lexicon.analysis,
         )
-        sections = json.dumps([[section.path, section.text] for section in source.sections], ensure_ascii=False)
-        await store.put_revision(connection, tenant, row, sections, imported_by)
         await store.add_chunks(connection, tenant, row, chunks)
         return row
 
     async def _renew(self, tenant: str, id: str) -> None:
+        """Analyses and embeds the current revision again; the revision itself, with its author, stays as it is."""
         async with self._database.transaction() as connection:
             generation = await store.lock_corpus(connection, tenant)
             row = await store.get_document(connection, tenant, id)
@@ -239,9 +263,15 @@ class KnowledgeService:
             source = Source(row.title, row.media_type, tuple(await store.get_sections(connection, tenant, id)))
             await self._put(
                 connection, tenant, id, source, sha256=row.sha256, filename=row.filename, size=row.size_bytes,
-                generation=generation, imported_by="",
+                generation=generation,
             )  # fmt: skip
             await ask_for_vectors(connection, self._enqueue, tenant, id, generation)
+
+
+def _fits(expected: ExpectedVectors | None, held: dict[str, int]) -> bool:
+    if expected is None:
+        return not held
+    return not expected.settled or held == {expected.revision: expected.chunks}
 
 
 async def _incoming(filename: str, content: bytes, title: str) -> _Incoming:

@@ -5,6 +5,7 @@ Writers first call `lock_corpus`: it orders the changes of one tenant.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,6 +83,16 @@ class ToEmbed:
     ordinal: int
     full_text: str
     embedded_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedVectors:
+    """The vectors that a document has once it is `settled`: `chunks` of `revision`. Before, any may be there."""
+
+    generation: int
+    revision: str
+    chunks: int
+    settled: bool
 
 
 def chunk_name(document: str, ordinal: int, revision: str) -> str:
@@ -201,11 +212,11 @@ on conflict (tenant, document, revision) do update set title = excluded.title, s
 
 
 async def put_revision(
-    connection: Connection, tenant: str, row: DocumentRow, sections_json: str, imported_by: str
+    connection: Connection, tenant: str, row: DocumentRow, sections: Sequence[Section], imported_by: str
 ) -> None:
-    await connection.execute(
-        PUT_REVISION, tenant, row.id, row.revision, row.sha256, row.title, sections_json, imported_by
-    )
+    """The same revision again is the last one's who imported it."""
+    words = json.dumps([[section.path, section.text] for section in sections], ensure_ascii=False)
+    await connection.execute(PUT_REVISION, tenant, row.id, row.revision, row.sha256, row.title, words, imported_by)
 
 
 GET_SECTIONS: Final = """
@@ -302,6 +313,14 @@ async def chunks_to_embed(connection: Connection, tenant: str, document: str, re
     return [ToEmbed(row["ordinal"], row["full_text"], row["embedded_text"]) for row in rows]
 
 
+GENERATION: Final = "select generation from knowledge_document where tenant = $1 and id = $2"
+
+
+async def generation_of(connection: Connection, tenant: str, document: str) -> int | None:
+    generation: int | None = await connection.fetchval(GENERATION, tenant, document)
+    return generation
+
+
 SET_STATE: Final = """
 update knowledge_document set state = $4, embedding_model = $5
 where tenant = $1 and id = $2 and generation = $3 returning id"""
@@ -312,6 +331,16 @@ async def set_state(
 ) -> bool:
     """False when the document has moved on to another generation or is gone."""
     return await connection.fetchval(SET_STATE, tenant, document, generation, state, model) is not None
+
+
+REOPEN: Final = """
+update knowledge_document set state = 'INDEXING', embedding_model = ''
+where tenant = $1 and id = $2 and state = 'INDEXED'"""
+
+
+async def reopen(connection: Connection, tenant: str, document: str) -> None:
+    """An INDEXED document is INDEXING again: its vectors may not be what they should be."""
+    await connection.execute(REOPEN, tenant, document)
 
 
 STALE_DOCUMENTS: Final = """
@@ -328,14 +357,27 @@ async def stale_documents(
     return [(row["tenant"], row["id"], row["generation"]) for row in rows]
 
 
-INDEXED_CHUNKS: Final = """
-select tenant, sum(chunk_count)::bigint as chunks from knowledge_document
-where state = 'INDEXED' and embedding_model = $1 group by tenant order by tenant"""
+INDEXED_TENANTS: Final = """
+select distinct tenant from knowledge_document where state = 'INDEXED' and embedding_model = $1 order by tenant"""
 
 
-async def indexed_chunks(connection: Connection, model: str) -> dict[str, int]:
-    """For each tenant, how many vectors of `model` there must be."""
-    return {row["tenant"]: row["chunks"] for row in await connection.fetch(INDEXED_CHUNKS, model)}
+async def indexed_tenants(connection: Connection, model: str) -> list[str]:
+    """The tenants that must have vectors of `model`."""
+    return [row["tenant"] for row in await connection.fetch(INDEXED_TENANTS, model)]
+
+
+EXPECTED_VECTORS: Final = """
+select id, generation, revision, chunk_count, state = 'INDEXED' and embedding_model = $2 as settled
+from knowledge_document where tenant = $1"""
+
+
+async def expected_vectors(connection: Connection, tenant: str, model: str) -> dict[str, ExpectedVectors]:
+    """What the vector index of `model` must hold, by document."""
+    rows = await connection.fetch(EXPECTED_VECTORS, tenant, model)
+    return {
+        row["id"]: ExpectedVectors(row["generation"], row["revision"], row["chunk_count"], row["settled"])
+        for row in rows
+    }
 
 
 UNINDEXED: Final = """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class VectorIndex:
         query_timeout: float = 1.0,
         write_timeout: float = 30.0,
         pause: float = 1.0,
+        read_batch: int = 1000,
     ) -> None:
         self._url = urlsplit(url)
         self._model = model
@@ -61,6 +63,7 @@ class VectorIndex:
         self._query_timeout = query_timeout
         self._write_timeout = write_timeout
         self._pause = pause
+        self._read_batch = read_batch
         self._closed_until = 0.0
         self._client: AsyncClientAPI | None = None
         self._connecting = asyncio.Lock()
@@ -113,10 +116,20 @@ class VectorIndex:
             return False
         return True
 
-    async def count(self, tenant: str) -> int:
-        async with self._guarded(tenant, self._write_timeout):
-            collection = await self._collection(tenant)
-            return await collection.count()
+    async def held(self, tenant: str) -> Counter[tuple[str, str]]:
+        """How many vectors there are of each (document, revision). Not a snapshot: what is written or removed meanwhile
+        may be missed, or make others be missed."""
+        seen: dict[str, tuple[str, str]] = {}
+        at, got = 0, self._read_batch
+        while got == self._read_batch:
+            async with self._guarded(tenant, self._write_timeout):
+                collection = await self._collection(tenant)
+                page = await collection.get(limit=self._read_batch, offset=at, include=["metadatas"])
+            whose = page["metadatas"] or []
+            seen |= {id: (str(of["document"]), str(of["revision"])) for id, of in zip(page["ids"], whose, strict=True)}
+            got = len(page["ids"])
+            at += got
+        return Counter(seen.values())
 
     async def drop(self, tenant: str) -> None:
         """Delete the tenant's collection; it is made anew by the next call that needs it."""

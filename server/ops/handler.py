@@ -25,8 +25,8 @@ class OpsHandler(ops_service_pb2_grpc.OpsServiceServicer):
         if health.status is Status.NOT_SERVING:
             raise AppError(
                 Code.UNAVAILABLE,
-                Reason.STORE_UNAVAILABLE,
-                "not serving",
+                Reason.STORE_UNAVAILABLE if health.away else Reason.SERVER_BUSY,
+                "not serving" if health.away else "not serving: starting or stopping",
                 metadata={"away": " ".join(sorted(health.away))},
                 retry_after=1.0,
             )

@@ -110,7 +110,7 @@ def _decode(request: order_service_pb2.ImportProductsRequest) -> Row | RowError:
         min_quantity=Decimal(product.min_quantity or "1"),
         stock=Decimal(product.stock) if product.stock else None,
         category=product.category,
-        active=product.active,
+        active=product.active if product.HasField("active") else True,
     )
     return Row(request.line, decoded)
 

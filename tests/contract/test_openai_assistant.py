@@ -29,8 +29,9 @@ from server.chat.assistant import (
     Turn,
 )
 from server.chat.breaker import BreakerState
-from server.chat.intents import IntentResult, classify
+from server.chat.intents import IntentResult
 from server.chat.retry import RetryPolicy
+from server.chat.understanding import by_phrases
 from server.errors import Reason
 from tests.support.llmock import BOX, CANARY, OFFLINE_TEXT, Desk, DeskTools, all_closed, desk, passage
 
@@ -322,14 +323,14 @@ async def test_a_first_token_that_never_comes_is_asked_for_again(llmock: LLMock)
 
 async def test_invented_citations_and_prices_are_removed(llmock: LLMock) -> None:
     llmock.reply("It costs [price:PB-12] each [7], lids [price:NO-1] too [1].")
-    async with desk(llmock.base_url(), classify=product_question) as at:
+    async with desk(llmock.base_url(), understand=product_question) as at:
         events = await answer(at, tools=DeskTools(products=[BOX]))
     assert text_of(events) == "It costs SGD 0.65 each, lids too [1]."
     assert [event.index for event in events if isinstance(event, Cited)] == [1]
     assert "0.65" not in json.dumps(body_of(llmock)), "the model never sees a price"
 
 
-def product_question(_text: str, _locale: str) -> IntentResult:
+async def product_question(_text: str, _locale: str) -> IntentResult:
     return IntentResult(Intent.PRODUCT_QUESTION, 0.9, Language.EN)
 
 
@@ -354,14 +355,18 @@ async def test_instructions_are_not_recited(llmock: LLMock) -> None:
 
 @pytest.mark.parametrize("message", ["Hello!", "Where is my order?", "I want to talk to a person"])
 async def test_what_needs_no_model_never_reaches_one(llmock: LLMock, message: str) -> None:
-    async with desk(llmock.base_url(), classify=classify) as at:
+    async with desk(llmock.base_url(), understand=by_phrases) as at:
         events = await answer(at, Turn(message))
     assert text_of(events) == OFFLINE_TEXT
     assert not llmock.requests
 
 
+async def nothing_known(_text: str, _locale: str) -> IntentResult:
+    return IntentResult(Intent.OTHER, 0.6, Language.MS)
+
+
 async def test_nothing_found_is_said_without_a_model(llmock: LLMock) -> None:
-    async with desk(llmock.base_url(), classify=lambda *_: IntentResult(Intent.OTHER, 0.6, Language.MS)) as at:
+    async with desk(llmock.base_url(), understand=nothing_known) as at:
         events = await answer(at, tools=DeskTools(passages=[]))
     assert end_of(events).kind is AnswerKind.ABSTAINED
     assert text_of(events).startswith("Saya tidak menemui")

@@ -1,13 +1,11 @@
-"""How well intents are found, per language, on the half of the labelled messages that no rule was tuned on.
+"""How well intents are told, per split and language; the same as `tria intents evaluate`.
 
 python -m tests.performance.evaluate_intents
 """
 
 from __future__ import annotations
 
-from rich.console import Console
-
-from server.chat.evaluation import Split, evaluate, show
+from server.chat.commands import intents
 
 if __name__ == "__main__":
-    show(evaluate(Split.TEST), Console())
+    intents(["evaluate"])

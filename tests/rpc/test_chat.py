@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 
 import asyncpg
@@ -103,10 +104,14 @@ async def test_a_repeated_client_message_id_attaches(desk: Desk) -> None:
 async def test_messages_of_one_conversation_are_answered_in_turn(desk: Desk) -> None:
     conversation = await desk.conversation()
     answers = await asyncio.gather(*(desk.say(f"{QUESTION} ({number})", conversation) for number in range(4)))
+    worked = []
     for events in answers:
         check_stream(events)
         assert events[-1].HasField("completed")
-    assert sum("queued" in kinds(events) for events in answers) == 3
+        began = next(event.time for event in events if event.HasField("step"))
+        worked.append((began.ToNanoseconds(), events[-1].time.ToNanoseconds()))
+    worked.sort()
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(worked)), "two at once"
 
 
 async def test_resume_continues_without_gap_or_repeat(desk: Desk) -> None:

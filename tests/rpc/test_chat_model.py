@@ -147,6 +147,20 @@ async def test_an_outage_is_answered_offline_and_said(llmock: LLMock, open_desk:
     assert "18" in text_of(events)
 
 
+async def test_the_model_never_sees_what_is_personal(llmock: LLMock, open_desk: Open) -> None:
+    llmock.reply("Noted.").reply("We will write to ⟦EMAIL_1⟧ about Sentosa [1].")
+    personal = ("S1234567D", "lee.example@mail.example", "+65 9123 4567")
+    async with open_desk() as desk:
+        conversation = await desk.conversation()
+        await desk.say(f"My NRIC is {personal[0]} and my phone is {personal[2]}. {QUESTION}", conversation)
+        events = await desk.say(f"Write to {personal[1]} when you deliver to Sentosa, what does it cost?", conversation)
+    sent = [str(request.body) for request in llmock.requests]
+    assert sent
+    assert not [value for value in personal if any(value in body for body in sent)]
+    assert personal[1] in text_of(events), "the customer reads the original"
+    check_stream(events)
+
+
 async def test_a_greeting_needs_no_model(llmock: LLMock, open_desk: Open) -> None:
     async with open_desk() as desk:
         events = await desk.say("hello")

@@ -8,8 +8,6 @@ from pathlib import Path
 import grpc
 from llmock.pytest_plugin import LLMock
 
-from server.chat import runs
-from server.db.pool import Database, PoolSettings
 from server.health import Status
 from tests.support.app import running_desk
 from tests.support.reading import text_of
@@ -58,25 +56,7 @@ async def test_a_stream_is_sent_elsewhere_and_its_run_finishes(
                 chat.ResumeRunRequest(run=run_name, after_seq=after), metadata=other.metadata()
             )
         ]
-    assert [event.WhichOneof("event") for event in resumed] == ["snapshot", "completed"]
-    assert resumed[0].snapshot.text == resumed[1].completed.text
+    assert [event.WhichOneof("event") for event in resumed] == ["snapshot", "usage", "completed"]
+    assert resumed[0].snapshot.text == resumed[2].completed.text
     assert resumed[0].snapshot.text.startswith(text_of(events))
-    assert resumed[1].seq == run.last_seq
-
-
-async def test_a_run_whose_process_died_is_interrupted(
-    tmp_path: Path, filled_dsn: str, valkey: str, chroma_url: str
-) -> None:
-    """The lease of a dead process ends, and whoever looks ends its runs."""
-    async with running_desk(tmp_path, filled_dsn, valkey, chroma_url) as desk:
-        conversation = await desk.conversation()
-        async with Database(filled_dsn, PoolSettings(min_size=1, max_size=1)) as database:
-            async with database.transaction() as connection:
-                await runs.insert_run(
-                    connection, "demo", conversation.removeprefix("conversations/"), "lost", "m", "dead-process", 0.0
-                )
-            async with database.connection() as connection:
-                assert await runs.expire_leases(connection) >= 1
-        call = desk.chat.ResumeRun(chat.ResumeRunRequest(run=f"{conversation}/runs/lost"), metadata=desk.metadata())
-        [event] = [event async for event in call]
-    assert event.interrupted.retryable
+    assert [event.seq for event in resumed] == [run.last_seq - 2, run.last_seq - 1, run.last_seq]

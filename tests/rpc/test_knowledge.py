@@ -111,7 +111,7 @@ async def test_a_new_revision_takes_the_place_of_the_old_one(known: Knowledge, d
     await known.service.import_document(operator(tenant), "delivery.md", RETURNS)
     assert await headings(known, tenant, "Sentosa delivery") in ([], ["Defective goods"])
     await run_jobs(known, database)
-    assert await known.index.count(tenant) == 1
+    assert (await known.index.held(tenant)).total() == 1
     assert await headings(known, tenant, "my cups are leaking") == ["Defective goods"]
     async with database.connection() as connection:
         kept = await connection.fetchval("select count(*) from knowledge_revision where tenant = $1", tenant)
@@ -133,7 +133,7 @@ async def test_a_job_repeated_late_or_for_an_older_revision_converges(
     await asyncio.gather(*(known.service.index_document(payload) for _ in range(3)))
     await known.service.import_document(operator(tenant), "delivery.md", RETURNS)
     await asyncio.gather(known.service.index_document(payload), known.service.index_document(payload))
-    assert await known.index.count(tenant) == 1
+    assert (await known.index.held(tenant)).total() == 1
     assert (await known.service.get_document(tenant, "documents/delivery")).state == "INDEXED"
 
 
@@ -160,7 +160,7 @@ async def test_deleting_takes_words_and_vectors_away(known: Knowledge, database:
     await known.service.delete_document(operator(tenant), "documents/delivery")
     assert await headings(known, tenant, "Sentosa") == []
     await run_jobs(known, database)
-    assert await known.index.count(tenant) == 0
+    assert (await known.index.held(tenant)).total() == 0
     with pytest.raises(AppError) as caught:
         await known.service.get_document(tenant, "documents/delivery")
     assert caught.value.code is Code.NOT_FOUND
@@ -190,7 +190,7 @@ async def test_a_lost_index_is_noticed_and_rebuilt(known: Knowledge, database: D
     assert result.passages[0].heading == "Sentosa"
     assert await known.service.repair() == 1
     assert (await run_jobs(known, database))[0]["document"] == "delivery"
-    assert await known.index.count(tenant) == 2
+    assert (await known.index.held(tenant)).total() == 2
     assert not (await known.search.search(tenant, "Sentosa delivery", 3)).degraded
     assert await known.service.repair() == 0
 
@@ -224,7 +224,7 @@ async def test_search_goes_on_by_words_while_chroma_is_away(database: Database, 
 async def test_waiting_does_the_work_where_no_worker_does(known: Knowledge, tenant: str) -> None:
     imported = await known.service.import_document(operator(tenant), "delivery.md", DELIVERY)
     await known.service.wait_indexed(tenant, [imported.document.name], within=30)
-    assert await known.index.count(tenant) == 2
+    assert (await known.index.held(tenant)).total() == 2
 
 
 async def test_a_misspelt_word_of_the_documents_is_found(known: Knowledge, database: Database, tenant: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -35,6 +35,7 @@ from server.chat.openai_stream import ModelSettings, open_stream
 from server.chat.pricing import ModelPrice, PriceTable
 from server.chat.rate_headers import RateHeaders
 from server.chat.retry import RetryPolicy
+from server.chat.understanding import Understand
 from server.knowledge.passages import Passage, SearchResult
 
 MODEL = "desk-test-model"
@@ -112,7 +113,7 @@ async def _one_line() -> AsyncGenerator[Event, None]:
     yield Answered(AnswerKind.ANSWERED, Intent.OTHER, 1.0, Language.EN)
 
 
-def policy_question(_text: str, _locale: str) -> IntentResult:
+async def policy_question(_text: str, _locale: str) -> IntentResult:
     """A verdict for tests that are about the model and not about words."""
     return IntentResult(Intent.POLICY_QUESTION, 0.95, Language.EN)
 
@@ -130,7 +131,7 @@ class Desk:
 async def desk(
     base_url: str,
     *,
-    classify: Callable[[str, str], IntentResult] = policy_question,
+    understand: Understand = policy_question,
     agent: AgentSettings | None = None,
     policy: RetryPolicy | None = None,
     first_byte_timeout: float = 5.0,
@@ -149,7 +150,7 @@ async def desk(
     async with open_stream(settings, rates.append) as stream:
         model = GuardedModel(stream, breaker, policy or RetryPolicy(attempts=3, base=0.1, cap=1.0))
         chosen = replace(agent or AgentSettings(), canary=CANARY)
-        yield Desk(OpenAIAssistant(model, PRICES, classify, OneLineAssistant(), chosen), breaker, rates)
+        yield Desk(OpenAIAssistant(model, PRICES, understand, OneLineAssistant(), chosen), breaker, rates)
 
 
 async def all_closed(llmock: LLMock, seconds: float = 5.0) -> bool:

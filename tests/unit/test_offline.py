@@ -1,11 +1,12 @@
 """The offline assistant: quotes and never invents, answers every part, hands over when it should."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import pytest
+import pytest_asyncio
 
 from server.chat.assistant import (
     Answered,
@@ -20,8 +21,12 @@ from server.chat.assistant import (
     Step,
     Turn,
 )
+from server.chat.glossing import Glossary
+from server.chat.intent_head import load
 from server.chat.offline import OfflineAssistant
 from server.chat.replies import load_replies
+from server.chat.understanding import Understanding
+from server.knowledge.embedding import OnnxEmbedder
 from server.knowledge.lexical import Lexicon
 from server.knowledge.passages import Passage, SearchResult
 
@@ -106,9 +111,11 @@ class Told:
         return last
 
 
-@pytest.fixture(scope="module")
-def assistant() -> OfflineAssistant:
-    return OfflineAssistant(Lexicon())
+@pytest_asyncio.fixture(scope="module")
+async def assistant() -> AsyncIterator[OfflineAssistant]:
+    embedder = OnnxEmbedder()
+    yield OfflineAssistant(Lexicon(), Understanding(load(), Glossary(), embedder).understand)
+    await embedder.close()
 
 
 async def ask(assistant: OfflineAssistant, turn: str | Turn, desk: Desk) -> Told:

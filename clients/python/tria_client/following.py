@@ -57,16 +57,19 @@ class Progress:
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def place(self, event: ChatEvent, *, first: bool) -> Place:
-        """Where the event stands. The `first` one of a connection may stand for those that the log no longer has."""
-        if event.seq <= self.seq:
-            return Place.SEEN
+        """Where the event stands. The `first` one of a connection may stand for those that the log no longer has.
+
+        A terminal is never SEEN: this run has not ended here yet, and nothing else can come after it.
+        """
         kind = event.WhichOneof("event")
+        if event.seq <= self.seq:
+            return Place.NEXT if kind in TERMINALS else Place.SEEN
         stands_for_lost = first and (kind == "snapshot" or kind in TERMINALS)
         return Place.NEXT if event.seq == self.seq + 1 or stands_for_lost else Place.AHEAD
 
     def take(self, event: ChatEvent) -> None:
         """Counts the next event. Raises DATA_LOSS when the text is not what the server hashed."""
-        self.run, self.seq = event.run, event.seq
+        self.run, self.seq = event.run, max(self.seq, event.seq)
         match event.WhichOneof("event"):
             case "text_delta":
                 self._digest.update(event.text_delta.text.encode())
@@ -90,7 +93,7 @@ class Following:
     ends: float | None = None
     silence: float = SILENCE
     _wait: float = 0.0  # seconds that the server asked for before the next connection
-    _alive: bool = False  # whether this connection brought an event of the run or a heartbeat
+    _alive: bool = False  # whether this connection brought something new, or a heartbeat: the server waits too
 
     async def events(self) -> AsyncGenerator[ChatEvent, None]:
         """Every event of the run once and in order, without those of the connection, up to its one terminal.
@@ -126,13 +129,14 @@ class Following:
                 if event.WhichOneof("event") == "reconnect":
                     self._wait = event.reconnect.delay.ToTimedelta().total_seconds()
                     return
-                self._alive = True
                 place = self.progress.place(event, first=first)
                 if place is Place.AHEAD:
                     raise made_here(grpc.StatusCode.UNAVAILABLE, f"events of {event.run} are missing")
                 if place is Place.SEEN:
-                    continue  # a heartbeat too: it has no seq
-                first = False
+                    # A heartbeat has no seq. What is only told again is no life: a server may do so for ever.
+                    self._alive = self._alive or event.WhichOneof("event") == "heartbeat"
+                    continue
+                first, self._alive = False, True
                 self.progress.take(event)
                 yield event
                 if self.progress.ended:

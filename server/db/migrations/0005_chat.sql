@@ -51,6 +51,7 @@ create table run (
     conversation text not null,
     id text not null,
     message text not null,
+    ordinal bigint not null, -- of that message: runs of a conversation take their turns in this order
     answer text,
     state text not null check (
         state in ('QUEUED', 'RUNNING', 'COMPLETED', 'CANCELLED', 'INTERRUPTED', 'FAILED')
@@ -79,6 +80,7 @@ create table run (
     foreign key (tenant, conversation) references conversation (tenant, id)
 );
 
-create index run_active on run (tenant, conversation, create_time) where state in ('QUEUED', 'RUNNING');
+create index run_active on run (tenant, conversation, ordinal) where state in ('QUEUED', 'RUNNING');
 create index run_lease on run (lease_until) where state in ('QUEUED', 'RUNNING');
+create index run_owner on run (owner) where state in ('QUEUED', 'RUNNING');
 create index run_ended on run (tenant, end_time) where end_time is not null;

@@ -129,6 +129,25 @@ async def test_attempts_that_bring_nothing_end(client: TriaClient, script: Scrip
     assert len(script.calls) == QUICK.attempts + 1
 
 
+async def test_connections_that_bring_only_what_is_known_end_too(client: TriaClient, script: Script) -> None:
+    script.connections.extend([Connection(sent=0, cut=Cut.UNAVAILABLE, back=2)] * 20)
+    with pytest.raises(TriaError, match="connection reset"):
+        [event async for event in client.resume(RUN, after_seq=2)]
+    assert len(script.calls) == QUICK.attempts + 1
+
+
+async def test_a_run_that_waits_may_be_cut_as_often_as_it_likes(client: TriaClient, script: Script) -> None:
+    script.connections.extend([Connection(sent=0, cut=Cut.UNAVAILABLE, heartbeats=True)] * (2 * QUICK.attempts))
+    assert await sent(client) == script.log
+
+
+@pytest.mark.parametrize("back", [46, 50])
+async def test_a_terminal_ends_the_run_whatever_its_seq(client: TriaClient, script: Script, back: int) -> None:
+    script.connections.extend([Connection(sent=0, cut=Cut.UNAVAILABLE, back=back)] * 20)
+    assert [event async for event in client.resume(RUN, after_seq=50)] == script.log[-1:]
+    assert len(script.calls) == 1
+
+
 async def test_progress_resets_the_count_of_attempts(client: TriaClient, script: Script) -> None:
     script.reset(list("a long answer in many pieces"))
     script.connections.extend([Connection(sent=1, cut=Cut.UNAVAILABLE)] * 20)

@@ -28,7 +28,7 @@ from tria.knowledge.v1 import knowledge_pb2 as tria_dot_knowledge_dot_v1_dot_kno
 from tria.policy.v1 import policy_pb2 as tria_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tria/knowledge/v1/knowledge_service.proto\x12\x11tria.knowledge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!tria/knowledge/v1/knowledge.proto\x1a\x1btria/policy/v1/policy.proto\"\xbe\x01\n\x15ImportDocumentRequest\x12\x46\n\x08\x66ilename\x18\x01 \x01(\tB4\xbaH1r/\x18\x82\x01\x32*^[^/\\\\\\x00-\\x1f]{1,120}\\.[A-Za-z0-9]{1,8}$\x12#\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\x12\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01\xd2\xf3\x18\x02\x08\x06\x12\x17\n\x05title\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Z\n\x16ImportDocumentResponse\x12-\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1b.tria.knowledge.v1.Document\x12\x11\n\tunchanged\x18\x02 \x01(\x08\"X\n\x12GetDocumentRequest\x12\x42\n\x04name\x18\x01 \x01(\tB4\xbaH1r/\x18x2+^documents/[A-Za-z0-9][A-Za-z0-9._-]{0,99}$\"P\n\x14ListDocumentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x87\x01\n\x15ListDocumentsResponse\x12\x39\n\tdocuments\x18\x01 \x03(\x0b\x32\x1b.tria.knowledge.v1.DocumentB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\x12!\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\"[\n\x15\x44\x65leteDocumentRequest\x12\x42\n\x04name\x18\x01 \x01(\tB4\xbaH1r/\x18x2+^documents/[A-Za-z0-9][A-Za-z0-9._-]{0,99}$\"\x18\n\x16\x44\x65leteDocumentResponse\"\x98\x01\n\x16SearchKnowledgeRequest\x12\x1f\n\x05query\x18\x01 \x01(\tB\x10\xbaH\x07r\x05\x10\x01\x18\xd0\x0f\xd2\xf3\x18\x02\x08\x06\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x41\n\x08language\x18\x03 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$\"v\n\x17SearchKnowledgeResponse\x12\x36\n\x08passages\x18\x01 \x03(\x0b\x32\x1a.tria.knowledge.v1.PassageB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x11\n\tconfident\x18\x02 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x32\xfd\x05\n\x10KnowledgeService\x12\x9a\x01\n\x0eImportDocument\x12(.tria.knowledge.v1.ImportDocumentRequest\x1a).tria.knowledge.v1.ImportDocumentResponse\"3\xca\xf3\x18\x10\x08\x0e\x10P\x18\x01\"\x02\x08<*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02\x19\"\x14/v1/documents:import:\x01*\x12\x84\x01\n\x0bGetDocument\x12%.tria.knowledge.v1.GetDocumentRequest\x1a\x1b.tria.knowledge.v1.Document\"1\xca\xf3\x18\x0f\x08\r\x10\x01\"\x02\x08\n*\x05\x08\xd8\x04\x10\x64\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=documents/*}\x12\x8c\x01\n\rListDocuments\x12\'.tria.knowledge.v1.ListDocumentsRequest\x1a(.tria.knowledge.v1.ListDocumentsResponse\"(\xca\xf3\x18\x0f\x08\r\x10\x02\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/documents\x12\x99\x01\n\x0e\x44\x65leteDocument\x12(.tria.knowledge.v1.DeleteDocumentRequest\x1a).tria.knowledge.v1.DeleteDocumentResponse\"2\xca\xf3\x18\x10\x08\x0e\x10Q\x18\x01\"\x02\x08\x0f*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/{name=documents/*}\x12\x99\x01\n\x0fSearchKnowledge\x12).tria.knowledge.v1.SearchKnowledgeRequest\x1a*.tria.knowledge.v1.SearchKnowledgeResponse\"/\xca\xf3\x18\x0f\x08\r\x10\x02\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/documents:searchb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tria/knowledge/v1/knowledge_service.proto\x12\x11tria.knowledge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!tria/knowledge/v1/knowledge.proto\x1a\x1btria/policy/v1/policy.proto\"\xca\x01\n\x15ImportDocumentRequest\x12L\n\x08\x66ilename\x18\x01 \x01(\tB:\xbaH1r/\x18\x82\x01\x32*^[^/\\\\\\x00-\\x1f]{1,120}\\.[A-Za-z0-9]{1,8}$\xd2\xf3\x18\x02\x08\x06\x12#\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\x12\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01\xd2\xf3\x18\x02\x08\x06\x12\x1d\n\x05title\x18\x03 \x01(\tB\x0e\xbaH\x05r\x03\x18\xac\x02\xd2\xf3\x18\x02\x08\x06\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Z\n\x16ImportDocumentResponse\x12-\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1b.tria.knowledge.v1.Document\x12\x11\n\tunchanged\x18\x02 \x01(\x08\"X\n\x12GetDocumentRequest\x12\x42\n\x04name\x18\x01 \x01(\tB4\xbaH1r/\x18x2+^documents/[A-Za-z0-9][A-Za-z0-9._-]{0,99}$\"P\n\x14ListDocumentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x87\x01\n\x15ListDocumentsResponse\x12\x39\n\tdocuments\x18\x01 \x03(\x0b\x32\x1b.tria.knowledge.v1.DocumentB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\x12!\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\"[\n\x15\x44\x65leteDocumentRequest\x12\x42\n\x04name\x18\x01 \x01(\tB4\xbaH1r/\x18x2+^documents/[A-Za-z0-9][A-Za-z0-9._-]{0,99}$\"\x18\n\x16\x44\x65leteDocumentResponse\"\x98\x01\n\x16SearchKnowledgeRequest\x12\x1f\n\x05query\x18\x01 \x01(\tB\x10\xbaH\x07r\x05\x10\x01\x18\xd0\x0f\xd2\xf3\x18\x02\x08\x06\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x41\n\x08language\x18\x03 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$\"v\n\x17SearchKnowledgeResponse\x12\x36\n\x08passages\x18\x01 \x03(\x0b\x32\x1a.tria.knowledge.v1.PassageB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x11\n\tconfident\x18\x02 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x32\xfd\x05\n\x10KnowledgeService\x12\x9a\x01\n\x0eImportDocument\x12(.tria.knowledge.v1.ImportDocumentRequest\x1a).tria.knowledge.v1.ImportDocumentResponse\"3\xca\xf3\x18\x10\x08\x0e\x10P\x18\x01\"\x02\x08<*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02\x19\"\x14/v1/documents:import:\x01*\x12\x84\x01\n\x0bGetDocument\x12%.tria.knowledge.v1.GetDocumentRequest\x1a\x1b.tria.knowledge.v1.Document\"1\xca\xf3\x18\x0f\x08\r\x10\x01\"\x02\x08\n*\x05\x08\xd8\x04\x10\x64\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=documents/*}\x12\x8c\x01\n\rListDocuments\x12\'.tria.knowledge.v1.ListDocumentsRequest\x1a(.tria.knowledge.v1.ListDocumentsResponse\"(\xca\xf3\x18\x0f\x08\r\x10\x02\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/documents\x12\x99\x01\n\x0e\x44\x65leteDocument\x12(.tria.knowledge.v1.DeleteDocumentRequest\x1a).tria.knowledge.v1.DeleteDocumentResponse\"2\xca\xf3\x18\x10\x08\x0e\x10Q\x18\x01\"\x02\x08\x0f*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/{name=documents/*}\x12\x99\x01\n\x0fSearchKnowledge\x12).tria.knowledge.v1.SearchKnowledgeRequest\x1a*.tria.knowledge.v1.SearchKnowledgeResponse\"/\xca\xf3\x18\x0f\x08\r\x10\x02\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/documents:searchb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tria.knowledge.v1.knowledge
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['filename']._loaded_options = None
-  _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['filename']._serialized_options = b'\272H1r/\030\202\0012*^[^/\\\\\\x00-\\x1f]{1,120}\\.[A-Za-z0-9]{1,8}$'
+  _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['filename']._serialized_options = b'\272H1r/\030\202\0012*^[^/\\\\\\x00-\\x1f]{1,120}\\.[A-Za-z0-9]{1,8}$\322\363\030\002\010\006'
   _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['content']._loaded_options = None
   _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['content']._serialized_options = b'\272H\tz\007\020\001\030\200\200\300\001\322\363\030\002\010\006'
   _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['title']._loaded_options = None
-  _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\254\002'
+  _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\254\002\322\363\030\002\010\006'
   _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_IMPORTDOCUMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_GETDOCUMENTREQUEST'].fields_by_name['name']._loaded_options = None
@@ -74,23 +74,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KNOWLEDGESERVICE'].methods_by_name['SearchKnowledge']._loaded_options = None
   _globals['_KNOWLEDGESERVICE'].methods_by_name['SearchKnowledge']._serialized_options = b'\312\363\030\017\010\r\020\002\"\002\010\n*\005\010\254\002\0202\202\323\344\223\002\026\022\024/v1/documents:search'
   _globals['_IMPORTDOCUMENTREQUEST']._serialized_start=188
-  _globals['_IMPORTDOCUMENTREQUEST']._serialized_end=378
-  _globals['_IMPORTDOCUMENTRESPONSE']._serialized_start=380
-  _globals['_IMPORTDOCUMENTRESPONSE']._serialized_end=470
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=472
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=560
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=562
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=642
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=645
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=780
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=782
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=873
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=875
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=899
-  _globals['_SEARCHKNOWLEDGEREQUEST']._serialized_start=902
-  _globals['_SEARCHKNOWLEDGEREQUEST']._serialized_end=1054
-  _globals['_SEARCHKNOWLEDGERESPONSE']._serialized_start=1056
-  _globals['_SEARCHKNOWLEDGERESPONSE']._serialized_end=1174
-  _globals['_KNOWLEDGESERVICE']._serialized_start=1177
-  _globals['_KNOWLEDGESERVICE']._serialized_end=1942
+  _globals['_IMPORTDOCUMENTREQUEST']._serialized_end=390
+  _globals['_IMPORTDOCUMENTRESPONSE']._serialized_start=392
+  _globals['_IMPORTDOCUMENTRESPONSE']._serialized_end=482
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=484
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=572
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=574
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=654
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=657
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=792
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=794
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=885
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=887
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=911
+  _globals['_SEARCHKNOWLEDGEREQUEST']._serialized_start=914
+  _globals['_SEARCHKNOWLEDGEREQUEST']._serialized_end=1066
+  _globals['_SEARCHKNOWLEDGERESPONSE']._serialized_start=1068
+  _globals['_SEARCHKNOWLEDGERESPONSE']._serialized_end=1186
+  _globals['_KNOWLEDGESERVICE']._serialized_start=1189
+  _globals['_KNOWLEDGESERVICE']._serialized_end=1954
 # @@protoc_insertion_point(module_scope)

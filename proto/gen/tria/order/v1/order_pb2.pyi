@@ -66,7 +66,7 @@ class Product(_message.Message):
     category: _builtins.str
     """Category for lists."""
     active: _builtins.bool
-    """Whether it is sold."""
+    """Whether it is sold; an import that leaves it unset means that it is."""
     etag: _builtins.str
     """Changes with every change of the resource (AIP-154)."""
     @_builtins.property
@@ -93,14 +93,16 @@ class Product(_message.Message):
         min_quantity: _builtins.str = ...,
         stock: _builtins.str = ...,
         category: _builtins.str = ...,
-        active: _builtins.bool = ...,
+        active: _builtins.bool | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "aliases", b"aliases", "category", b"category", "display_name", b"display_name", "etag", b"etag", "min_quantity", b"min_quantity", "name", b"name", "name_ms", b"name_ms", "name_zh", b"name_zh", "pack_size", b"pack_size", "price", b"price", "sku", b"sku", "stock", b"stock", "tax_code", b"tax_code", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "aliases", b"aliases", "category", b"category", "display_name", b"display_name", "etag", b"etag", "min_quantity", b"min_quantity", "name", b"name", "name_ms", b"name_ms", "name_zh", b"name_zh", "pack_size", b"pack_size", "price", b"price", "sku", b"sku", "stock", b"stock", "tax_code", b"tax_code", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
+    _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active) -> _WhichOneofReturnType__active | None: ...
 
 Global___Product: _TypeAlias = Product  # noqa: Y015
 
