@@ -10,7 +10,7 @@ from importlib import resources
 
 from server.chat.assistant import Language
 
-_EDGE = re.compile(r"^[\s,.!?，。！？]+|[\s,.!?，。！？]+$")
+_EDGE = " \t\r\n\f\v\u3000,.!?，。！？"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def load_replies() -> Replies:
 
 def plain(text: str) -> str:
     """A short message without its punctuation, lower case, as the tables of `Heard` have it."""
-    return _EDGE.sub("", text.lower())
+    return text.lower().strip(_EDGE)
 
 
 def says(text: str, phrases: tuple[str, ...]) -> bool:
