@@ -86,7 +86,7 @@ bench: $(SETUP) ## Measure speed, one bench after another
 
 evaluate: $(SETUP) ## Measure retrieval, intents and the finding of personal data on labelled messages
 	@$(ENV)/tria knowledge evaluate
-	@$(ENV)/python -m tests.performance.evaluate_intents
+	@$(ENV)/tria intents evaluate
 	@$(ENV)/tria pii evaluate
 
 clean: ## Remove caches and reports; .venv and .tools stay
