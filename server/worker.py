@@ -36,6 +36,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         log.info("working")
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        await asyncio.wait({stopping})
         runtime.request_stop()
         await working
 

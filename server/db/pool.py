@@ -124,6 +124,7 @@ class Database:
         settled = asyncio.create_task(self._settled.wait())
         await asyncio.wait({settled, self._prober}, return_when=asyncio.FIRST_COMPLETED)
         settled.cancel()
+        await asyncio.wait({settled})
         if self._prober.done():
             self._prober.result()
 

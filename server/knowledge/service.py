@@ -33,6 +33,7 @@ from server.tenants import ensure_tenant
 log = logging.getLogger(__name__)
 
 _STALE_SECONDS = 600.0  # a document without vectors for so long gets another job
+_READERS = 2
 _REPAIRED_AT_ONCE = 500
 
 
@@ -76,6 +77,7 @@ class KnowledgeService:
         self._lexicon = lexicon
         self._enqueue = enqueue
         self._indexing = Indexing(database, index, embedder)
+        self._reading = asyncio.Semaphore(_READERS)  # each may use a core for seconds
 
     async def import_document(self, author: Author, filename: str, content: bytes, *, title: str = "") -> Imported:
         """Create or replace the document that `document_name(filename)` names; the same bytes again change nothing.
@@ -88,7 +90,7 @@ class KnowledgeService:
             present = await store.get_document(connection, tenant, id)
         if present and self._same(present, sha256, title):
             return Imported(present, unchanged=True)
-        incoming = await _incoming(filename, content, title)
+        incoming = await self._read(filename, content, title)
         async with self._database.transaction() as connection:
             return await self._import(connection, author, id, incoming)
 
@@ -96,11 +98,18 @@ class KnowledgeService:
         self, author: Author, filename: str, content: bytes, *, title: str, idempotency: Idempotency[Imported]
     ) -> Once:
         """The same for a call that may be repeated with its request_id. Raises IDEMPOTENCY_KEY_REUSED too."""
-        incoming = await _incoming(filename, content, title)
+        incoming = await self._read(filename, content, title)
         id = document_id(document_name(filename))
         async with self._database.transaction() as connection:
             produce = partial(self._import, connection, author, id, incoming)
             return await once(connection, author.caller, idempotency, produce)
+
+    async def _read(self, filename: str, content: bytes, title: str) -> _Incoming:
+        async with self._reading:
+            source = await read(filename, content)
+        if title:
+            source = Source(title[:300], source.media_type, source.sections)
+        return _Incoming(source, filename, hashlib.sha256(content).hexdigest(), len(content), title)
 
     async def _import(self, connection: Connection, author: Author, id: str, incoming: _Incoming) -> Imported:
         tenant = author.caller.tenant
@@ -272,10 +281,3 @@ def _fits(expected: ExpectedVectors | None, held: dict[str, int]) -> bool:
     if expected is None:
         return not held
     return not expected.settled or held == {expected.revision: expected.chunks}
-
-
-async def _incoming(filename: str, content: bytes, title: str) -> _Incoming:
-    source = await read(filename, content)
-    if title:
-        source = Source(title[:300], source.media_type, source.sections)
-    return _Incoming(source, filename, hashlib.sha256(content).hexdigest(), len(content), title)
