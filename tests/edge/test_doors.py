@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import struct
 from typing import Any
@@ -66,11 +67,26 @@ async def test_native_errors_keep_code_and_details(edge: Edge, tokens: Tokens) -
     assert status.details[0].type_url.endswith("ErrorInfo")
 
 
-async def test_native_health_but_no_reflection(edge: Edge) -> None:
+@pytest.mark.parametrize("size", [2_500_000, 7_000_000])
+async def test_native_message_above_the_limit_is_resource_exhausted(edge: Edge, tokens: Tokens, size: int) -> None:
+    async with grpc.aio.insecure_channel(edge.target) as channel:
+        chat: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await chat.Chat(chat_service_pb2.ChatRequest(message="x" * size), metadata=metadata(tokens))
+    assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert edge.upstream.calls == []
+
+
+async def test_native_health_but_neither_watch_nor_reflection(edge: Edge, tokens: Tokens) -> None:
     async with grpc.aio.insecure_channel(edge.target) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         answer = await health.Check(health_pb2.HealthCheckRequest())
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+        watch = health.Watch(health_pb2.HealthCheckRequest(), metadata=[*metadata(tokens)])
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await watch.read()
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
         for version in ("v1", "v1alpha"):
             reflect: Any = channel.unary_unary(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
@@ -180,6 +196,35 @@ async def test_page_changes_without_a_restart(anonymous: httpx.AsyncClient, edge
     assert (await anonymous.get("/session.json")).json() == {"turn": 1}
     (edge.settings.pages / "session.json").write_text('{"turn": 2}')
     assert (await anonymous.get("/session.json")).json() == {"turn": 2}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:18600", 200),
+        ("127.0.0.1:18600", 200),
+        ("[::1]:18600", 200),
+        ("rebound.example:18600", 404),
+        ("localhost.rebound.example", 404),
+        ("127.0.0.1.rebound.example:18600", 404),
+        ("rebound.example:18600:127.0.0.1", 404),
+        ("192.0.2.7", 404),
+    ],
+)
+@pytest.mark.parametrize("path", ["/session.json", "//session.json", "/console/../session.json"])
+async def test_demo_session_is_for_this_machine_only(edge: Edge, path: str, host: str, status: int) -> None:
+    """Else a page elsewhere whose name is made to point here reads the demo's tokens (DNS rebinding)."""
+    (edge.settings.pages / "session.json").write_text('{"token": "demo"}')
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.http_port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    assert (b'"demo"' in answer) == (status == 200)
 
 
 async def test_metrics_listener_shows_metrics_and_nothing_else(edge: Edge) -> None:

@@ -50,7 +50,7 @@ async def test_good_token_is_forwarded_for_the_server_to_verify(
     assert edge.upstream.calls[0].metadata["authorization"] == token
 
 
-async def test_without_token_the_server_decides(anonymous: httpx.AsyncClient, edge: Edge) -> None:
+async def test_api_key_is_for_the_server_to_judge(anonymous: httpx.AsyncClient, edge: Edge) -> None:
     await anonymous.get("/v1/conversations/c1", headers={"x-api-key": "service-key"})
     assert edge.upstream.calls[0].metadata["x-api-key"] == "service-key"
     assert "authorization" not in edge.upstream.calls[0].metadata
@@ -66,8 +66,7 @@ async def test_identity_headers_never_arrive(
     anonymous: httpx.AsyncClient, edge: Edge, tokens: Tokens, signed_in: bool
 ) -> None:
     headers = dict.fromkeys(SPOOFED, "evil")
-    if signed_in:
-        headers["authorization"] = f"Bearer {tokens.good()}"
+    headers |= {"authorization": f"Bearer {tokens.good()}"} if signed_in else {"x-api-key": "service-key"}
     assert (await anonymous.get("/v1/conversations/c1", headers=headers)).status_code == 200
     assert not set(SPOOFED) & set(edge.upstream.calls[0].metadata)
 
@@ -82,7 +81,7 @@ async def test_caller_cannot_pretend_to_be_transcoded(edge: Edge) -> None:
         stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
         await stub.GetConversation(
             chat_service_pb2.GetConversationRequest(name="conversations/c1"),
-            metadata=[("x-envoy-original-path", "/v1/fake"), ("x-envoy-original-method", "GET")],
+            metadata=[("x-api-key", "key"), ("x-envoy-original-path", "/v1/fake"), ("x-envoy-original-method", "GET")],
         )
     assert not {"x-envoy-original-path", "x-envoy-original-method"} & set(edge.upstream.calls[0].metadata)
 
@@ -96,8 +95,9 @@ async def test_forwarded_for_is_appended_not_believed(http: httpx.AsyncClient, e
 async def test_token_in_query_or_cookie_is_not_a_token(
     anonymous: httpx.AsyncClient, edge: Edge, tokens: Tokens
 ) -> None:
-    response = await anonymous.get(f"/v1/conversations/c1?access_token={tokens.good()}")
-    error(response, 400, 3, "MALFORMED_MESSAGE")
+    for path, cookie in ((f"/v1/conversations/c1?access_token={tokens.good()}", ""), ("/v1/conversations/c1", "yes")):
+        headers = {"cookie": f"access_token={tokens.good()}"} if cookie else {}
+        error(await anonymous.get(path, headers=headers), 401, 16, "CREDENTIALS_MISSING")
     assert edge.upstream.calls == []
 
 
@@ -124,7 +124,8 @@ async def test_path_tricks(edge: Edge, path: str, status: int) -> None:
     """Sent raw: a client library would tidy the path up first."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.http_port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: key\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
         answer = (await reader.read()).decode(errors="replace")
     finally:
         writer.close()

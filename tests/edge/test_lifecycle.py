@@ -50,7 +50,7 @@ async def health(edge: Edge, status: int) -> bool:
             return status == 0
 
 
-async def test_health_follows_the_server(own_edge: Edge) -> None:
+async def test_health_follows_the_server(own_edge: Edge, tokens: Tokens) -> None:
     await own_edge.upstream.set_serving(False)
     await until(lambda: health(own_edge, 503), seconds=10)
     async with httpx.AsyncClient(base_url=own_edge.url) as client:
@@ -59,6 +59,10 @@ async def test_health_follows_the_server(own_edge: Edge) -> None:
 
     await own_edge.upstream.set_serving(True)
     await until(lambda: health(own_edge, 200), seconds=10)
+    headers = {"authorization": f"Bearer {tokens.good()}"}
+    async with httpx.AsyncClient(base_url=own_edge.url, headers=headers) as client:
+        answer = await client.get("/v1/conversations/c1")
+    assert answer.status_code == 200, "who waits for /health may call at once"
 
 
 async def test_draining_server_keeps_its_streams(own_edge: Edge, tokens: Tokens) -> None:
@@ -112,8 +116,8 @@ async def test_rate_limit_is_of_each_person_alone(own_edge: Edge, tokens: Tokens
 
     assert await statuses("ann", 5) == [200, 200, 200, 429, 429]
     assert await statuses("bob", 3) == [200, 200, 200]
-    async with httpx.AsyncClient(base_url=own_edge.url) as anonymous:
-        assert (await anonymous.get("/v1/conversations/c1")).status_code == 200
+    async with httpx.AsyncClient(base_url=own_edge.url, headers={"x-api-key": "key"}) as service:
+        assert (await service.get("/v1/conversations/c1")).status_code == 200
 
     headers = {"authorization": f"Bearer {tokens.good('ann')}", "x-tria-subject": "bob", "x-tria-tenant": "other"}
     async with httpx.AsyncClient(base_url=own_edge.url, headers=headers) as client:

@@ -128,13 +128,27 @@ async def test_document_of_3_mib_passes(http: httpx.AsyncClient, edge: Edge) -> 
 async def test_document_of_8_mib_is_refused_before_it_is_sent(edge: Edge) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.http_port)
     try:
-        writer.write(b"POST /v1/documents:import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8388608\r\n\r\n")
+        writer.write(b"POST /v1/documents:import HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: key\r\n")
+        writer.write(b"Content-Length: 8388608\r\n\r\n")
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
     finally:
         writer.close()
         await writer.wait_closed()
     assert head.startswith(b"HTTP/1.1 413 ")
     assert edge.upstream.calls == []
+
+
+async def test_unknown_transfer_encoding_is_not_called_busy(edge: Edge) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.http_port)
+    try:
+        writer.write(b"POST /api/chatbot HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: identity, bogus\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"SERVER_BUSY" not in answer
+    assert b"MALFORMED_MESSAGE" in answer
 
 
 async def test_large_headers_are_431(http: httpx.AsyncClient) -> None:

@@ -61,7 +61,8 @@ async def test_error_before_the_first_message_is_the_status(http: httpx.AsyncCli
 async def test_caller_that_leaves_cancels_the_rpc(http: httpx.AsyncClient, edge: Edge) -> None:
     async with http.stream("POST", SEND, json={"text": "hang"}) as response:
         arriving = frames(response)
-        await anext(arriving)
+        for _ in range(4):  # now the upstream waits, and is not just handing an event over
+            await anext(arriving)
     await until(edge.upstream.cancelled.is_set, seconds=5)
 
 

@@ -108,7 +108,7 @@ class _Chat(chat_service_pb2_grpc.ChatServiceServicer):
             if request.text == "hang":
                 await asyncio.Event().wait()
             yield chat_event_pb2.ChatEvent(run=run, seq=5, completed=chat_event_pb2.Completed(text="Hello, world"))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter when it is caught at a `yield`
             self._upstream.cancelled.set()
             raise
 
