@@ -123,6 +123,7 @@ def failed(call: Call, refusal: AppError) -> Failed:
     if refusal.quota is not None:
         quota = error_details_pb2.QuotaFailure.Violation(subject=refusal.quota, description=refusal.message)
         details.append(error_details_pb2.QuotaFailure(violations=[quota]))
+    details += (detail for detail in refusal.details if isinstance(detail, Message))
     return Failed(status_pb2.Status(code=refusal.code.value, message=refusal.message, details=_packed(details)))
 
 

@@ -56,6 +56,11 @@ from server.metrics import ProcessMetrics
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.handler import OrderHandler
+from server.order.invoicing import NotConnected
+from server.order.reading import Reading
+from server.order.terms import MoneyRules
+from server.order.watching import WatchLimits
+from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
 from server.pii.messages import redacted
 from server.waiting import first_of
@@ -96,6 +101,7 @@ class Application:
     servers: grpc_servers.GrpcServers
     monitor: HealthMonitor
     following: Following
+    orders: OrderDesk
     runner: Runner
     registry: CollectorRegistry
     drain: float
@@ -107,6 +113,7 @@ class Application:
         log.info("draining", extra={"runs": self.runner.active})
         await self.monitor.stop_serving()
         self.following.drain()
+        self.orders.watching.drain()
         await self.runner.drain(self.drain)
         # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
         await self.servers.stop(_GOODBYE)
@@ -139,21 +146,31 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         monitor, health = _health(stores, desk)
         logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
+        tokens = PageTokens(config.auth.state_secret)
+        orders = order_desk(
+            stores.database,
+            config.store.database_url.reveal(),
+            NotConnected(),
+            MoneyRules(config.money.tax_rates, config.money.currency),
+            tokens,
+            WatchLimits(config.stream.heartbeat, config.stream.max_age),
+        )
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             stores.database,
             stores.recorder,
             desk.assistant,
-            _tools(stores.knowledge, catalogue),
+            _tools(stores.knowledge, catalogue, orders.reading),
             logs,
             SharedTick(asyncio.get_running_loop()),
         )
         following = Following(stores.database, logs, StreamLimits(config.stream.heartbeat, config.stream.max_age))
-        tokens = PageTokens(config.auth.state_secret)
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
-        handlers = _handlers(stores, catalogue, tokens, runner, following, monitor, config.observability.release)
+        handlers = _handlers(
+            stores, catalogue, orders, tokens, runner, following, monitor, config.observability.release
+        )
         servers = grpc_servers.build(
             config.listen.grpc,
             config.listen.internal,
@@ -168,6 +185,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         for task in (
             monitor.keep_looking(),
             runner.keep_leases(),
+            orders.bell.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
         ):
             _own(stack, asyncio.create_task(task), broken)
@@ -175,7 +193,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             _serve_metrics(stack, config, registry)
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
-        yield Application(servers, monitor, following, runner, registry, config.stream.drain, broken)
+        yield Application(servers, monitor, following, orders, runner, registry, config.stream.drain, broken)
 
 
 async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _Stores:
@@ -220,6 +238,7 @@ async def open_chain(
 def _handlers(
     stores: _Stores,
     catalogue: Catalogue,
+    orders: OrderDesk,
     tokens: PageTokens,
     runner: Runner,
     following: Following,
@@ -234,17 +253,19 @@ def _handlers(
             Sending(stores.database, stores.recorder, runner),
             following,
             runner,
+            orders.proposals,
+            shown,
         ),
         "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
             stores.knowledge.service, stores.knowledge.search, tokens, shown
         ),
-        "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, shown),  # type: ignore[abstract]
+        "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, shown, orders),
         "tria.ops.v1.OpsService": OpsHandler(monitor, release),  # type: ignore[abstract]
     }
 
 
-def _tools(known: Knowledge, catalogue: Catalogue) -> Callable[[str, str, Callable[[], None]], Tools]:
-    return lambda tenant, outlet, degraded: DeskTools(known.search, catalogue, tenant, outlet, degraded)
+def _tools(known: Knowledge, catalogue: Catalogue, orders: Reading) -> Callable[[str, str, Callable[[], None]], Tools]:
+    return lambda tenant, outlet, degraded: DeskTools(known.search, catalogue, orders, tenant, outlet, degraded)
 
 
 def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.HealthServicer]:

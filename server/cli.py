@@ -20,6 +20,7 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "knowledge": ("server.knowledge.commands", "knowledge", "Import documents and measure retrieval."),
     "products": ("server.order.commands", "products", "Import the catalogue."),
     "intents": ("server.chat.commands", "intents", "Measure how well wishes are understood, and train that."),
+    "orders": ("server.chat.order_commands", "orders", "Read order lines from messages and measure how well."),
     "pii": ("server.pii.commands", "pii", "Find and scrub personal data in text."),
 }
 

@@ -114,8 +114,9 @@ class AppError(Exception):
     """A refusal that the caller should see.
 
     `message` is shown to the caller and must hold no personal data and nothing internal; `metadata` goes into
-    ErrorInfo; `retry_after` (seconds) becomes RetryInfo; `quota` names the exhausted limit in QuotaFailure. The
-    cause, when there is one, is chained with `raise ... from` and stays in the log.
+    ErrorInfo; `retry_after` (seconds) becomes RetryInfo; `quota` names the exhausted limit in QuotaFailure; `details`
+    are further messages of Protobuf that the status carries, set by handlers. The cause, when there is one, is chained
+    with `raise ... from` and stays in the log.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class AppError(Exception):
         violations: Sequence[FieldViolation] = (),
         retry_after: float | None = None,
         quota: str | None = None,
+        details: Sequence[object] = (),
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -137,6 +139,7 @@ class AppError(Exception):
         self.violations = tuple(violations)
         self.retry_after = retry_after
         self.quota = quota
+        self.details = tuple(details)
 
 
 def invalid(field: str, description: str, *, rule: str = "") -> AppError:

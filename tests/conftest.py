@@ -1,3 +1,9 @@
 """Fixtures live in tests/support, one module per kind; each is listed here."""
 
-pytest_plugins = ["tests.support.stores", "tests.support.app", "tests.support.calls", "tests.support.system"]
+pytest_plugins = [
+    "tests.support.stores",
+    "tests.support.app",
+    "tests.support.calls",
+    "tests.support.system",
+    "tests.support.orders",
+]

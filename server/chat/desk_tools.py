@@ -9,7 +9,9 @@ from server.chat.assistant import OrderSummary, Product
 from server.knowledge.passages import SearchResult
 from server.knowledge.search import KnowledgeSearch
 from server.order.catalogue import Catalogue
+from server.order.order import Order
 from server.order.product_ranking import Match
+from server.order.reading import Reading
 
 
 class DeskTools:
@@ -17,10 +19,17 @@ class DeskTools:
     away and documents were searched by words only."""
 
     def __init__(
-        self, knowledge: KnowledgeSearch, catalogue: Catalogue, tenant: str, outlet: str, degraded: Callable[[], None]
+        self,
+        knowledge: KnowledgeSearch,
+        catalogue: Catalogue,
+        orders: Reading,
+        tenant: str,
+        outlet: str,
+        degraded: Callable[[], None],
     ) -> None:
         self._knowledge = knowledge
         self._catalogue = catalogue
+        self._orders = orders
         self._tenant = tenant
         self._outlet = outlet
         self._degraded = degraded
@@ -35,9 +44,22 @@ class DeskTools:
         found = await self._catalogue.search(self._tenant, query, limit=limit)
         return [_product(match) for match in found]
 
-    async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]:  # noqa: ARG002  # the port's
-        # No order is stored yet, so there is none to tell of.
-        return ()
+    async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]:
+        if not self._outlet:  # the order store reads no outlet as every outlet
+            return ()
+        found = await self._orders.recent(self._tenant, self._outlet, limit)
+        return [_summary(order) for order in found]
+
+
+def _summary(order: Order) -> OrderSummary:
+    return OrderSummary(
+        name=order.name,
+        number=order.number,
+        state=order.state.value,
+        total=order.priced.total,
+        currency=order.currency,
+        placed_on=order.create_time.date().isoformat(),
+    )
 
 
 def _product(match: Match) -> Product:

@@ -8,17 +8,20 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from server.audit.actor import Shown
 from server.caller import Caller, Request, current_caller, current_request
 from server.chat import encode
 from server.chat.assistant import Cited
 from server.chat.conversations import Conversation
 from server.chat.events import TERMINALS, Cancelled, Completed, Event, Failed, Interrupted, LogEntry, Reconnect
 from server.chat.following import Following
+from server.chat.proposal_handler import ProposalHandler
 from server.chat.runner import Runner
 from server.chat.sending import Accepted, Incoming, OnBusy, Sending
 from server.chat.service import ConversationService
 from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency
+from server.order.proposals import Proposals
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -26,10 +29,19 @@ ChatEvents = AsyncGenerator[chat_event_pb2.ChatEvent, None]
 ChatBody = chat_service_pb2.ChatRequest | chat_service_pb2.StreamChatRequest
 
 
-class ChatHandler(chat_service_pb2_grpc.ChatServiceServicer):
+class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
     """The RPCs of ChatService that this server serves; the others answer NOT_IMPLEMENTED (interceptors/unserved.py)."""
 
-    def __init__(self, service: ConversationService, sending: Sending, following: Following, runner: Runner) -> None:
+    def __init__(
+        self,
+        service: ConversationService,
+        sending: Sending,
+        following: Following,
+        runner: Runner,
+        proposals: Proposals,
+        shown: Shown,
+    ) -> None:
+        super().__init__(proposals, shown)
         self._service = service
         self._sending = sending
         self._following = following

@@ -19,12 +19,13 @@ TENANT = "demo"
 _SUFFIXES = {".md", ".txt", ".pdf"}
 
 UPSERT_TENANT = """
-insert into tenant (id, name) values ($1, $2) on conflict (id) do nothing
+insert into tenant (id, name, settings) values ($1, $2, jsonb_build_object('ordering', $3::jsonb))
+on conflict (id) do nothing
 """
 
 UPSERT_OUTLET = """
-insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold)
-values ($1, $2, $3, $4, $5, $6, $7)
+insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold, zone)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (tenant, id) do nothing
 """
 
@@ -58,7 +59,7 @@ async def seed_tenant(database: Database) -> list[DemoOutlet]:
     with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     async with database.transaction() as connection:
-        await connection.execute(UPSERT_TENANT, TENANT, "Lumen Packaging")
+        await connection.execute(UPSERT_TENANT, TENANT, "Lumen Packaging", (DATA / "ordering.json").read_text("utf-8"))
         for row in rows:
             await connection.execute(
                 UPSERT_OUTLET,
@@ -69,6 +70,7 @@ async def seed_tenant(database: Database) -> list[DemoOutlet]:
                 row["language"],
                 int(row["terms_days"]),
                 row["credit_hold"] == "true",
+                row["zone"],
             )
             outlets.append(DemoOutlet(row["id"], row["name"]))
     return outlets

@@ -24,6 +24,7 @@ from server.order.money import Money
 from server.order.product import CatalogueProduct
 from server.paging import PageTokens
 from server.settings import Secret
+from tests.support.orders import desk_without_accounting
 from tria.order.v1 import order_pb2, order_service_pb2
 
 NO_CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", None)  # the handler never touches it
@@ -165,9 +166,8 @@ async def test_every_statement_prepares(database: Database) -> None:
 
 
 @pytest.fixture
-def handler(demo: Catalogue) -> OrderHandler:
-    # The other RPCs are not the catalogue's; grpc calls the servicer's own UNIMPLEMENTED for them.
-    return OrderHandler(demo, PageTokens(Secret("x" * 32)), Shown(None))  # type: ignore[abstract]
+def handler(demo: Catalogue, database: Database, dsn: str) -> OrderHandler:
+    return OrderHandler(demo, PageTokens(Secret("x" * 32)), Shown(None), desk_without_accounting(database, dsn))
 
 
 @pytest.mark.usefixtures("caller")

@@ -20,6 +20,7 @@ from server.db.pool import Database
 from server.embedded import demo
 from server.knowledge.wiring import KnowledgeSettings, open_knowledge
 from server.order.catalogue import Catalogue
+from tests.support.orders import desk_without_accounting
 
 FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
 BAR = 0.85
@@ -58,7 +59,8 @@ async def answers(filled_dsn: str, chroma_url: str) -> AsyncIterator[dict[str, A
     settings = KnowledgeSettings(chroma_url)
     found = {}
     async with Database(filled_dsn) as database, open_knowledge(settings, database) as known:
-        tools = DeskTools(known.search, Catalogue(database), demo.TENANT, "", lambda: None)
+        orders = desk_without_accounting(database, filled_dsn).reading
+        tools = DeskTools(known.search, Catalogue(database), orders, demo.TENANT, "", lambda: None)
         understanding = Understanding(load(), Glossary(), known.embedder)
         assistant = OfflineAssistant(known.lexicon, understanding.understand)
         for asked in questions():

@@ -1,0 +1,103 @@
+"""The RPCs of proposals in ChatService: decode, one call, encode."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import grpc
+
+from server.audit.actor import Shown
+from server.audit.changes import Author
+from server.caller import current_caller, current_request
+from server.idempotency import Idempotency
+from server.order.money import Money
+from server.order.pricing import Line, plain
+from server.order.proposal import Proposal, ProposalMoved
+from server.order.proposals import Confirmed, Proposals
+from tria.chat.v1 import chat_pb2, chat_service_pb2
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class ProposalHandler:
+    """GetProposal, ConfirmProposal and RejectProposal."""
+
+    def __init__(self, proposals: Proposals, shown: Shown) -> None:
+        self._proposals = proposals
+        self._shown = shown
+
+    async def GetProposal(self, request: chat_service_pb2.GetProposalRequest, _context: Context) -> chat_pb2.Proposal:
+        """The proposal as it stands."""
+        return proposal_message(await self._proposals.get(current_caller.get(), request.name))
+
+    async def ConfirmProposal(
+        self, request: chat_service_pb2.ConfirmProposalRequest, context: Context
+    ) -> chat_service_pb2.ConfirmProposalResponse:
+        """What was shown is done, or a new proposal is in the details of the refusal."""
+        body = f"{request.name}\n{request.arguments_sha256}".encode()
+        key = Idempotency("ConfirmProposal", request.request_id, body, _confirmed_bytes)
+        try:
+            done = await self._proposals.confirm(self._author(), request.name, request.arguments_sha256, key)
+        except ProposalMoved as moved:
+            moved.details = (proposal_message(moved.proposal),)
+            raise
+        if done.replayed:
+            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+        return chat_service_pb2.ConfirmProposalResponse.FromString(done.answer)
+
+    async def RejectProposal(
+        self, request: chat_service_pb2.RejectProposalRequest, context: Context
+    ) -> chat_pb2.Proposal:
+        """The proposal is closed."""
+        body = f"{request.name}\n{request.reason}".encode()
+        key = Idempotency("RejectProposal", request.request_id, body, _proposal_bytes)
+        done = await self._proposals.reject(self._author(), request.name, request.reason, key)
+        if done.replayed:
+            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+        return chat_pb2.Proposal.FromString(done.answer)
+
+    def _author(self) -> Author:
+        return Author(current_caller.get(), current_request.get(), self._shown)
+
+
+def proposal_message(proposal: Proposal) -> chat_pb2.Proposal:
+    """The proposal as chat shows it; fees are lines without a SKU, so the lines and their tax add up to the total."""
+    message = chat_pb2.Proposal(
+        name=proposal.name,
+        kind=chat_pb2.Proposal.Kind.Value(proposal.asked.kind.value),
+        title=proposal.title[:300],
+        lines=[_line(line, proposal.currency) for line in proposal.lines[:200]],
+        arguments_sha256=proposal.arguments_sha256,
+        resource=proposal.resource,
+        resource_etag=proposal.resource_etag,
+        state=chat_pb2.Proposal.State.Value(proposal.state.value),
+        questions=proposal.questions,
+    )
+    _put(message.total, proposal.currency, proposal.total)
+    message.expires_at.FromDatetime(proposal.expires_at)
+    return message
+
+
+def _line(line: Line, currency: str) -> chat_pb2.ProposalLine:
+    message = chat_pb2.ProposalLine(
+        sku=line.sku, description=line.description, quantity=plain(line.quantity), unit=line.unit
+    )
+    _put(message.unit_price, currency, line.unit_price)
+    _put(message.line_tax, currency, line.line_tax)
+    _put(message.line_total, currency, line.line_total)
+    return message
+
+
+def _put(target: Any, currency: str, amount: Any) -> None:
+    target.currency_code = currency
+    target.units, target.nanos = Money(currency, amount).to_wire()
+
+
+def _confirmed_bytes(confirmed: Confirmed) -> bytes:
+    proposal = proposal_message(confirmed.proposal)
+    answer = chat_service_pb2.ConfirmProposalResponse(proposal=proposal, resource=confirmed.order.name)
+    return answer.SerializeToString()
+
+
+def _proposal_bytes(proposal: Proposal) -> bytes:
+    return proposal_message(proposal).SerializeToString()

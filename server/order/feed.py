@@ -1,0 +1,162 @@
+"""The feed of changes: an event is a row of the order's own transaction, numbered per tenant without visible gaps.
+
+The table is the truth; a notification only says that it is worth looking. Watchers of any process read the same rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, LiteralString
+
+import asyncpg
+
+from server.db.errors import AWAY
+from server.db.pool import Connection
+from server.errors import not_found
+from server.order import order_store
+from server.order.invoicing import Invoicing
+from server.order.order import Order, as_snapshot, from_snapshot
+from server.order.states import State
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "order_event"
+_RETRY = 1.0  # seconds between attempts to listen
+_PROBE = 15.0  # seconds of silence after which the listening connection is tried
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """A change: `seq` counts them per tenant, `order` is as it was after it."""
+
+    seq: int
+    event_id: str
+    time: datetime
+    order: Order
+
+
+# Taking the number last keeps the tenant's writers apart for the shortest time.
+APPEND: Final[LiteralString] = """
+with numbered as (
+    insert into order_feed (tenant, last_seq) values ($1, 1)
+    on conflict (tenant) do update set last_seq = order_feed.last_seq + 1
+    returning last_seq
+), added as (
+    insert into order_event (tenant, seq, event_id, order_id, outlet, state, snapshot)
+    select $1, last_seq, $2, $3, $4, $5, $6 from numbered
+)
+select pg_notify('order_event', $1 || ' ' || $4)"""
+
+
+async def append(connection: Connection, tenant: str, order: Order) -> None:
+    """Tells watchers of the change, when the transaction commits. Call it last in the transaction."""
+    await connection.execute(
+        APPEND, tenant, uuid.uuid4(), order.id, order.outlet, order.state.value, as_snapshot(order)
+    )
+
+
+TAKE_TURN: Final[LiteralString] = """
+insert into order_feed (tenant) values ($1)
+on conflict (tenant) do update set last_seq = order_feed.last_seq
+returning last_seq"""
+
+
+async def invoice_changed(connection: Connection, tenant: str, order: str, invoicing: Invoicing) -> None:
+    """Tells watchers that the invoice of an order (its bare id) stands differently now; accounting calls it last in the
+    transaction that changed the invoice. Raises NOT_FOUND."""
+    # The order itself is not locked: changes of orders lock it before its invoice, and we hold the invoice already.
+    # Having the turn, we read every change that has an earlier number, and no later one can come before ours.
+    await connection.fetchval(TAKE_TURN, tenant)
+    found = await order_store.get(connection, tenant, order, "")
+    if found is None:
+        raise not_found(f"orders/{order}")
+    views = await invoicing.views(connection, tenant, [order])
+    await append(connection, tenant, replace(found, invoice=views.get(order)))
+
+
+LAST_SEQ: Final[LiteralString] = "select last_seq from order_feed where tenant = $1"
+
+
+async def last_seq(connection: Connection, tenant: str) -> int:
+    """The number of the tenant's newest event, 0 when it has none."""
+    found: int | None = await connection.fetchval(LAST_SEQ, tenant)
+    return found or 0
+
+
+SELECT_EVENTS: Final[LiteralString] = """
+select event.seq, event_id, time, snapshot, note
+from order_event as event
+join customer_order on customer_order.tenant = event.tenant and customer_order.id = event.order_id
+where event.tenant = $1 and event.seq > $2 and ($3::text = '' or event.outlet = $3)
+    and (cardinality($4::text[]) = 0 or event.state = any($4))
+order by event.seq
+limit $5"""
+
+
+async def events(
+    connection: Connection, tenant: str, after: int, outlet: str, states: Sequence[State], limit: int
+) -> list[FeedEvent]:
+    """The events behind number `after`, in order; `outlet` '' and no `states` mean all."""
+    rows = await connection.fetch(SELECT_EVENTS, tenant, after, outlet, list(states), limit)
+    return [
+        FeedEvent(row["seq"], str(row["event_id"]), row["time"], from_snapshot(row["snapshot"], row["note"]))
+        for row in rows
+    ]
+
+
+class Bell:
+    """Wakes this process's watchers when something was appended, here or elsewhere."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._waiting: dict[asyncio.Event, tuple[str, str]] = {}
+
+    def join(self, tenant: str, outlet: str) -> asyncio.Event:
+        """An event that is set whenever the outlet ('': any of the tenant's) has news. Give it back with `leave`."""
+        event = asyncio.Event()
+        self._waiting[event] = (tenant, outlet)
+        return event
+
+    def leave(self, event: asyncio.Event) -> None:
+        del self._waiting[event]
+
+    def ring_all(self) -> None:
+        """Wakes everybody: something may have been missed, or the process is about to stop."""
+        for event in self._waiting:
+            event.set()
+
+    async def keep_listening(self) -> None:
+        """Root of the listening task: listens, and comes back when PostgreSQL does."""
+        while True:
+            try:
+                await self._listen()
+                log.warning("not listening for order events: the connection was lost")
+            except (*AWAY, asyncpg.PostgresError, asyncpg.InterfaceError) as lost:
+                log.warning("not listening for order events: %s", type(lost).__name__)
+            await asyncio.sleep(_RETRY)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(self._dsn, timeout=5.0, server_settings={"application_name": "tria-bell"})
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        try:
+            await connection.add_listener(CHANNEL, self._heard)
+            self.ring_all()
+            while not lost.is_set():
+                try:
+                    await asyncio.wait_for(lost.wait(), _PROBE)
+                except TimeoutError:
+                    await connection.execute("select 1", timeout=5.0)
+        finally:
+            connection.terminate()
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        tenant, _, outlet = str(payload).partition(" ")
+        for event, (of_tenant, of_outlet) in self._waiting.items():
+            if of_tenant == tenant and of_outlet in {"", outlet}:
+                event.set()

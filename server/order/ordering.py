@@ -1,0 +1,258 @@
+"""The steps that several use cases share: loading, pricing, storing, confirming and publishing an order.
+
+Every function runs inside the caller's open transaction. Rows are locked in one order everywhere: proposal, order,
+outlet, products by SKU, what accounting needs, and the feed last.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from server.audit.actions import Action
+from server.audit.changes import Author
+from server.audit.leaf import Plain
+from server.db.pool import Connection, Database
+from server.errors import AppError, Code, Reason, not_found
+from server.order import feed, habits, order_store, price_list
+from server.order.access import new_id, outlet_scope
+from server.order.holds import hold_reasons
+from server.order.invoicing import InvoiceLine, InvoiceRequest, Invoicing
+from server.order.money import Money
+from server.order.order import Order
+from server.order.order_store import NewOrder
+from server.order.pricing import LINE_QUESTIONS, UNPRICEABLE, Priced, Violation, Wanted, price_order, refuse
+from server.order.sentences import Saying, say
+from server.order.states import Move, Party, State, after
+from server.order.terms import MoneyRules, Terms
+
+# Crockford's base 32: no letter that is read as a digit.
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_NUMBER_LENGTH = 5  # 33 million numbers a day
+_SIMILAR = Decimal("0.1")  # quantities of a similar order differ by no more than this part
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """What every use case stands on; `now` is the clock, in UTC."""
+
+    database: Database
+    invoicing: Invoicing
+    money: MoneyRules
+    now: Callable[[], datetime]
+
+
+class Moved(Exception):
+    """What was shown is not what would be booked now. Ends the transaction; the use case says what happens next."""
+
+    def __init__(self, priced: Priced) -> None:
+        super().__init__("prices, tax or fees have changed")
+        self.priced = priced
+
+
+class Twin(Exception):
+    """A very similar order was confirmed minutes ago, and the customer was not asked about it yet."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order.name)
+        self.order = order
+
+
+async def load(connection: Connection, author: Author, name: str) -> Order:
+    """The order, locked until the transaction ends. Raises NOT_FOUND, also for another tenant's or outlet's."""
+    caller = author.caller
+    scope = outlet_scope(caller)
+    found = await order_store.get(connection, caller.tenant, name.removeprefix("orders/"), scope, lock=True)
+    if found is None:
+        raise not_found(name)
+    return found
+
+
+async def price(
+    connection: Connection,
+    tenant: str,
+    terms: Terms,
+    wanted: Sequence[Wanted],
+    day: date | None,
+    now: datetime,
+    held: Mapping[str, Decimal] | None = None,
+) -> Priced:
+    """Prices the lines by the list that is valid now."""
+    skus = sorted({line.sku for line in wanted})
+    offers = await price_list.offers(connection, tenant, skus, terms.money.currency, now)
+    return price_order(wanted, offers, terms, day, now, held=held)
+
+
+def wanted_of(order: Order) -> tuple[Wanted, ...]:
+    """What the order asks for, without prices."""
+    return tuple(Wanted(line.sku, line.quantity, line.provenance) for line in order.lines)
+
+
+def draft_state(violations: Sequence[Violation]) -> State:
+    """A draft, or one of which something must be asked first."""
+    if any(violation.reason in LINE_QUESTIONS for violation in violations):
+        return after(State.DRAFT, Move.ASK, Party.CUSTOMER)
+    return State.DRAFT
+
+
+async def store_draft(
+    connection: Connection,
+    tenant: str,
+    terms: Terms,
+    priced: Priced,
+    now: datetime,
+    *,
+    note: str = "",
+    conversation: str = "",
+    proposal: str = "",
+) -> Order:
+    """Stores the order under a new id and number. Raises FAILED_PRECONDITION when it has no total."""
+    refuse(priced.violations, UNPRICEABLE)
+    day = terms.calendar.today(now)
+    id, state = new_id(), draft_state(priced.violations)
+    number = _number(day)
+    while not await order_store.insert(
+        connection, tenant, NewOrder(id, number, terms.outlet, state, note, conversation, proposal), priced
+    ):
+        number = _number(day)
+    return await reload(connection, tenant, id)
+
+
+async def reload(connection: Connection, tenant: str, id: str) -> Order:
+    """The order as this transaction has left it."""
+    found = await order_store.get(connection, tenant, id, "")
+    if found is None:
+        raise RuntimeError("the order of this transaction is gone")
+    return found
+
+
+async def find_twin(connection: Connection, tenant: str, terms: Terms, priced: Priced, now: datetime) -> Order | None:
+    """A standing order of the outlet, confirmed within its duplicate window, with the same products and about the same
+    quantities. The caller holds the outlet's lock, so none can appear meanwhile."""
+    since = now - terms.duplicate_window
+    for order in await order_store.confirmed_between(connection, tenant, terms.outlet, since, now + _SKEW, 20):
+        if _similar(habits.units_by_sku(order.priced), habits.units_by_sku(priced)):
+            return order
+    return None
+
+
+# `confirmed_at` is the database's clock and `now` ours.
+_SKEW = timedelta(minutes=5)
+
+
+def _similar(one: Mapping[str, Decimal], other: Mapping[str, Decimal]) -> bool:
+    return one.keys() == other.keys() and all(
+        abs(quantity - other[sku]) <= _SIMILAR * max(quantity, other[sku]) for sku, quantity in one.items()
+    )
+
+
+async def confirm(
+    connection: Connection, ordering: Ordering, author: Author, order: Order, terms: Terms, priced: Priced
+) -> Order:
+    """Confirms a locked order that has passed its guards: stock is taken, and the invoice queued unless staff must
+    look first. The caller holds the outlet's lock. Publish the order afterwards."""
+    tenant, now = author.caller.tenant, ordering.now()
+    state = after(order.state, Move.CONFIRM, _party(author))
+    quantities = habits.units_by_sku(priced)
+    habit = await habits.habit(connection, tenant, order.outlet)
+    reasons = hold_reasons(priced.subtotal, quantities, habit, terms.holds)
+    await take_stock(connection, tenant, order.id, quantities, terms.language)
+    moved = replace(order, state=state, hold_reasons=tuple(reasons))
+    await order_store.update(connection, tenant, moved, confirmed=True)
+    await habits.learn(connection, tenant, order.outlet, priced, now)
+    if not reasons:
+        await ordering.invoicing.queue(connection, tenant, invoice_request(moved, terms, now))
+    return await reload(connection, tenant, order.id)
+
+
+async def take_stock(
+    connection: Connection, tenant: str, order: str, quantities: Mapping[str, Decimal], language: str
+) -> None:
+    """Takes the units from stock. Raises FAILED_PRECONDITION when another order was faster than our own guard."""
+    if short := await order_store.take_stock(connection, tenant, order, quantities):
+        sentence = say(Saying.SOLD_OUT, language, name=short[0])
+        refuse([Violation(Reason.ORDER_OUT_OF_STOCK, sentence, short[0])])
+
+
+def invoice_request(order: Order, terms: Terms, now: datetime) -> InvoiceRequest:
+    """The order as it is to be invoiced today; fees are lines without a SKU, so the lines add up to the totals."""
+    today = terms.calendar.today(now)
+    priced = order.priced
+    return InvoiceRequest(
+        order=order.id,
+        number=order.number,
+        revision=order.revision,
+        outlet=order.outlet,
+        outlet_name=terms.outlet_name,
+        issued_on=today,
+        due_on=today + timedelta(days=terms.payment_days),
+        lines=[
+            InvoiceLine(
+                sku=line.sku,
+                description=line.description,
+                quantity=line.quantity,
+                unit_price=line.unit_price,
+                tax_code=line.tax_code,
+                tax_rate=line.tax_rate,
+                line_total=line.line_total,
+                line_tax=line.line_tax,
+            )
+            for line in (*order.lines, *order.fee_lines)
+        ],
+        subtotal=Money(order.currency, priced.subtotal + priced.fees),
+        tax=Money(order.currency, priced.tax),
+        total=Money(order.currency, priced.total),
+    )
+
+
+async def publish(
+    connection: Connection,
+    ordering: Ordering,
+    author: Author,
+    order: Order,
+    action: Action,
+    details: Mapping[str, Plain] | None = None,
+) -> Order:
+    """Records the change for the audit trail and tells watchers: the last step of every transaction that changes an
+    order. Returns it with its invoice."""
+    tenant = author.caller.tenant
+    facts: dict[str, Plain] = {
+        "outlet": order.outlet,
+        "state": order.state.value,
+        "revision": order.revision,
+        "total": str(Money(order.currency, order.priced.total)),
+        **(details or {}),
+    }
+    await author.record(connection, action, (order.name,), facts)
+    [shown] = await with_invoices(connection, ordering, tenant, [order])
+    await feed.append(connection, tenant, shown)
+    return shown
+
+
+async def with_invoices(
+    connection: Connection, ordering: Ordering, tenant: str, orders: Sequence[Order]
+) -> list[Order]:
+    """The orders with what accounting says of their invoices."""
+    views = await ordering.invoicing.views(connection, tenant, [order.id for order in orders]) if orders else {}
+    return [replace(order, invoice=views.get(order.id)) for order in orders]
+
+
+def duplicate(twin: Order, language: str) -> AppError:
+    """FAILED_PRECONDITION that asks whether the order is meant; confirming once more says so."""
+    return AppError(
+        Code.FAILED_PRECONDITION,
+        Reason.ORDER_DUPLICATE_SUSPECTED,
+        say(Saying.DUPLICATE, language, number=twin.number),
+        metadata={"order": twin.name},
+    )
+
+
+def _party(author: Author) -> Party:
+    return Party.CUSTOMER if outlet_scope(author.caller) else Party.STAFF
+
+
+def _number(day: date) -> str:
+    return f"SO-{day:%y%m%d}-" + "".join(secrets.choice(_ALPHABET) for _ in range(_NUMBER_LENGTH))

@@ -1,0 +1,118 @@
+"""SQL of proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final, LiteralString
+
+import orjson
+from asyncpg import Record
+
+from server.db.pool import Connection
+from server.order.order import line_from, provenance_from
+from server.order.pricing import Wanted
+from server.order.proposal import Asked, Kind, Proposal, ProposalState
+
+INSERT_PROPOSAL: Final[LiteralString] = """
+insert into proposal (tenant, id, kind, outlet, conversation, language, state, arguments, shown, arguments_sha256,
+                      questions, resource, resource_etag, duplicate_of, expires_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
+
+
+async def insert(connection: Connection, tenant: str, proposal: Proposal) -> None:
+    """Stores a new proposal."""
+    asked = proposal.asked
+    arguments = {"wanted": [asdict(line) for line in asked.wanted], "day": asked.day, "note": asked.note}
+    shown = {
+        "title": proposal.title,
+        "currency": proposal.currency,
+        "lines": [asdict(line) for line in proposal.lines],
+        "total": proposal.total,
+    }
+    await connection.execute(
+        INSERT_PROPOSAL, tenant, proposal.id, asked.kind.value, asked.outlet, asked.conversation, asked.language,
+        proposal.state.value, _json(arguments | {"order": asked.order}), _json(shown), proposal.arguments_sha256,
+        list(proposal.questions), proposal.resource or None, proposal.resource_etag, proposal.duplicate_of or None,
+        proposal.expires_at,
+    )  # fmt: skip
+
+
+SELECT_PROPOSAL: Final[LiteralString] = """
+select id, kind, outlet, conversation, language, state, arguments, shown, arguments_sha256, questions, resource,
+       resource_etag, duplicate_of, successor, expires_at
+from proposal
+where tenant = $1 and id = $2 and ($3::text = '' or outlet = $3)"""
+
+LOCK_PROPOSAL: Final[LiteralString] = SELECT_PROPOSAL + " for no key update"
+
+
+async def get(connection: Connection, tenant: str, id: str, outlet: str, *, lock: bool = False) -> Proposal | None:
+    """The proposal, when it belongs to `outlet` ('': any); with `lock`, held until the transaction ends."""
+    row = await connection.fetchrow(LOCK_PROPOSAL if lock else SELECT_PROPOSAL, tenant, id, outlet)
+    return _proposal(row) if row else None
+
+
+CLOSE_PROPOSAL: Final[LiteralString] = """
+update proposal
+set state = $3, resource = coalesce(nullif($4::text, ''), resource), successor = nullif($5::text, ''),
+    decide_time = now()
+where tenant = $1 and id = $2"""
+
+
+async def close(
+    connection: Connection, tenant: str, id: str, state: ProposalState, *, resource: str = "", successor: str = ""
+) -> None:
+    """Ends a proposal that this transaction has locked."""
+    await connection.execute(CLOSE_PROPOSAL, tenant, id, state.value, resource, successor)
+
+
+SUPERSEDE_OPEN: Final[LiteralString] = """
+update proposal set state = 'SUPERSEDED', successor = $5, decide_time = now()
+where tenant = $1 and outlet = $2 and conversation = $3 and kind = $4 and state = 'OPEN' and id <> $5"""
+
+
+async def supersede_open(connection: Connection, tenant: str, proposal: Proposal) -> None:
+    """What a conversation proposed before gives way to what it proposes now."""
+    asked = proposal.asked
+    await connection.execute(SUPERSEDE_OPEN, tenant, asked.outlet, asked.conversation, asked.kind.value, proposal.id)
+
+
+def _json(tree: Mapping[str, Any]) -> str:
+    return orjson.dumps(tree, default=str).decode()
+
+
+def _proposal(row: Record) -> Proposal:
+    arguments: dict[str, Any] = orjson.loads(row["arguments"])
+    shown: dict[str, Any] = orjson.loads(row["shown"])
+    asked = Asked(
+        kind=Kind(row["kind"]),
+        outlet=row["outlet"],
+        wanted=tuple(
+            Wanted(each["sku"], Decimal(each["quantity"]), provenance_from(each["provenance"]))
+            for each in arguments["wanted"]
+        ),
+        day=date.fromisoformat(arguments["day"]) if arguments["day"] else None,
+        note=arguments["note"],
+        conversation=row["conversation"],
+        language=row["language"],
+        order=arguments["order"],
+    )
+    return Proposal(
+        id=row["id"],
+        asked=asked,
+        state=ProposalState(row["state"]),
+        title=shown["title"],
+        currency=shown["currency"],
+        lines=tuple(line_from(line) for line in shown["lines"]),
+        total=Decimal(shown["total"]),
+        arguments_sha256=row["arguments_sha256"],
+        questions=tuple(row["questions"]),
+        resource=row["resource"] or "",
+        resource_etag=row["resource_etag"],
+        duplicate_of=row["duplicate_of"] or "",
+        successor=row["successor"] or "",
+        expires_at=row["expires_at"],
+    )

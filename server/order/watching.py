@@ -1,0 +1,149 @@
+"""Watching orders: the feed from a cursor on, then live, until the connection is old or the process stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from server.caller import Caller
+from server.db.pool import Database
+from server.errors import AppError, Code
+from server.order import feed
+from server.order.access import outlet_scope
+from server.order.feed import Bell, FeedEvent
+from server.order.states import State
+from server.paging import PageTokens
+
+log = logging.getLogger(__name__)
+
+_BATCH = 100
+_POLL = 5.0  # seconds: the longest that a lost notification delays an event
+_SPREAD = 2.0  # seconds over which watchers of a stopping process come back
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimits:
+    """Seconds of silence before a heartbeat, and the age at which a watcher must come back."""
+
+    heartbeat: float
+    max_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A change of an order."""
+
+    cursor: str
+    event: FeedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Nothing happened."""
+
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComeBack:
+    """The stream ends here; go on from the cursor after `delay` seconds."""
+
+    cursor: str
+    delay: float
+
+
+Item = Changed | Alive | ComeBack
+
+
+class Watching:
+    """Streams of order events. `drain` is called once, when the process is about to stop."""
+
+    def __init__(self, database: Database, bell: Bell, tokens: PageTokens, limits: WatchLimits) -> None:
+        self._database = database
+        self._bell = bell
+        self._tokens = tokens
+        self._limits = limits
+        self._draining = False
+
+    def drain(self) -> None:
+        """Asks every watcher to come back elsewhere."""
+        self._draining = True
+        self._bell.ring_all()
+
+    async def watch(
+        self, caller: Caller, cursor: str, outlet: str, states: Sequence[State]
+    ) -> AsyncGenerator[Item, None]:
+        """Every change behind the cursor, in order, at least once; without a cursor, from now on.
+
+        The first item is a sign of life with the cursor, so that nothing is missed by who loses the connection before
+        anything happens. A customer's own outlet is always meant. Raises INVALID_ARGUMENT for a cursor of another
+        tenant; once the stream has begun it ends with ComeBack and never with an error.
+        """
+        scope = outlet_scope(caller) or outlet.removeprefix("outlets/")
+        news = self._bell.join(caller.tenant, scope)
+        try:
+            seq = await self._start(caller, cursor)
+            yield Alive(self._cursor(caller, seq))
+            until = self._until(caller)
+            spoke = time.monotonic()
+            while True:
+                news.clear()
+                found = await self._read(caller.tenant, seq, scope, states)
+                if found is None or self._draining or time.monotonic() >= until:
+                    yield ComeBack(self._cursor(caller, seq), random.uniform(0.1, _SPREAD))  # noqa: S311  # no secret
+                    return
+                for event in found:
+                    seq, spoke = event.seq, time.monotonic()
+                    yield Changed(self._cursor(caller, seq), event)
+                if len(found) == _BATCH:
+                    continue
+                if time.monotonic() - spoke >= self._limits.heartbeat:
+                    spoke = time.monotonic()
+                    yield Alive(self._cursor(caller, seq))
+                await self._wait(news, min(spoke + self._limits.heartbeat, until))
+        finally:
+            self._bell.leave(news)
+
+    async def _start(self, caller: Caller, cursor: str) -> int:
+        if cursor:
+            position = self._tokens.read(_query(caller), cursor, 1).after
+            return int(position[0]) if position else 0
+        async with self._database.connection() as connection:
+            return await feed.last_seq(connection, caller.tenant)
+
+    async def _read(self, tenant: str, seq: int, scope: str, states: Sequence[State]) -> list[FeedEvent] | None:
+        """The next events, or None when the store is away: the watcher comes back for them."""
+        try:
+            async with self._database.connection() as connection:
+                return await feed.events(connection, tenant, seq, scope, states, _BATCH)
+        except AppError as away:
+            if away.code is not Code.UNAVAILABLE:
+                raise
+            log.info("order events not readable", extra={"reason": away.reason.value})
+            return None
+
+    def _cursor(self, caller: Caller, seq: int) -> str:
+        return self._tokens.make(_query(caller), (str(seq),))
+
+    def _until(self, caller: Caller) -> float:
+        """When this stream must come back: its age limit, or the end of the caller's credential."""
+        end = time.monotonic() + self._limits.max_age
+        if caller.expires_at is not None:
+            end = min(end, time.monotonic() + max(0.0, caller.expires_at - time.time()))
+        return end
+
+    @staticmethod
+    async def _wait(news: asyncio.Event, until: float) -> None:
+        patience = max(0.01, min(until - time.monotonic(), _POLL))
+        try:
+            await asyncio.wait_for(news.wait(), patience)
+        except TimeoutError:
+            return
+
+
+def _query(caller: Caller) -> str:
+    return f"WatchOrders\n{caller.tenant}\n{outlet_scope(caller)}"

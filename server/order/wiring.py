@@ -1,0 +1,57 @@
+"""The parts that orders are made of, put together for one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from server.db.pool import Database
+from server.order.changing import Changing
+from server.order.deciding import Deciding
+from server.order.feed import Bell
+from server.order.invoicing import Invoicing
+from server.order.ordering import Ordering
+from server.order.placing import Placing
+from server.order.proposals import Proposals
+from server.order.reading import Reading
+from server.order.terms import MoneyRules
+from server.order.watching import Watching, WatchLimits
+from server.paging import PageTokens
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDesk:
+    """The use cases of orders. `bell.keep_listening()` is a task that the application owns; `watching.drain()` belongs
+    to its drain."""
+
+    placing: Placing
+    reading: Reading
+    changing: Changing
+    deciding: Deciding
+    watching: Watching
+    proposals: Proposals
+    bell: Bell
+
+
+def order_desk(
+    database: Database,
+    dsn: str,
+    invoicing: Invoicing,
+    money: MoneyRules,
+    tokens: PageTokens,
+    limits: WatchLimits,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> OrderDesk:
+    """The use cases over one database; `dsn` is the same database's, for the connection that listens."""
+    ordering = Ordering(database, invoicing, money, now)
+    bell = Bell(dsn)
+    return OrderDesk(
+        placing=Placing(ordering),
+        reading=Reading(ordering, tokens),
+        changing=Changing(ordering),
+        deciding=Deciding(ordering),
+        watching=Watching(database, bell, tokens, limits),
+        proposals=Proposals(ordering),
+        bell=bell,
+    )
