@@ -147,14 +147,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
-        orders = order_desk(
-            stores.database,
-            config.store.database_url.reveal(),
-            NotConnected(),
-            MoneyRules(config.money.tax_rates, config.money.currency),
-            tokens,
-            WatchLimits(config.stream.heartbeat, config.stream.max_age),
-        )
+        orders = _orders(config, stores.database, tokens)
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             stores.database,
@@ -266,6 +259,17 @@ def _handlers(
 
 def _tools(known: Knowledge, catalogue: Catalogue, orders: Reading) -> Callable[[str, str, Callable[[], None]], Tools]:
     return lambda tenant, outlet, degraded: DeskTools(known.search, catalogue, orders, tenant, outlet, degraded)
+
+
+def _orders(config: Config, database: Database, tokens: PageTokens) -> OrderDesk:
+    return order_desk(
+        database,
+        config.store.database_url.reveal(),
+        NotConnected(),
+        MoneyRules(config.money.tax_rates, config.money.currency),
+        tokens,
+        WatchLimits(config.stream.heartbeat, config.stream.max_age),
+    )
 
 
 def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.HealthServicer]:
