@@ -216,7 +216,7 @@ async def _outlets(connection: Connection) -> None:
 
 def desk_without_accounting(database: Database, dsn: str) -> OrderDesk:
     """The use cases of orders, nothing listening."""
-    money = MoneyRules(parse_tax_rates("9@2024-01-01"), "SGD")
+    money = MoneyRules(parse_tax_rates("2024-01-01=0.09"), "SGD")
     return order_desk(database, dsn, NotConnected(), money, PageTokens(Secret("x" * 32)), WatchLimits(15.0, 600.0))
 
 
