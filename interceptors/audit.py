@@ -75,8 +75,7 @@ class Audit:
             except Failed:
                 await self._record(call, leaf(call, began))
                 raise
-            except BaseException:
-                # Cancelled, or the transport is gone: nobody waits for us, and we must not wait either.
+            except BaseException:  # cancelled, or the transport is gone: nobody waits for us, nor may we wait
                 self._recorder.submit(leaf(call, began))
                 raise
             await self._record(call, leaf(call, began))

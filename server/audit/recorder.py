@@ -195,8 +195,7 @@ class AuditRecorder:
                 await self._store(batch)
             except asyncio.CancelledError:
                 raise
-            except Exception as defect:
-                # The root of the writer: whatever went wrong with one batch, the next one must still be written.
+            except Exception as defect:  # the root of the writer: the next batch must still be written
                 log.exception("audit writer")
                 self._lose(batch, defect)
             if not queue.waiting:
@@ -275,8 +274,7 @@ class AuditRecorder:
                 done = await self._replay()
             except asyncio.CancelledError:
                 raise
-            except Exception:
-                # The root of the replay: the segment stays where it is and is tried again.
+            except Exception:  # the root of the replay: the segment stays where it is and is tried again
                 log.exception("audit replay")
                 done = False
             if not done:
@@ -296,7 +294,7 @@ class AuditRecorder:
                 log.info("the audit spool waits: %s", type(refused).__name__)
                 segment.release()
                 return False
-            except BaseException:
+            except BaseException:  # also when cancelled: a segment that stays claimed is never replayed
                 segment.release()
                 raise
             await asyncio.to_thread(segment.remove)

@@ -87,7 +87,7 @@ class CircuitBreaker:
         era = self._admit()
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # what counts as a failure is the caller's to say; all are raised again
             if era == self._era and is_failure(error):
                 self._failed()
             raise

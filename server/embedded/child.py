@@ -90,7 +90,7 @@ class Child:
             await self._wait_for(lock)
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
-        except BaseException:
+        except BaseException:  # also when cancelled: an open descriptor would keep the directory locked
             os.close(lock)
             raise
         self._lock = lock

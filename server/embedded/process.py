@@ -54,7 +54,7 @@ class PythonProcess:
             self._child.spawn([*_PROGRAM, *self._arguments], log=self.log)
         try:
             await self._child.until_ready(self._is_ready, timeout=self._ready_timeout, log=self.log)
-        except BaseException:
+        except BaseException:  # also when cancelled: a child that nobody holds would run for ever
             await self._child.stop()
             raise
 

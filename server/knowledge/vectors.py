@@ -188,8 +188,8 @@ class VectorIndex:
         except (httpx.HTTPError, OSError, ValueError, KeyError) as failed:
             # ValueError: "could not connect"; KeyError: an answer that is not Chroma's.
             raise self._away(tenant, failed) from failed
-        except Exception as failed:
-            # chromadb raises a bare Exception for a status it does not know; anything else of another type is ours.
+        except Exception as failed:  # chromadb raises a bare Exception for a status that it does not know
+            # Of another type, from elsewhere: the defect is ours.
             if type(failed) is not Exception and "chromadb" not in type(failed).__module__:
                 raise
             raise self._away(tenant, failed) from failed

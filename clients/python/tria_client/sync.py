@@ -51,7 +51,7 @@ class SyncTriaClient:
 
         try:
             self._client = self._loop.run(connect())
-        except BaseException:
+        except BaseException:  # also KeyboardInterrupt: no caller has an object to close, so its thread ends here
             self._loop.stop()
             raise
         self.conversations = cast("ChatServiceStub", _Blocking(self._loop, self._client.conversations))
@@ -125,8 +125,8 @@ class _LoopThread:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except BaseException:
-            future.cancel()  # nothing when the work itself failed
+        except BaseException:  # also KeyboardInterrupt: the work must not go on unseen; no effect when it failed itself
+            future.cancel()
             raise
 
     def iterate(self, make: Callable[[], AsyncGenerator[_T, None]]) -> Iterator[_T]:
