@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -17,6 +17,7 @@ from itertools import takewhile
 from server.chat.assistant import Intent, Language
 from server.chat.words import Word, words
 from server.knowledge import language
+from server.spelling import one_slip, without_one
 
 # A message is judged by its first words; nobody hides the request behind five hundred of them, and time stays bounded.
 _MOST_WORDS = 512
@@ -235,34 +236,11 @@ def _mend(lexicon: _Lexicon, word: Word) -> str:
     """`word`, or the one known word that a single slip of the keyboard away from it."""
     if word.kind != "word" or len(word.text) < _SHORTEST_MENDED or word.text in lexicon.vocabulary:
         return word.text
-    for key in _slips(word.text):
+    for key in without_one(word.text):
         known = lexicon.mended.get(key)
-        if known is not None and known[0] == word.text[0] and _one_slip(word.text, known):
+        if known is not None and known[0] == word.text[0] and one_slip(word.text, known):
             return known
     return word.text
-
-
-def _slips(word: str) -> Iterator[str]:
-    """The word and every form with one letter missing: two words one slip apart share at least one of these
-    (symmetric deletes, github.com/wolfgarbe/SymSpell)."""
-    yield word
-    for position in range(len(word)):
-        yield word[:position] + word[position + 1 :]
-
-
-def _one_slip(typed: str, known: str) -> bool:
-    """True when one insertion, deletion, replacement or swap of neighbours turns one word into the other."""
-    if len(typed) > len(known):
-        typed, known = known, typed
-    if len(known) - len(typed) > 1:
-        return False
-    start = 0
-    while start < len(typed) and typed[start] == known[start]:
-        start += 1
-    if len(typed) < len(known):
-        return typed[start:] == known[start + 1 :]
-    swapped = typed[start : start + 2] == known[start : start + 2][::-1] and typed[start + 2 :] == known[start + 2 :]
-    return swapped or typed[start + 1 :] == known[start + 1 :]
 
 
 def _matches(root: _Node, items: Sequence[_Item]) -> list[_Found]:
@@ -346,7 +324,7 @@ def _lexicon() -> _Lexicon:
         frozenset(lists["negations"]),
         frozenset(lists["clause_breaks"]),
         known | frozenset(lists["never_typos"]),
-        {key: word for word in mendable for key in _slips(word)},
+        {key: word for word in mendable for key in without_one(word)},
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from server.chat.assistant import Intent
 from server.chat.intents import classify
+from server.json_lines import answer_lines, id_and_text
 from server.order.catalogue_csv import CatalogueFileError, read_catalogue
 from server.order.extraction import Extraction, OrderExtractor
 from server.order.extraction_cues import Cue
@@ -48,25 +48,12 @@ def extract_lines(catalogue: Path, source: IO[bytes]) -> None:
     """
     extractor = _extractor(catalogue)
     today = datetime.now(tz=UTC).astimezone().date()
-    failed = False
-    for number, line in enumerate(source, start=1):
-        if not line.strip():
-            continue
-        try:
-            answer = extracted_line(extractor, line, today)
-        except ValueError as error:
-            failed = True
-            click.echo(f"line {number}: {error}", err=True)
-            continue
-        sys.stdout.write(answer + "\n")
-    sys.stdout.flush()
-    if failed:
-        raise SystemExit(1)
+    answer_lines(source, lambda line: extracted_line(extractor, line, today))
 
 
 def extracted_line(extractor: OrderExtractor, line: bytes, today: date) -> str:
     """The answer to one line. Raises ValueError, without the line's content, when it is no {"id", "text"} object."""
-    identity, text = _row(line)
+    identity, text = id_and_text(line)
     found = extractor.extract(text, today=today)
     wanted = classify(text)
     intent = _intent(found, wanted.intent)
@@ -99,25 +86,6 @@ def _intent(found: Extraction, wanted: Intent) -> Intent:
     if found.topic is not None and wanted in _MISTAKEN[found.topic]:
         return _ABOUT[found.topic]
     return wanted
-
-
-def _row(line: bytes) -> tuple[object, str]:
-    """The id, as it is, and the text."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        message = f"not JSON: {error.msg} at column {error.colno}"
-        raise ValueError(message) from error
-    except UnicodeDecodeError as error:
-        message = f"not UTF-8 at byte {error.start}"
-        raise ValueError(message) from error
-    except RecursionError as error:
-        message = "not an object with a text: nested too deeply"
-        raise ValueError(message) from error
-    if not isinstance(row, dict) or "id" not in row or not isinstance(row.get("text"), str):
-        message = 'not an object with "id" and a string "text"'
-        raise ValueError(message)
-    return row["id"], row["text"]
 
 
 def _extractor(catalogue: Path) -> OrderExtractor:

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from server.order.extraction_text import Kind, Token, fold, tokens
 from server.order.product import CatalogueProduct
+from server.spelling import one_slip, without_one
 
 # Words of names that tell nothing apart.
 _LINKS = frozenset(
@@ -83,7 +84,7 @@ class CatalogueIndex:
             if product.active:
                 index._add(product)
         words = sorted(term for term in index.holders if len(term) > _SHORTEST_MENDED and term.isalpha())
-        index.slips = {key: word for word in reversed(words) if word.isascii() for key in _without_one(word)}
+        index.slips = {key: word for word in reversed(words) if word.isascii() for key in without_one(word)}
         return index
 
     def _add(self, product: CatalogueProduct) -> None:
@@ -124,9 +125,9 @@ class CatalogueIndex:
             return word, 1.0
         if len(word) < _SHORTEST_MENDED or not word.isascii():
             return "", 0.0
-        for key in _without_one(word):
+        for key in without_one(word):
             known = self.slips.get(key)
-            if known is not None and known[0] == word[0] and _one_slip(word, known):
+            if known is not None and known[0] == word[0] and one_slip(word, known):
                 return known, 0.85
         return "", 0.0
 
@@ -245,26 +246,3 @@ def _heads(cut: Sequence[Token], *, malay: bool) -> set[str]:
             break
     nouns = [word for word in words if word not in _QUALITIES] or words
     return {nouns[0] if malay else nouns[-1]} if nouns else set()
-
-
-def _without_one(word: str) -> Iterator[str]:
-    """The word and every form with one letter missing: two words one slip apart share at least one of these
-    (symmetric deletes, github.com/wolfgarbe/SymSpell)."""
-    yield word
-    for place in range(len(word)):
-        yield word[:place] + word[place + 1 :]
-
-
-def _one_slip(typed: str, known: str) -> bool:
-    """True when one insertion, deletion, replacement or swap of neighbours turns one word into the other."""
-    if len(typed) > len(known):
-        typed, known = known, typed
-    if len(known) - len(typed) > 1:
-        return False
-    start = 0
-    while start < len(typed) and typed[start] == known[start]:
-        start += 1
-    if len(typed) < len(known):
-        return typed[start:] == known[start + 1 :]
-    swapped = typed[start : start + 2] == known[start : start + 2][::-1] and typed[start + 2 :] == known[start + 2 :]
-    return swapped or typed[start + 1 :] == known[start + 1 :]

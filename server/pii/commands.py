@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import IO
 
 import click
 
+from server.json_lines import answer_lines, id_and_text
 from server.pii import evaluation
 from server.pii.scan import scan
 from server.pii.scrub import marker, replace
@@ -28,43 +28,16 @@ def scan_lines(source: IO[bytes]) -> None:
     Unicode code points. A line that is no such object is reported with its number on standard error; the others are
     still processed and the exit code is 1.
     """
-    failed = False
-    for number, line in enumerate(source, start=1):
-        if not line.strip():
-            continue
-        try:
-            answer = scanned_line(line)
-        except ValueError as error:
-            failed = True
-            click.echo(f"line {number}: {error}", err=True)
-            continue
-        sys.stdout.write(answer + "\n")
-    sys.stdout.flush()
-    if failed:
-        raise SystemExit(1)
+    answer_lines(source, scanned_line)
 
 
 def scanned_line(line: bytes) -> str:
     """The answer to one line. Raises ValueError, without the line's content, when it is no {"id", "text"} object."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        message = f"not JSON: {error.msg} at column {error.colno}"
-        raise ValueError(message) from error
-    except UnicodeDecodeError as error:
-        message = f"not UTF-8 at byte {error.start}"
-        raise ValueError(message) from error
-    except RecursionError as error:
-        message = "not an object with a text: nested too deeply"
-        raise ValueError(message) from error
-    if not isinstance(row, dict) or "id" not in row or not isinstance(row.get("text"), str):
-        message = 'not an object with "id" and a string "text"'
-        raise ValueError(message)
-    text: str = row["text"]
+    identity, text = id_and_text(line)
     spans = scan(text)
     return json.dumps(
         {
-            "id": row["id"],
+            "id": identity,
             "scrubbed": replace(text, spans, lambda span: marker(span.kind)),
             "spans": [{"start": span.start, "end": span.end, "type": span.kind.value} for span in spans],
         }

@@ -97,7 +97,7 @@ def test_the_order_of_the_layers_is_checked() -> None:
 def test_what_is_not_served_is_listed() -> None:
     class Half(chat_service_pb2_grpc.ChatServiceServicer):
         async def GetRun(self, request: Any, context: Any) -> Any:
-            return request
+            return request, context
 
     methods = [m for m in read_policies(contract()).values() if m.service == "tria.chat.v1.ChatService"]
     half = Half()  # type: ignore[abstract]  # that it is one is the point
