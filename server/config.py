@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from server.envelope import MasterKey
 from server.settings import (
     Listen,
     Reader,
@@ -28,6 +29,7 @@ from server.settings import (
     one_of,
     optional_decimal,
     parse_listen,
+    parse_master_keys,
     parse_prices,
     parse_tax_rates,
     secret_url_of,
@@ -76,13 +78,15 @@ class ListenConfig:
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
     """How callers prove who they are. `jwks` is a file path or an http(s) URL; `gateways` are the networks whose word
-    on a caller's address is taken; keys for page tokens and pseudonyms are derived from `state_secret`."""
+    on a caller's address is taken; keys for page tokens and pseudonyms are derived from `state_secret`; the first of
+    `master_keys` seals what must not be read from a copy of the database, all of them open it."""
 
     jwks: str
     issuer: str
     audience: str
     trust_domain: str
     state_secret: Secret
+    master_keys: tuple[MasterKey, ...]
     gateways: tuple[IPv4Network | IPv6Network, ...]
 
 
@@ -174,6 +178,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             audience=read.get("TRIA_JWT_AUDIENCE", str),
             trust_domain=read.get("TRIA_TRUST_DOMAIN", matching(r"[a-z0-9.-]+", "a SPIFFE trust domain"), "tria"),
             state_secret=read.get("TRIA_STATE_SECRET", long_secret),
+            master_keys=read.get("TRIA_MASTER_KEYS", parse_master_keys),
             gateways=read.get("TRIA_GATEWAYS", networks, "127.0.0.0/8,::1/128"),
         ),
         model=_model(read),

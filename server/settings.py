@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import itertools
 import re
 from collections.abc import Callable, Mapping
@@ -12,6 +14,8 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 from urllib.parse import urlsplit
+
+from server.envelope import MasterKey
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -183,6 +187,25 @@ def long_secret(text: str) -> Secret:
     if len(text) < 32:
         raise ValueError("must be at least 32 characters")
     return Secret(text)
+
+
+def parse_master_keys(text: str) -> tuple[MasterKey, ...]:
+    """`2026a=BASE64,2025b=BASE64`: 32 bytes each, the one that seals first."""
+    keys = []
+    for part in text.split(","):
+        id, separator, encoded = part.strip().partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", id):
+            raise ValueError("must be id=key pairs, the key that seals first")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != 32:
+            raise ValueError("must hold keys of 32 bytes in base64")
+        keys.append(MasterKey(id, key))
+    if len({key.id for key in keys}) < len(keys):
+        raise ValueError("must not name a key twice")
+    return tuple(keys)
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -8,6 +8,7 @@ inherits, stays held for as long as either lives, so a successor never opens a d
 from __future__ import annotations
 
 import asyncio
+import base64
 import ctypes
 import fcntl
 import hashlib
@@ -247,6 +248,11 @@ def stored_password(path: Path) -> str:
         draft.write_text(secrets.token_urlsafe(24))
         draft.replace(path)
     return path.read_text()
+
+
+def stored_key(path: Path) -> str:
+    """A random key of 32 bytes, in base64, kept like `stored_password`."""
+    return base64.b64encode(hashlib.sha256(stored_password(path).encode()).digest()).decode()
 
 
 def _die_with_parent(number: signal.Signals) -> Callable[[], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.embedded.child import stored_password
+from server.embedded.child import stored_key, stored_password
 from server.embedded.issuer import AUDIENCE, ISSUER, Issuer
 from server.embedded.loopback import HOST
 from server.embedded.ports import Ports
@@ -28,6 +28,7 @@ def child_environment(
         "TRIA_ASSISTANT": "openai" if environ.get("OPENAI_API_KEY") else "offline",
         "TRIA_AUDIT_FILE": str(state / "audit.log"),
         "TRIA_STATE_SECRET": stored_password(state / "state_secret"),
+        "TRIA_MASTER_KEYS": f"local={stored_key(state / 'master_key')}",
         "TRIA_LOG_LEVEL": "INFO",
         "TAX_RATE": "2023-01-01=0.08,2024-01-01=0.09",  # Singapore's GST
         "XERO_SALES_ACCOUNT_CODE": "200",

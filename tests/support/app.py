@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -84,6 +85,7 @@ def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict
         "TRIA_JWT_ISSUER": ISSUER,
         "TRIA_JWT_AUDIENCE": AUDIENCE,
         "TRIA_STATE_SECRET": "s" * 40,
+        "TRIA_MASTER_KEYS": "test=" + base64.b64encode(b"k" * 32).decode(),
         "TRIA_ASSISTANT": "offline",
         "TRIA_AUDIT_FILE": str(folder / "audit.log"),
         "TAX_RATE": "2024-01-01=0.09",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import date
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ GOOD = {
     "TRIA_JWT_ISSUER": "https://issuer.example",
     "TRIA_JWT_AUDIENCE": "tria",
     "TRIA_STATE_SECRET": "hidden-three-hidden-three-hidden-three",
+    "TRIA_MASTER_KEYS": "a=" + base64.b64encode(b"hidden-eight" + bytes(20)).decode(),
     "TRIA_ASSISTANT": "offline",
     "TRIA_AUDIT_FILE": "/var/log/tria/audit.log",
     "TAX_RATE": "2023-01-01=0.08,2024-01-01=0.09",
