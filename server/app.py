@@ -40,11 +40,13 @@ from server.chat.assistant import Tools
 from server.chat.desk_tools import DeskTools
 from server.chat.following import Following, StreamLimits
 from server.chat.handler import ChatHandler
+from server.chat.order_talk import OrderTalk
 from server.chat.relay import SharedTick
 from server.chat.runlog import RunLogs
 from server.chat.runner import Runner
 from server.chat.sending import Sending
 from server.chat.service import ConversationService
+from server.chat.task import Task
 from server.chat.wiring import Desk, assistant
 from server.config import AuthConfig, Config
 from server.db.migrate import pending
@@ -57,7 +59,6 @@ from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.handler import OrderHandler
 from server.order.invoicing import NotConnected
-from server.order.reading import Reading
 from server.order.terms import MoneyRules
 from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
@@ -147,17 +148,19 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
-        orders = _orders(config, stores.database, tokens)
+        orders = _orders(config, stores.database, catalogue, tokens)
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             stores.database,
             stores.recorder,
             desk.assistant,
-            _tools(stores.knowledge, catalogue, orders.reading),
+            _tools(stores, catalogue, orders),
             logs,
             SharedTick(asyncio.get_running_loop()),
         )
-        following = Following(stores.database, logs, StreamLimits(config.stream.heartbeat, config.stream.max_age))
+        following = Following(
+            stores.database, logs, StreamLimits(config.stream.heartbeat, config.stream.max_age), orders.proposals
+        )
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
@@ -257,13 +260,19 @@ def _handlers(
     }
 
 
-def _tools(known: Knowledge, catalogue: Catalogue, orders: Reading) -> Callable[[str, str, Callable[[], None]], Tools]:
-    return lambda tenant, outlet, degraded: DeskTools(known.search, catalogue, orders, tenant, outlet, degraded)
+def _tools(stores: _Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable[[Task, Callable[[], None]], Tools]:
+    def tools(task: Task, degraded: Callable[[], None]) -> Tools:
+        tenant, outlet = task.caller.tenant, task.conversation.outlet
+        talk = OrderTalk(orders.taking, stores.database, task) if outlet else None
+        return DeskTools(stores.knowledge.search, catalogue, orders.reading, tenant, outlet, talk, degraded)
+
+    return tools
 
 
-def _orders(config: Config, database: Database, tokens: PageTokens) -> OrderDesk:
+def _orders(config: Config, database: Database, catalogue: Catalogue, tokens: PageTokens) -> OrderDesk:
     return order_desk(
         database,
+        catalogue,
         config.store.database_url.reveal(),
         NotConnected(),
         MoneyRules(config.money.tax_rates, config.money.currency),

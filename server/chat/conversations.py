@@ -48,7 +48,8 @@ class StoredCitation:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One stored message; `author` is CUSTOMER, ASSISTANT or STAFF, `state` is STREAMING, COMPLETE or PARTIAL."""
+    """One stored message; `author` is CUSTOMER, ASSISTANT or STAFF, `state` is STREAMING, COMPLETE or PARTIAL,
+    `proposal` the bare id of what it proposed."""
 
     id: str
     conversation: str
@@ -62,13 +63,14 @@ class Message:
     confidence: float
     state: str
     citations: tuple[StoredCitation, ...]
+    proposal: str
     create_time: datetime
 
 
 _CONVERSATION = "id, outlet, title, locale, controller, controller_epoch, create_time, update_time, version"
 _MESSAGE = (
     "id, conversation, ordinal, author, text, run, client_message_id, intent, answer_kind, confidence, state, "
-    "citations, create_time"
+    "citations, proposal, create_time"
 )
 
 INSERT_CONVERSATION = f"""
@@ -202,9 +204,9 @@ returning last_ordinal
 INSERT_MESSAGE = f"""
 insert into message (
     tenant, conversation, id, ordinal, author, text, run, client_message_id, intent, answer_kind, confidence, state,
-    citations
+    citations, proposal
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, nullif($14, ''))
 returning {_MESSAGE}
 """
 
@@ -223,6 +225,7 @@ class NewMessage:
     answer_kind: AnswerKind | None = None
     confidence: float = 0.0
     citations: Sequence[StoredCitation] = ()
+    proposal: str = ""
 
 
 async def insert_message(connection: Connection, tenant: str, conversation: str, new: NewMessage) -> Message:
@@ -232,6 +235,7 @@ async def insert_message(connection: Connection, tenant: str, conversation: str,
     [row] = await connection.fetch(
         INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author, new.text, new.run,
         new.client_message_id, new.intent, new.answer_kind, new.confidence, new.state, citations,
+        new.proposal,
     )  # fmt: skip
     return _message(row)
 
@@ -264,6 +268,7 @@ def _message(row: asyncpg.Record) -> Message:
         confidence=row["confidence"] or 0.0,
         state=row["state"],
         citations=tuple(StoredCitation(**citation) for citation in json.loads(row["citations"])),
+        proposal=row["proposal"] or "",
         create_time=row["create_time"],
     )
 

@@ -4,6 +4,7 @@ nothing that is there already."""
 from __future__ import annotations
 
 import csv
+from decimal import Decimal
 from pathlib import Path
 
 from server.audit.changes import operator
@@ -24,9 +25,24 @@ on conflict (id) do nothing
 """
 
 UPSERT_OUTLET = """
-insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold, zone)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold, zone, minimum_order)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (tenant, id) do nothing
+"""
+
+# What the outlet ordered before it came to this system: it decides between products that fit a message equally.
+SEED_USUAL = """
+insert into outlet_usual (tenant, outlet, sku, orders, quantity, last_quantity, last_time)
+select $1, $2, sku, 1, quantity, quantity, now() from unnest($3::text[], $4::numeric[]) as ordered (sku, quantity)
+on conflict (tenant, outlet, sku) do nothing
+"""
+
+SEED_HABIT = """
+insert into outlet_habit (tenant, outlet, orders, total)
+select $1, $2, 1, sum(quantity * amount)
+from unnest($3::text[], $4::numeric[]) as ordered (sku, quantity)
+join product_price as price on price.tenant = $1 and price.sku = ordered.sku and price.valid_to is null
+on conflict (tenant, outlet) do nothing
 """
 
 
@@ -44,6 +60,7 @@ async def seed(target: SeedTarget) -> Demo:
         if errors:
             raise ValueError(f"demo catalogue: {errors[0]}")
         await Catalogue(database).import_rows(operator(TENANT), rows)
+        await seed_usual(database)
         async with open_knowledge(KnowledgeSettings(target.chroma_url), database) as knowledge:
             service = knowledge.service
             imported = [
@@ -56,8 +73,7 @@ async def seed(target: SeedTarget) -> Demo:
 async def seed_tenant(database: Database) -> list[DemoOutlet]:
     """The tenant and its outlets."""
     outlets = []
-    with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _outlets()
     async with database.transaction() as connection:
         await connection.execute(UPSERT_TENANT, TENANT, "Lumen Packaging", (DATA / "ordering.json").read_text("utf-8"))
         for row in rows:
@@ -71,6 +87,23 @@ async def seed_tenant(database: Database) -> list[DemoOutlet]:
                 int(row["terms_days"]),
                 row["credit_hold"] == "true",
                 row["zone"],
+                Decimal(row["minimum_order"] or 0),
             )
             outlets.append(DemoOutlet(row["id"], row["name"]))
     return outlets
+
+
+async def seed_usual(database: Database) -> None:
+    """What outlets usually order; their catalogue must be there."""
+    async with database.transaction() as connection:
+        for row in _outlets():
+            if row["usual"]:
+                skus, quantities = zip(*(each.split(":") for each in row["usual"].split(";")), strict=True)
+                ordered = (TENANT, row["id"], list(skus), [Decimal(quantity) for quantity in quantities])
+                await connection.execute(SEED_USUAL, *ordered)
+                await connection.execute(SEED_HABIT, *ordered)
+
+
+def _outlets() -> list[dict[str, str]]:
+    with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

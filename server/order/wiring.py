@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from server.db.pool import Database
+from server.order.catalogue import Catalogue
 from server.order.changing import Changing
 from server.order.deciding import Deciding
 from server.order.feed import Bell
@@ -15,6 +16,7 @@ from server.order.ordering import Ordering
 from server.order.placing import Placing
 from server.order.proposals import Proposals
 from server.order.reading import Reading
+from server.order.taking import Taking
 from server.order.terms import MoneyRules
 from server.order.watching import Watching, WatchLimits
 from server.paging import PageTokens
@@ -31,11 +33,13 @@ class OrderDesk:
     deciding: Deciding
     watching: Watching
     proposals: Proposals
+    taking: Taking
     bell: Bell
 
 
 def order_desk(
     database: Database,
+    catalogue: Catalogue,
     dsn: str,
     invoicing: Invoicing,
     money: MoneyRules,
@@ -53,5 +57,6 @@ def order_desk(
         deciding=Deciding(ordering),
         watching=Watching(database, bell, tokens, limits),
         proposals=Proposals(ordering),
+        taking=Taking(ordering, catalogue),
         bell=bell,
     )

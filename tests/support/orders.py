@@ -217,7 +217,15 @@ async def _outlets(connection: Connection) -> None:
 def desk_without_accounting(database: Database, dsn: str) -> OrderDesk:
     """The use cases of orders, nothing listening."""
     money = MoneyRules(parse_tax_rates("2024-01-01=0.09"), "SGD")
-    return order_desk(database, dsn, NotConnected(), money, PageTokens(Secret("x" * 32)), WatchLimits(15.0, 600.0))
+    return order_desk(
+        database,
+        Catalogue(database),
+        dsn,
+        NotConnected(),
+        money,
+        PageTokens(Secret("x" * 32)),
+        WatchLimits(15.0, 600.0),
+    )
 
 
 @asynccontextmanager
@@ -246,7 +254,7 @@ async def shop_server(
         tokens = PageTokens(config.auth.state_secret)
         money = MoneyRules(config.money.tax_rates, config.money.currency)
         limits = WatchLimits(heartbeat, max_age)
-        desk = order_desk(database, dsn, invoicing or Ledger(), money, tokens, limits, clock)
+        desk = order_desk(database, Catalogue(database), dsn, invoicing or Ledger(), money, tokens, limits, clock)
         listening = asyncio.create_task(desk.bell.keep_listening())
         stack.callback(listening.cancel)
         chain = await stack.enter_async_context(
