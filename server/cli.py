@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "products": ("server.order.commands", "products", "Import the catalogue."),
     "intents": ("server.chat.commands", "intents", "Measure how well wishes are understood, and train that."),
     "orders": ("server.chat.order_commands", "orders", "Read order lines from messages and measure how well."),
+    "xero-sandbox": ("server.embedded.xero_sandbox.command", "xero_sandbox", "Run a Xero of our own, for development."),
     "pii": ("server.pii.commands", "pii", "Find and scrub personal data in text."),
 }
 

@@ -87,6 +87,7 @@ def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict
         "TRIA_STATE_SECRET": "s" * 40,
         "TRIA_MASTER_KEYS": "test=" + base64.b64encode(b"k" * 32).decode(),
         "TRIA_ASSISTANT": "offline",
+        "TRIA_ACCOUNTING": "none",
         "TRIA_AUDIT_FILE": str(folder / "audit.log"),
         "TAX_RATE": "2024-01-01=0.09",
         "XERO_SALES_ACCOUNT_CODE": "200",

@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from llmock.pytest_plugin import LLMock
 
+from server.breaker import CircuitBreaker
 from server.chat.agent import AgentSettings, MeteredReply, OpenAIAssistant
 from server.chat.assistant import (
     Answered,
@@ -27,7 +28,6 @@ from server.chat.assistant import (
     Tools,
     Turn,
 )
-from server.chat.breaker import CircuitBreaker
 from server.chat.intents import IntentResult
 from server.chat.metering import UsageMeter
 from server.chat.model import GuardedModel
