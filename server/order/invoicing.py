@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from server.db.pool import Connection
 from server.order.money import Money
@@ -89,6 +89,15 @@ class Invoicing(Protocol):
     async def views(self, connection: Connection, tenant: str, orders: Sequence[str]) -> Mapping[str, InvoiceView]:
         """By bare order id; orders without an invoice are left out."""
         ...
+
+
+Announce: TypeAlias = Callable[[Connection, str, str], Awaitable[None]]
+"""`announce(connection, tenant, order)`: what accounting calls last in a transaction that changed the invoice of an order
+(its bare id), so that whoever watches orders sees it."""
+
+ShowOrder: TypeAlias = Callable[[Connection, str, str], Awaitable[bytes]]
+"""`show(connection, tenant, order)`: an order as a message of `tria.order.v1`, as this transaction has left it. Raises
+NOT_FOUND."""
 
 
 class NotConnected:
