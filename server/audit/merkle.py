@@ -1,7 +1,7 @@
 """The Merkle tree of RFC 9162 §2.1, kept as tiles of 256 hashes: appending, roots, and which hashes a proof is made of.
 
-Pure: it is told hashes and says hashes. `server/audit/tree_store.py` reads and writes them. A tile (level, index) holds
-the roots of 256 perfect subtrees of 256^level leaves each, as in C2SP tlog-tiles; full tiles never change.
+Pure: it is told hashes and says hashes; `server/audit/tree_store.py` reads and writes them. A tile (level, number)
+holds the roots of 256 perfect subtrees of 256^level leaves each, as in C2SP tlog-tiles; full tiles never change.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ class TileId(NamedTuple):
     """Which tile."""
 
     level: int
-    index: int
+    number: int
 
     def width(self, size: int) -> int:
         """How many hashes it has in a tree of `size` leaves: 0 to 256."""
-        return max(0, min((size >> (TILE_HEIGHT * self.level)) - self.index * TILE_WIDTH, TILE_WIDTH))
+        return max(0, min((size >> (TILE_HEIGHT * self.level)) - self.number * TILE_WIDTH, TILE_WIDTH))
 
 
 class Node(NamedTuple):
-    """The root of a perfect subtree: leaves [index << level, (index + 1) << level)."""
+    """The root of a perfect subtree: leaves [number << level, (number + 1) << level)."""
 
     level: int
-    index: int
+    number: int
 
     @property
     def tile(self) -> TileId:
         """The tile that holds the hashes which it is computed from."""
-        return TileId(self.level // TILE_HEIGHT, (self.index << (self.level % TILE_HEIGHT)) >> TILE_HEIGHT)
+        return TileId(self.level // TILE_HEIGHT, (self.number << (self.level % TILE_HEIGHT)) >> TILE_HEIGHT)
 
 
 class Span(NamedTuple):
@@ -110,7 +110,7 @@ def perfect_root(hashes: Sequence[bytes]) -> bytes:
 
 
 def filled_tiles(size: int, added: int, level: int = 0) -> range:
-    """The indexes of the tiles of `level` that become full when a tree of `size` leaves gets `added` more."""
+    """The numbers of the tiles of `level` that become full when a tree of `size` leaves gets `added` more."""
     shift = TILE_HEIGHT * (level + 1)
     return range(size >> shift, (size + added) >> shift)
 
@@ -132,7 +132,7 @@ def inclusion_spans(seq: int, size: int) -> list[Span]:
 
 
 def consistency_spans(first: int, second: int) -> list[Span]:
-    """The subtrees whose roots prove that the tree of `second` leaves continues the one of `first`. Raises ValueError."""
+    """The subtrees whose roots prove that the tree of `second` continues the one of `first`. Raises ValueError."""
     if not 0 <= first <= second:
         raise ValueError(f"a tree of {second} leaves cannot continue one of {first}")
     if first in {0, second}:
@@ -163,7 +163,7 @@ def span_hashes(spans: Sequence[Span], tiles: Mapping[TileId, Sequence[bytes]]) 
 
 def _node(node: Node, tiles: Mapping[TileId, Sequence[bytes]]) -> bytes:
     within = node.level % TILE_HEIGHT
-    start = (node.index << within) % TILE_WIDTH
+    start = (node.number << within) % TILE_WIDTH
     return perfect_root(tiles[node.tile][start : start + (1 << within)])
 
 

@@ -5,7 +5,7 @@
 -- Who may append. `epoch` rises with every new leader; an append locks this row and compares, so that a leader that was
 -- away for a while (and whose advisory lock went to another) can never append beside its successor.
 create table audit_sequencer (
-    only boolean primary key default true check (only),
+    singleton boolean primary key default true check (singleton),
     epoch bigint not null default 0,
     leader text not null default '',
     since timestamptz not null default now()
@@ -187,7 +187,7 @@ select audit_partition(now()), audit_partition(now() + interval '1 month');
 create function audit_retire(until timestamptz) returns setof audit_retired language plpgsql as $$
 declare
     part record;
-    open text;
+    unsealed text;
 begin
     for part in
         select child.relname::text as name,
@@ -200,9 +200,9 @@ begin
         execute format($sql$
             select tenant from %I as event group by tenant having max(seq) >= coalesce(
                 (select max(size) from audit_checkpoint where audit_checkpoint.tenant = event.tenant), 0) limit 1
-            $sql$, part.name) into open;
-        if open is not null then
-            raise exception 'no checkpoint covers the events of % in %', open, part.name;
+            $sql$, part.name) into unsealed;
+        if unsealed is not null then
+            raise exception 'no checkpoint covers the events of % in %', unsealed, part.name;
         end if;
         execute format($sql$
             insert into audit_leaf_kept
