@@ -15,6 +15,7 @@ from interceptors.call import Call, Metadata, Proceed
 from interceptors.policy import Method, Permission
 from server.caller import AuthMethod, Caller, Role, current_caller
 from server.errors import AppError, Code, Reason, invalid
+from server.pii.people import People
 
 METADATA_LIMIT = 8192
 _ENTRY_OVERHEAD = 32  # bytes, as RFC 9113 §6.5.2 counts a header
@@ -28,11 +29,15 @@ Verifier: TypeAlias = Callable[[str], Awaitable[Caller]]
 
 
 class Auth:
-    """The layer. `token` verifies bearer tokens, `api_key` keys; `trust_domain` is set where there is mTLS."""
+    """The layer. `token` verifies bearer tokens, `api_key` keys; `trust_domain` is set where there is mTLS; `people`
+    tells whose rows the call writes."""
 
     name = "auth"
 
-    def __init__(self, *, token: Verifier, api_key: Verifier, trust_domain: str | None = None) -> None:
+    def __init__(
+        self, *, token: Verifier, api_key: Verifier, trust_domain: str | None = None, people: People | None = None
+    ) -> None:
+        self._people = people
         self._token = token
         self._api_key = api_key
         self._trust_domain = trust_domain
@@ -73,7 +78,10 @@ class Auth:
             caller = await self._api_key(key)
         else:
             raise AppError(Code.UNAUTHENTICATED, Reason.CREDENTIALS_MISSING, "credentials are needed")
-        return _for_somebody(call, caller)
+        caller = _for_somebody(call, caller)
+        if self._people is None:
+            return caller
+        return replace(caller, person=self._people.reference(caller.tenant, caller.on_behalf_of or caller.subject))
 
     def _credentials(self, call: Call) -> tuple[str | None, str | None, str | None]:
         """The one credential of the call, in its place; AppError when there are several or a header is repeated."""

@@ -30,6 +30,7 @@ from interceptors.unserved import handler_function, is_stub, not_implemented, un
 from interceptors.validation import Validation
 from interceptors.wrap import refusing, wrap
 from server.audit.recorder import AuditRecorder
+from server.pii.people import People
 
 ORDER: Mapping[str, str] = {
     "request_id": "everything below logs, records or answers with it; times the call for the access log",
@@ -92,11 +93,13 @@ def check_order(layers: Iterable[Layer]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """How callers prove who they are: verifiers of bearer tokens and API keys; `trust_domain` where there is mTLS."""
+    """How callers prove who they are: verifiers of bearer tokens and API keys; `trust_domain` where there is mTLS;
+    `people` makes the references that rows of theirs carry."""
 
     token: Verifier
     api_key: Verifier
     trust_domain: str | None = None
+    people: People | None = None
 
 
 def build_chain(
@@ -124,7 +127,12 @@ def build_chain(
         Audit(recorder),
         Errors(),
         Deadline(),
-        Auth(token=identity.token, api_key=identity.api_key, trust_domain=identity.trust_domain),
+        Auth(
+            token=identity.token,
+            api_key=identity.api_key,
+            trust_domain=identity.trust_domain,
+            people=identity.people,
+        ),
         Limits(buckets, caps),
         Validation(),
         Pii(redactor),

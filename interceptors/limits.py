@@ -111,10 +111,11 @@ class Limits:
 
 
 def caller_key(call: Call) -> str:
-    """Whose budget a call uses: the subject's inside its tenant, a stranger's address."""
+    """Whose budget a call uses: the subject's inside its tenant, by a reference that does not name a person where
+    there is one; a stranger's address. A service that acts for people has one budget, its own."""
     caller = call.caller
     if caller.tenant:
-        return f"{caller.tenant}/{caller.subject}"
+        return f"{caller.tenant}/{caller.subject if caller.on_behalf_of else caller.person or caller.subject}"
     return f"@{call.request.peer if call.request else ''}"
 
 

@@ -33,8 +33,10 @@ from interceptors.tokens import TokenVerifier
 from interceptors.unserved import unserved
 from server import grpc_servers, sentry, service_keys
 from server.audit.actor import pseudonyms_from
+from server.audit.erasures import ErasureFeed
 from server.audit.file import AuditFile
 from server.audit.recorder import AuditRecorder
+from server.audit.sealing import Vault
 from server.audit.spool import Spool
 from server.chat.assistant import Tools
 from server.chat.desk_tools import DeskTools
@@ -51,6 +53,7 @@ from server.chat.wiring import Desk, assistant
 from server.config import AuthConfig, Config
 from server.db.migrate import pending
 from server.db.pool import Database, PoolSettings
+from server.envelope import MasterKeys
 from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
 from server.knowledge.wiring import Knowledge, knowledge
@@ -64,6 +67,7 @@ from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
 from server.pii.messages import redacted
+from server.pii.people import People
 from server.waiting import first_of
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
@@ -129,6 +133,7 @@ class _Stores:
 
     database: Database
     redis: redis.asyncio.Redis
+    vault: Vault
     recorder: AuditRecorder
     knowledge: Knowledge
 
@@ -148,19 +153,20 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
-        orders = _orders(config, stores.database, catalogue, tokens)
+        orders = _orders(config, stores, catalogue, tokens)
+        erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, (logs.forget,))
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             stores.database,
+            stores.vault,
             stores.recorder,
             desk.assistant,
             _tools(stores, catalogue, orders),
             logs,
             SharedTick(asyncio.get_running_loop()),
         )
-        following = Following(
-            stores.database, logs, StreamLimits(config.stream.heartbeat, config.stream.max_age), orders.proposals
-        )
+        limits = StreamLimits(config.stream.heartbeat, config.stream.max_age)
+        following = Following(stores.database, stores.vault, logs, limits, orders.proposals)
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
@@ -182,6 +188,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             monitor.keep_looking(),
             runner.keep_leases(),
             orders.bell.keep_listening(),
+            erasures.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
         ):
             _own(stack, asyncio.create_task(task), broken)
@@ -205,7 +212,8 @@ async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _
     recorder = await stack.enter_async_context(
         AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=pseudonyms_from(config.auth.state_secret))
     )
-    return _Stores(database, client, recorder, await stack.enter_async_context(knowledge(config, database)))
+    vault = Vault(MasterKeys(config.auth.master_keys), People(config.auth.state_secret))
+    return _Stores(database, client, vault, recorder, await stack.enter_async_context(knowledge(config, database)))
 
 
 @asynccontextmanager
@@ -222,7 +230,12 @@ async def open_chain(
         yield build_chain(
             registry=registry,
             recorder=recorder,
-            identity=Identity(tokens.verify, ApiKeys(partial(service_keys.find, database)).verify, auth.trust_domain),
+            identity=Identity(
+                tokens.verify,
+                ApiKeys(partial(service_keys.find, database)).verify,
+                auth.trust_domain,
+                People(auth.state_secret),
+            ),
             buckets=buckets,
             redactor=partial(redacted, pseudonyms=pseudonyms_from(auth.state_secret)),
             gateways=auth.gateways,
@@ -245,8 +258,8 @@ def _handlers(
     shown = stores.recorder.shown
     return {
         "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
-            ConversationService(stores.database, stores.recorder, tokens, runner, following),
-            Sending(stores.database, stores.recorder, runner),
+            ConversationService(stores.database, stores.vault, stores.recorder, tokens, runner, following),
+            Sending(stores.database, stores.vault, stores.recorder, runner),
             following,
             runner,
             orders.proposals,
@@ -263,15 +276,16 @@ def _handlers(
 def _tools(stores: _Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable[[Task, Callable[[], None]], Tools]:
     def tools(task: Task, degraded: Callable[[], None]) -> Tools:
         tenant, outlet = task.caller.tenant, task.conversation.outlet
-        talk = OrderTalk(orders.taking, stores.database, task) if outlet else None
+        talk = OrderTalk(orders.taking, stores.database, stores.vault, task) if outlet else None
         return DeskTools(stores.knowledge.search, catalogue, orders.reading, tenant, outlet, talk, degraded)
 
     return tools
 
 
-def _orders(config: Config, database: Database, catalogue: Catalogue, tokens: PageTokens) -> OrderDesk:
+def _orders(config: Config, stores: _Stores, catalogue: Catalogue, tokens: PageTokens) -> OrderDesk:
     return order_desk(
-        database,
+        stores.database,
+        stores.vault,
         catalogue,
         config.store.database_url.reveal(),
         NotConnected(),

@@ -32,7 +32,8 @@ class Caller:
     """The verified identity behind one call.
 
     `tenant` and `subject` are empty for a PUBLIC method called without credentials. `outlet` is set for customers
-    only. `expires_at` is the credential's end in Unix seconds, or None where it has none.
+    only. `expires_at` is the credential's end in Unix seconds, or None where it has none. `person` is the reference
+    (server/pii/people.py) of whoever this is for; rows that are theirs carry it.
     """
 
     tenant: str
@@ -42,6 +43,7 @@ class Caller:
     outlet: str = ""
     on_behalf_of: str = ""
     expires_at: float | None = None
+    person: str = ""
 
     def has(self, role: Role) -> bool:
         return role in self.roles

@@ -55,6 +55,10 @@ class MasterKeys:
         sealed = self._by_id[self._current.id].encrypt(nonce, plaintext, context)
         return bytes([_VERSION, len(id)]) + id + nonce + sealed
 
+    def sealed_with(self, box: bytes) -> str:
+        """Id of the key that a box names; empty for what is no box."""
+        return box[2 : 2 + box[1]].decode(errors="replace") if len(box) >= 2 and box[0] == _VERSION else ""
+
     def open(self, box: bytes, context: bytes) -> bytes:
         """What was sealed. Raises NotOpened."""
         if len(box) < 2 or box[0] != _VERSION:

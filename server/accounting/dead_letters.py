@@ -69,9 +69,7 @@ class DeadLetters:
 
             return await once(connection, author.caller, idempotency, produce)
 
-    async def _resume(
-        self, connection: Connection, author: Author, name: str, invoices: Sequence[Invoice]
-    ) -> None:
+    async def _resume(self, connection: Connection, author: Author, name: str, invoices: Sequence[Invoice]) -> None:
         if not invoices:
             await self._show(connection, author.caller.tenant, name.removeprefix("orders/"))
             raise _not_retryable("the order has no invoice", "NONE")
@@ -89,7 +87,8 @@ class DeadLetters:
 
 def _not_retryable(message: str, state: str) -> AppError:
     return AppError(
-        Code.FAILED_PRECONDITION, Reason.INVOICE_NOT_RETRYABLE, f"{message}: nothing to retry", metadata={"state": state}
+        Code.FAILED_PRECONDITION,
+        Reason.INVOICE_NOT_RETRYABLE,
+        f"{message}: nothing to retry",
+        metadata={"state": state},
     )
-
-

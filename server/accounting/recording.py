@@ -90,9 +90,9 @@ def follow_ups(before: Invoice, after: Invoice) -> Sequence[Entry]:
     """The jobs that a change makes necessary."""
     found = []
     stands = after.in_books and after.booked is not None
-    if after.withdrawn and stands and not (before.withdrawn and before.in_books):
-        found.append(Entry.WITHDRAW)
-    elif _to_void(after) and not _to_void(before):
+    if (after.withdrawn and stands and not (before.withdrawn and before.in_books)) or (
+        _to_void(after) and not _to_void(before)
+    ):
         found.append(Entry.WITHDRAW)
     elif stands and before.booked is None and after.state in {InvoiceState.DRAFT, InvoiceState.AUTHORISED}:
         found.append(Entry.NOTE)

@@ -97,9 +97,7 @@ class Sending:
         mine = [each for each in open_ones if each.number == invoice.number or not each.taken(now)]
         return await self._mark(connection, mine, together, invoice.send_key)
 
-    async def _mark(
-        self, connection: Connection, mine: Sequence[Invoice], sent: Sequence[Invoice], key: str
-    ) -> _Taken:
+    async def _mark(self, connection: Connection, mine: Sequence[Invoice], sent: Sequence[Invoice], key: str) -> _Taken:
         now, patience = self._recording.now(), self._recording.patience
         marked = [steps.marked_sending(each, now, patience, key, len(sent)) for each in mine]
         for before, after in zip(mine, marked, strict=True):

@@ -1,4 +1,8 @@
-"""Conversations and messages in PostgreSQL: SQL and row mapping only."""
+"""Conversations and messages in PostgreSQL: SQL and row mapping only.
+
+Titles and texts are sealed with the key of the person who wrote them or whom they answer; rows from before that are read
+as they are, until the worker has sealed them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from server.audit.sealing import ERASED, Keys, Vault
 from server.chat.assistant import AnswerKind, Intent
 from server.chat.events import Controller
 from server.db.pool import Connection
@@ -17,7 +22,7 @@ from server.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A thread between an outlet and the desk. `version` moves with every change and is its etag."""
+    """A thread between an outlet and the desk. `version` moves with every change and is its etag; `person` began it."""
 
     id: str
     outlet: str
@@ -28,6 +33,7 @@ class Conversation:
     create_time: datetime
     update_time: datetime
     version: int
+    person: str = ""
 
     @property
     def name(self) -> str:
@@ -65,28 +71,50 @@ class Message:
     citations: tuple[StoredCitation, ...]
     proposal: str
     create_time: datetime
+    person: str = ""
 
 
-_CONVERSATION = "id, outlet, title, locale, controller, controller_epoch, create_time, update_time, version"
+_CONVERSATION = (
+    "id, outlet, title, title_box, locale, controller, controller_epoch, create_time, update_time, version, person"
+)
 _MESSAGE = (
     "id, conversation, ordinal, author, text, run, client_message_id, intent, answer_kind, confidence, state, "
-    "citations, proposal, create_time"
+    "citations, proposal, create_time, person, text_box, erased_at"
 )
+TITLE, TEXT = "conversation title", "message text"
 
 INSERT_CONVERSATION = f"""
-insert into conversation (tenant, id, outlet, title, locale, session_id)
-values ($1, $2, $3, $4, $5, $6)
+insert into conversation (tenant, id, outlet, title_box, locale, session_id, person)
+values ($1, $2, $3, $4, $5, $6, $7)
 on conflict do nothing
 returning {_CONVERSATION}
 """
 
 
+@dataclass(frozen=True, slots=True)
+class NewConversation:
+    """A conversation to store. `session` is the caller's own id of the thread, or empty."""
+
+    id: str
+    outlet: str
+    person: str
+    title: str = ""
+    locale: str = ""
+    session: str = ""
+
+
 async def insert_conversation(
-    connection: Connection, tenant: str, id: str, outlet: str, title: str, locale: str, session_id: str | None
+    connection: Connection, vault: Vault, tenant: str, new: NewConversation
 ) -> Conversation | None:
     """The new conversation, or None when the outlet's session has one already."""
-    row = await connection.fetchrow(INSERT_CONVERSATION, tenant, id, outlet, title, locale, session_id)
-    return _conversation(row) if row else None
+    box = None
+    if new.title:
+        box = (await vault.key_for(connection, tenant, new.person)).seal(new.title, TITLE, new.id)
+    session = _session(vault, tenant, new.session)
+    row = await connection.fetchrow(
+        INSERT_CONVERSATION, tenant, new.id, new.outlet, box, new.locale, session, new.person
+    )
+    return await _one(connection, vault, tenant, row)
 
 
 SELECT_CONVERSATION = f"""
@@ -95,10 +123,11 @@ where tenant = $1 and id = $2 and ($3::text = '' or outlet = $3)
 """
 
 
-async def get_conversation(connection: Connection, tenant: str, id: str, outlet: str) -> Conversation | None:
+async def get_conversation(
+    connection: Connection, vault: Vault, tenant: str, id: str, outlet: str
+) -> Conversation | None:
     """`outlet` empty means any of the tenant's."""
-    row = await connection.fetchrow(SELECT_CONVERSATION, tenant, id, outlet)
-    return _conversation(row) if row else None
+    return await _one(connection, vault, tenant, await connection.fetchrow(SELECT_CONVERSATION, tenant, id, outlet))
 
 
 LOCK_CONVERSATION = f"""
@@ -108,10 +137,11 @@ for no key update
 """
 
 
-async def lock_conversation(connection: Connection, tenant: str, id: str, outlet: str) -> Conversation | None:
+async def lock_conversation(
+    connection: Connection, vault: Vault, tenant: str, id: str, outlet: str
+) -> Conversation | None:
     """The same, held until the transaction ends: messages of one conversation are stored one after the other."""
-    row = await connection.fetchrow(LOCK_CONVERSATION, tenant, id, outlet)
-    return _conversation(row) if row else None
+    return await _one(connection, vault, tenant, await connection.fetchrow(LOCK_CONVERSATION, tenant, id, outlet))
 
 
 SELECT_SESSION = f"""
@@ -120,9 +150,11 @@ where tenant = $1 and outlet = $2 and session_id = $3
 """
 
 
-async def get_session(connection: Connection, tenant: str, outlet: str, session_id: str) -> Conversation | None:
-    row = await connection.fetchrow(SELECT_SESSION, tenant, outlet, session_id)
-    return _conversation(row) if row else None
+async def get_session(
+    connection: Connection, vault: Vault, tenant: str, outlet: str, session_id: str
+) -> Conversation | None:
+    session = _session(vault, tenant, session_id)
+    return await _one(connection, vault, tenant, await connection.fetchrow(SELECT_SESSION, tenant, outlet, session))
 
 
 LIST_CONVERSATIONS = f"""
@@ -135,12 +167,13 @@ limit $5
 
 
 async def list_conversations(
-    connection: Connection, tenant: str, outlet: str, after: tuple[datetime, str] | None, limit: int
+    connection: Connection, vault: Vault, tenant: str, outlet: str, after: tuple[datetime, str] | None, limit: int
 ) -> list[Conversation]:
     """Newest first, after the given (create_time, id)."""
     time, id = after or (None, None)
     rows = await connection.fetch(LIST_CONVERSATIONS, tenant, outlet, time, id, limit)
-    return [_conversation(row) for row in rows]
+    keys = await vault.keys_of(connection, tenant, [row["title_box"] for row in rows])
+    return [_conversation(row, keys) for row in rows]
 
 
 LIST_MESSAGES = f"""
@@ -152,35 +185,37 @@ limit $4
 
 
 async def list_messages(
-    connection: Connection, tenant: str, conversation: str, after_ordinal: int, limit: int
+    connection: Connection, vault: Vault, tenant: str, conversation: str, after_ordinal: int, limit: int
 ) -> list[Message]:
     """Oldest first, after the given ordinal."""
-    return [_message(row) for row in await connection.fetch(LIST_MESSAGES, tenant, conversation, after_ordinal, limit)]
+    rows = await connection.fetch(LIST_MESSAGES, tenant, conversation, after_ordinal, limit)
+    return await _messages(connection, vault, tenant, rows)
 
 
 RECENT_MESSAGES = f"""
 select {_MESSAGE} from message
 where tenant = $1 and conversation = $2 and (ordinal < $3 or (ordinal > $3 and author <> 'CUSTOMER'))
+    and erased_at is null
 order by ordinal desc
 limit $4
 """
 
 
 async def messages_before(
-    connection: Connection, tenant: str, conversation: str, ordinal: int, limit: int
+    connection: Connection, vault: Vault, tenant: str, conversation: str, ordinal: int, limit: int
 ) -> list[Message]:
     """What was said before the customer's message with this ordinal is answered, oldest first, at most `limit`: the
     answers to earlier messages count, although they were stored after it; later messages of the customer do not."""
     rows = await connection.fetch(RECENT_MESSAGES, tenant, conversation, ordinal, limit)
-    return [_message(row) for row in reversed(rows)]
+    return await _messages(connection, vault, tenant, rows[::-1])
 
 
 SELECT_MESSAGE = f"select {_MESSAGE} from message where tenant = $1 and conversation = $2 and id = $3"
 
 
-async def get_message(connection: Connection, tenant: str, conversation: str, id: str) -> Message | None:
-    row = await connection.fetchrow(SELECT_MESSAGE, tenant, conversation, id)
-    return _message(row) if row else None
+async def get_message(connection: Connection, vault: Vault, tenant: str, conversation: str, id: str) -> Message | None:
+    rows = await connection.fetch(SELECT_MESSAGE, tenant, conversation, id)
+    return next(iter(await _messages(connection, vault, tenant, rows)), None)
 
 
 SELECT_MESSAGE_BY_CLIENT_ID = f"""
@@ -189,10 +224,10 @@ select {_MESSAGE} from message where tenant = $1 and conversation = $2 and clien
 
 
 async def get_message_by_client_id(
-    connection: Connection, tenant: str, conversation: str, client_message_id: str
+    connection: Connection, vault: Vault, tenant: str, conversation: str, client_message_id: str
 ) -> Message | None:
-    row = await connection.fetchrow(SELECT_MESSAGE_BY_CLIENT_ID, tenant, conversation, client_message_id)
-    return _message(row) if row else None
+    rows = await connection.fetch(SELECT_MESSAGE_BY_CLIENT_ID, tenant, conversation, client_message_id)
+    return next(iter(await _messages(connection, vault, tenant, rows)), None)
 
 
 NEXT_ORDINAL = """
@@ -203,17 +238,17 @@ returning last_ordinal
 
 INSERT_MESSAGE = f"""
 insert into message (
-    tenant, conversation, id, ordinal, author, text, run, client_message_id, intent, answer_kind, confidence, state,
-    citations, proposal
+    tenant, conversation, id, ordinal, author, text, text_box, run, client_message_id, intent, answer_kind, confidence,
+    state, citations, person, proposal
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, nullif($14, ''))
+values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, $10, $11, $12, $13, $14, nullif($15, ''))
 returning {_MESSAGE}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to store."""
+    """A message to store; `person` is who wrote it or, of an answer, whom it answers."""
 
     id: str
     author: str
@@ -226,41 +261,66 @@ class NewMessage:
     confidence: float = 0.0
     citations: Sequence[StoredCitation] = ()
     proposal: str = ""
+    person: str = ""
 
 
-async def insert_message(connection: Connection, tenant: str, conversation: str, new: NewMessage) -> Message:
+async def insert_message(
+    connection: Connection, vault: Vault, tenant: str, conversation: str, new: NewMessage
+) -> Message:
     """Stores a message as the conversation's newest."""
+    key = await vault.key_for(connection, tenant, new.person)
     ordinal = await connection.fetchval(NEXT_ORDINAL, tenant, conversation)
     citations = json.dumps([_citation_row(citation) for citation in new.citations], ensure_ascii=False)
     [row] = await connection.fetch(
-        INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author, new.text, new.run,
-        new.client_message_id, new.intent, new.answer_kind, new.confidence, new.state, citations,
+        INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author, key.seal(new.text, TEXT, conversation, new.id),
+        new.run, new.client_message_id, new.intent, new.answer_kind, new.confidence, new.state, citations, new.person,
         new.proposal,
     )  # fmt: skip
-    return _message(row)
+    return _message(row, Keys({key.id: key}))
 
 
-def _conversation(row: asyncpg.Record) -> Conversation:
+def _session(vault: Vault, tenant: str, session_id: str) -> str | None:
+    """How the caller's id of a thread is stored: it may be anybody's name, and is only ever looked up."""
+    return vault.people.blind(tenant, "session", session_id) if session_id else None
+
+
+async def _one(connection: Connection, vault: Vault, tenant: str, row: asyncpg.Record | None) -> Conversation | None:
+    if row is None:
+        return None
+    return _conversation(row, await vault.keys_of(connection, tenant, [row["title_box"]]))
+
+
+async def _messages(connection: Connection, vault: Vault, tenant: str, rows: Sequence[asyncpg.Record]) -> list[Message]:
+    keys = await vault.keys_of(connection, tenant, [row["text_box"] for row in rows])
+    return [_message(row, keys) for row in rows]
+
+
+def _conversation(row: asyncpg.Record, keys: Keys) -> Conversation:
     return Conversation(
         id=row["id"],
         outlet=row["outlet"],
-        title=row["title"],
+        title=row["title"] or keys.text(row["title_box"], TITLE, row["id"]) or "",
         locale=row["locale"],
         controller=Controller(row["controller"]),
         controller_epoch=row["controller_epoch"],
         create_time=row["create_time"],
         update_time=row["update_time"],
         version=row["version"],
+        person=row["person"],
     )
 
 
-def _message(row: asyncpg.Record) -> Message:
+def _message(row: asyncpg.Record, keys: Keys) -> Message:
+    text = row["text"]
+    if row["text_box"] is not None or row["erased_at"] is not None:
+        opened = keys.text(row["text_box"], TEXT, row["conversation"], row["id"])
+        text = ERASED if opened is None else opened
     return Message(
         id=row["id"],
         conversation=row["conversation"],
         ordinal=row["ordinal"],
         author=row["author"],
-        text=row["text"],
+        text=text,
         run=row["run"],
         client_message_id=row["client_message_id"],
         intent=Intent(row["intent"]) if row["intent"] else None,
@@ -270,6 +330,7 @@ def _message(row: asyncpg.Record) -> Message:
         citations=tuple(StoredCitation(**citation) for citation in json.loads(row["citations"])),
         proposal=row["proposal"] or "",
         create_time=row["create_time"],
+        person=row["person"],
     )
 
 

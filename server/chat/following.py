@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from server.audit.sealing import Vault
 from server.caller import Caller
 from server.chat import conversations, runs
 from server.chat.access import outlet_scope, run_ids
@@ -44,8 +45,11 @@ class StreamLimits:
 class Following:
     """Streams of run events. `draining` is set once, when the process is about to stop."""
 
-    def __init__(self, database: Database, logs: RunLogs, limits: StreamLimits, proposals: Proposals) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, logs: RunLogs, limits: StreamLimits, proposals: Proposals
+    ) -> None:
         self._database = database
+        self._vault = vault
         self._proposals = proposals
         self._logs = logs
         self._limits = limits
@@ -99,7 +103,9 @@ class Following:
     async def _stored(self, caller: Caller, run: str) -> Run:
         conversation, run_id = run_ids(run)
         async with self._database.connection() as connection:
-            found = await conversations.get_conversation(connection, caller.tenant, conversation, outlet_scope(caller))
+            found = await conversations.get_conversation(
+                connection, self._vault, caller.tenant, conversation, outlet_scope(caller)
+            )
             stored = await runs.get_run(connection, caller.tenant, conversation, run_id) if found else None
         if stored is None:
             raise not_found(run)
@@ -120,7 +126,7 @@ class Following:
             run = await self._again(tenant, run)
         async with self._database.connection() as connection:
             answer = (
-                await conversations.get_message(connection, tenant, run.conversation, run.answer)
+                await conversations.get_message(connection, self._vault, tenant, run.conversation, run.answer)
                 if run.answer
                 else None
             )

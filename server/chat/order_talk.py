@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from server.audit.sealing import Vault
 from server.chat import conversations
 from server.chat.assistant import Intent, Language, OrderTaken
 from server.chat.conversations import Message
@@ -26,9 +27,10 @@ class OrderTalk:
     """Reads the run's message with what was said of the same order before, and proposes. Used for one run of a
     conversation that has an outlet."""
 
-    def __init__(self, taking: Taking, database: Database, task: Task) -> None:
+    def __init__(self, taking: Taking, database: Database, vault: Vault, task: Task) -> None:
         self._taking = taking
         self._database = database
+        self._vault = vault
         self._task = task
         self._heard: Heard | None = None
         self._standing = Standing(None, None)
@@ -71,6 +73,7 @@ class OrderTalk:
                 heard,
                 conversation=task.conversation.name,
                 language=language.value,
+                person=task.caller.person,
             )
         except AppError as refused:
             return OrderTaken(refusal=_sentence(refused))
@@ -88,7 +91,12 @@ class OrderTalk:
         if len(named) != 1:
             return None
         proposal = await self._taking.propose_cancelling(
-            tenant, outlet, named[0], conversation=self._task.conversation.name, language=language.value
+            tenant,
+            outlet,
+            named[0],
+            conversation=self._task.conversation.name,
+            language=language.value,
+            person=self._task.caller.person,
         )
         return OrderTaken(proposal=proposal)
 
@@ -100,7 +108,7 @@ class OrderTalk:
         task = self._task
         async with self._database.connection() as connection:
             history = await conversations.messages_before(
-                connection, task.caller.tenant, task.conversation.id, task.message.ordinal, _HISTORY
+                connection, self._vault, task.caller.tenant, task.conversation.id, task.message.ordinal, _HISTORY
             )
         answered = {message.run for message in history if message.intent is Intent.ORDER}
         return [

@@ -16,10 +16,11 @@ from server.chat.events import TERMINALS, Event, Heartbeat, LogEntry, Reconnect
 class RunLog:
     """Events of one run, with sequence numbers from 1. `append` never blocks and never raises before the terminal."""
 
-    def __init__(self, run: str, tenant: str, outlet: str, epoch: int = 1) -> None:
+    def __init__(self, run: str, tenant: str, outlet: str, epoch: int = 1, person: str = "") -> None:
         self.run = run
         self.tenant = tenant
         self.outlet = outlet
+        self.person = person
         self.epoch = epoch
         self.ended = False
         self._entries: list[LogEntry] = []
@@ -96,8 +97,8 @@ class RunLogs:
         self._most = most
         self._logs: dict[tuple[str, str], RunLog] = {}
 
-    def open(self, run: str, tenant: str, outlet: str) -> RunLog:
-        log = self._logs[tenant, run] = RunLog(run, tenant, outlet)
+    def open(self, run: str, tenant: str, outlet: str, person: str = "") -> RunLog:
+        log = self._logs[tenant, run] = RunLog(run, tenant, outlet, person=person)
         if len(self._logs) > self._most:
             for key in [key for key, held in self._logs.items() if held.ended][: len(self._logs) - self._most]:
                 del self._logs[key]
@@ -109,6 +110,11 @@ class RunLogs:
     def close(self, log: RunLog) -> None:
         """Forgets an ended log after the keeping time."""
         asyncio.get_running_loop().call_later(self._keep, self._logs.pop, (log.tenant, log.run), None)
+
+    def forget(self, tenant: str, person: str) -> None:
+        """Drops what was said to somebody who was erased; whoever resumes gets what the database remembers."""
+        for key in [key for key, log in self._logs.items() if key[0] == tenant and log.person == person and log.ended]:
+            del self._logs[key]
 
     def wake_all(self) -> None:
         for log in self._logs.values():

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from server.audit.recorder import AuditRecorder
+from server.audit.sealing import Vault
 from server.chat import runs
 from server.chat.assistant import Assistant, Tools
 from server.chat.events import Accepted, Event, Interrupted, Queued
@@ -64,6 +65,7 @@ class Runner:
         self,
         owner: str,
         database: Database,
+        vault: Vault,
         audit: AuditRecorder,
         assistant: Assistant,
         tools: Callable[[Task, Callable[[], None]], Tools],
@@ -73,6 +75,7 @@ class Runner:
     ) -> None:
         self.owner = owner
         self._database = database
+        self._vault = vault
         self._audit = audit
         self._assistant = assistant
         self._tools = tools
@@ -104,7 +107,7 @@ class Runner:
     def start(self, task: Task) -> None:
         """Opens the run's log and sets it going; returns at once."""
         tenant, run = task.caller.tenant, task.run
-        run_log = self._logs.open(run.name, tenant, task.conversation.outlet)
+        run_log = self._logs.open(run.name, tenant, task.conversation.outlet, task.caller.person)
         run_log.append(
             Accepted(
                 message=f"{task.conversation.name}/messages/{task.message.id}",
@@ -193,11 +196,17 @@ class Runner:
 
     async def _produce(self, active: _Active) -> Event:
         settlement = Settlement(
-            self._database, self._audit.shown, active.task, active.log, self.owner, self._settings.settle_patience
+            self._database,
+            self._vault,
+            self._audit.shown,
+            active.task,
+            active.log,
+            self.owner,
+            self._settings.settle_patience,
         )
         if not await self._take_turn(active):
             return await settlement.settle(Outcome(active.stop_as if active.stop.is_set() else RunState.CANCELLED))
-        telling = Telling(active.task, active.log, self._tick)
+        telling = Telling(active.task, active.log, self._tick, self._vault)
         tools = self._tools(active.task, telling.degraded)
         answering = asyncio.create_task(telling.tell(self._assistant, tools, self._database, self._settings.longest))
         stopping = asyncio.create_task(active.stop.wait())

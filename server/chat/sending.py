@@ -8,10 +8,11 @@ from enum import StrEnum
 
 from server.audit.actions import Action
 from server.audit.recorder import AuditRecorder
+from server.audit.sealing import Vault
 from server.caller import Caller, Request
 from server.chat import conversations, runs
 from server.chat.access import conversation_id, new_id, outlet_scope, outlet_to_write_for
-from server.chat.conversations import Conversation, Message, NewMessage
+from server.chat.conversations import Conversation, Message, NewConversation, NewMessage
 from server.chat.runner import Runner
 from server.chat.runs import Run
 from server.chat.task import Task
@@ -50,8 +51,9 @@ class Accepted:
 class Sending:
     """The use case behind SendMessage, Chat and StreamChat."""
 
-    def __init__(self, database: Database, audit: AuditRecorder, runner: Runner) -> None:
+    def __init__(self, database: Database, vault: Vault, audit: AuditRecorder, runner: Runner) -> None:
         self._database = database
+        self._vault = vault
         self._audit = audit
         self._runner = runner
 
@@ -79,7 +81,7 @@ class Sending:
     async def _send(self, caller: Caller, request: Request, conversation: str, incoming: Incoming) -> Accepted:
         async with self._database.transaction() as connection:
             held = await conversations.lock_conversation(
-                connection, caller.tenant, conversation_id(conversation), outlet_scope(caller)
+                connection, self._vault, caller.tenant, conversation_id(conversation), outlet_scope(caller)
             )
             if held is None:
                 raise not_found(conversation)
@@ -89,14 +91,14 @@ class Sending:
     async def _send_in_session(
         self, caller: Caller, request: Request, outlet: str, session_id: str, incoming: Incoming
     ) -> Accepted:
+        vault = self._vault
         async with self._database.transaction() as connection:
-            made = await conversations.insert_conversation(
-                connection, caller.tenant, new_id(), outlet, "", incoming.locale, session_id or None
-            )
-            held = made or await conversations.get_session(connection, caller.tenant, outlet, session_id)
+            new = NewConversation(new_id(), outlet, caller.person, locale=incoming.locale, session=session_id)
+            made = await conversations.insert_conversation(connection, vault, caller.tenant, new)
+            held = made or await conversations.get_session(connection, vault, caller.tenant, outlet, session_id)
             if held is None:
                 raise RuntimeError("a session neither made nor found")
-            held = await conversations.lock_conversation(connection, caller.tenant, held.id, outlet)
+            held = await conversations.lock_conversation(connection, vault, caller.tenant, held.id, outlet)
             if held is None:
                 raise RuntimeError("a conversation vanished inside its transaction")
             accepted, task, replaced = await self._store(connection, caller, request, held, incoming)
@@ -112,10 +114,16 @@ class Sending:
         run_id = new_id()
         message = await conversations.insert_message(
             connection,
+            self._vault,
             caller.tenant,
             held.id,
             NewMessage(
-                new_id(), "CUSTOMER", incoming.text, run_id, client_message_id=incoming.client_message_id or None
+                new_id(),
+                "CUSTOMER",
+                incoming.text,
+                run_id,
+                client_message_id=incoming.client_message_id or None,
+                person=caller.person,
             ),
         )
         run = await runs.insert_run(
@@ -145,7 +153,7 @@ class Sending:
         if not incoming.client_message_id:
             return None
         message: Message | None = await conversations.get_message_by_client_id(
-            connection, tenant, held.id, incoming.client_message_id
+            connection, self._vault, tenant, held.id, incoming.client_message_id
         )
         if message is None or message.run is None:
             return None

@@ -7,10 +7,11 @@ from datetime import datetime
 
 from server.audit.actions import Action
 from server.audit.recorder import AuditRecorder
+from server.audit.sealing import Vault
 from server.caller import Caller, Request
 from server.chat import conversations, runs
 from server.chat.access import conversation_id, new_id, outlet_scope, outlet_to_write_for, run_ids
-from server.chat.conversations import Conversation, Message
+from server.chat.conversations import Conversation, Message, NewConversation
 from server.chat.following import Following
 from server.chat.runner import Runner
 from server.chat.runs import Run
@@ -43,9 +44,16 @@ class ConversationService:
     """The use cases behind the reading and managing RPCs of ChatService."""
 
     def __init__(
-        self, database: Database, audit: AuditRecorder, tokens: PageTokens, runner: Runner, following: Following
+        self,
+        database: Database,
+        vault: Vault,
+        audit: AuditRecorder,
+        tokens: PageTokens,
+        runner: Runner,
+        following: Following,
     ) -> None:
         self._database = database
+        self._vault = vault
         self._audit = audit
         self._tokens = tokens
         self._runner = runner
@@ -65,9 +73,8 @@ class ConversationService:
         async with self._database.transaction() as connection:
 
             async def produce() -> Conversation:
-                made = await conversations.insert_conversation(
-                    connection, caller.tenant, new_id(), own, title, locale, None
-                )
+                new = NewConversation(new_id(), own, caller.person, title, locale)
+                made = await conversations.insert_conversation(connection, self._vault, caller.tenant, new)
                 if made is None:
                     raise RuntimeError("a random id came twice")
                 await self._audit.record_change(
@@ -86,7 +93,7 @@ class ConversationService:
         """Raises NOT_FOUND, also for what belongs to another tenant or outlet."""
         async with self._database.connection() as connection:
             found = await conversations.get_conversation(
-                connection, caller.tenant, conversation_id(name), outlet_scope(caller)
+                connection, self._vault, caller.tenant, conversation_id(name), outlet_scope(caller)
             )
         if found is None:
             raise not_found(name)
@@ -99,7 +106,9 @@ class ConversationService:
         page = self._tokens.read(query, token, page_size(size))
         after = (datetime.fromisoformat(page.after[0]), page.after[1]) if page.after else None
         async with self._database.connection() as connection:
-            found = await conversations.list_conversations(connection, caller.tenant, scope, after, page.size + 1)
+            found = await conversations.list_conversations(
+                connection, self._vault, caller.tenant, scope, after, page.size + 1
+            )
         more = len(found) > page.size
         shown = found[: page.size]
         last = (shown[-1].create_time.isoformat(), shown[-1].id) if more else ()
@@ -112,7 +121,9 @@ class ConversationService:
         page = self._tokens.read(query, token, page_size(size))
         after = int(page.after[0]) if page.after else 0
         async with self._database.connection() as connection:
-            found = await conversations.list_messages(connection, caller.tenant, conversation.id, after, page.size + 1)
+            found = await conversations.list_messages(
+                connection, self._vault, caller.tenant, conversation.id, after, page.size + 1
+            )
         shown = _within_budget(found[: page.size])
         more = len(found) > len(shown)
         return MessagePage(shown, self._tokens.make(query, (str(shown[-1].ordinal),)) if more else "")

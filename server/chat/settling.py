@@ -13,6 +13,7 @@ from server.audit.actions import Action
 from server.audit.actor import Shown
 from server.audit.changes import Author
 from server.audit.leaf import Plain
+from server.audit.sealing import Vault
 from server.caller import AuthMethod, Caller, Role
 from server.chat import conversations, runs
 from server.chat.access import new_id
@@ -49,6 +50,7 @@ class Settlement:
     """Settles one run, for at most `patience` seconds while PostgreSQL is away."""
 
     database: Database
+    vault: Vault
     shown: Shown
     task: Task
     log: RunLog
@@ -94,7 +96,8 @@ class Settlement:
                 stored = await runs.get_run(connection, tenant, conversation, run.id)
                 return stored is not None and (stored.state, stored.last_seq) == (outcome.state, last_seq)
             if said:
-                await conversations.insert_message(connection, tenant, conversation, _message(outcome, run.id, answer))
+                message = _message(outcome, run.id, answer, self.task.caller.person)
+                await conversations.insert_message(connection, self.vault, tenant, conversation, message)
             author = Author(self.task.caller, self.task.request, self.shown)
             targets = (run.name, f"{self.task.conversation.name}/messages/{answer}") if said else (run.name,)
             await author.record(connection, Action.AI_DECISION, targets, _decision(outcome))
@@ -139,7 +142,7 @@ def _ending(outcome: Outcome, last_seq: int, answer: str | None) -> Ending:
     )
 
 
-def _message(outcome: Outcome, run: str, answer: str) -> NewMessage:
+def _message(outcome: Outcome, run: str, answer: str, person: str) -> NewMessage:
     answered = outcome.answered if outcome.state is RunState.COMPLETED else None
     return NewMessage(
         answer,
@@ -152,6 +155,7 @@ def _message(outcome: Outcome, run: str, answer: str) -> NewMessage:
         confidence=answered.confidence if answered else 0.0,
         citations=outcome.citations,
         proposal=outcome.proposal,
+        person=person,
     )
 
 

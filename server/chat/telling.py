@@ -8,6 +8,7 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from server.audit.sealing import Vault
 from server.chat import conversations
 from server.chat.agent import MODEL_FALLBACK
 from server.chat.assistant import (
@@ -45,6 +46,7 @@ class Telling:
     task: Task
     log: RunLog
     tick: SharedTick
+    vault: Vault
     _started: float = field(default_factory=time.monotonic)
     _first_text: float | None = None
     _pieces: list[str] = field(default_factory=list)
@@ -121,7 +123,7 @@ class Telling:
         task = self.task
         async with database.connection() as connection:
             history = await conversations.messages_before(
-                connection, task.caller.tenant, task.conversation.id, task.message.ordinal, _HISTORY
+                connection, self.vault, task.caller.tenant, task.conversation.id, task.message.ordinal, _HISTORY
             )
         said = tuple(
             ("user" if message.author == "CUSTOMER" else "assistant", _in_lines(message.text)) for message in history

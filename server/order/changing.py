@@ -53,7 +53,7 @@ class Changing:
         async with self._ordering.database.transaction() as connection:
 
             async def produce() -> Order:
-                order = await load(connection, author, name)
+                order = await load(connection, self._ordering.vault, author, name)
                 check_etag(etag, order.etag)
                 return await change_order(connection, self._ordering, author, order, change)
 
@@ -70,8 +70,8 @@ async def change_order(
         changed = replace(changed, note=change.note)
     if change.wanted is not None or change.day is not None:
         changed = await _reorder(connection, ordering, author, changed, change)
-    await order_store.update(connection, tenant, changed)
-    stored = await reload(connection, tenant, order.id)
+    await order_store.update(connection, ordering.vault, tenant, changed)
+    stored = await reload(connection, ordering.vault, tenant, order.id)
     return await publish(connection, ordering, author, stored, Action.ORDER_UPDATE, {"was": order.revision})
 
 
@@ -87,7 +87,7 @@ async def _reorder(connection: Connection, ordering: Ordering, author: Author, o
         refuse(priced.violations)
         return await _revise(connection, ordering, tenant, order, terms, priced)
     refuse(priced.violations, UNPRICEABLE)
-    await order_store.replace_lines(connection, tenant, order.id, order.revision, priced)
+    await order_store.replace_lines(connection, ordering.vault, tenant, order, order.revision, priced)
     return replace(order, state=draft_state(priced.violations))
 
 
@@ -104,8 +104,8 @@ async def _revise(
     await habits.forget(connection, tenant, order)
     habit = await habits.habit(connection, tenant, order.outlet)
     reasons = hold_reasons(priced.subtotal, quantities, habit, terms.holds) if order.state is State.CONFIRMED else ()
-    await habits.learn(connection, tenant, order.outlet, priced, now)
-    await order_store.replace_lines(connection, tenant, order.id, revision, priced)
+    await habits.learn(connection, ordering.vault, tenant, order, priced, now)
+    await order_store.replace_lines(connection, ordering.vault, tenant, order, revision, priced)
     revised = replace(
         order,
         revision=revision,

@@ -72,7 +72,7 @@ class Deciding:
         async with self._ordering.database.transaction() as connection:
 
             async def produce() -> Order:
-                order = await load(connection, author, name)
+                order = await load(connection, self._ordering.vault, author, name)
                 check_etag(etag, order.etag)
                 return await move_order(connection, self._ordering, author, order, move, reason)
 
@@ -80,7 +80,7 @@ class Deciding:
 
     async def _confirm(self, connection: Connection, author: Author, name: str, etag: str, request_id: str) -> Order:
         ordering, tenant = self._ordering, author.caller.tenant
-        order = await load(connection, author, name)
+        order = await load(connection, ordering.vault, author, name)
         after(order.state, Move.CONFIRM, party(author.caller))
         check_etag(etag, order.etag)
         await lock_outlet(connection, tenant, order.outlet)
@@ -91,7 +91,7 @@ class Deciding:
         if (priced.lines, priced.fee_lines) != (order.lines, order.fee_lines):
             raise Moved(priced)
         refuse(priced.violations)
-        twin = await find_twin(connection, tenant, terms, priced, now)
+        twin = await find_twin(connection, ordering.vault, tenant, terms, priced, now)
         told = order.duplicate_of if order.duplicate_asked != request_id else ""
         if twin is not None and twin.id != told:
             raise Twin(twin)
@@ -102,12 +102,13 @@ class Deciding:
     async def _reprice(self, author: Author, name: str, priced: Priced) -> AppError:
         """Stores today's prices and returns the refusal that carries the new etag."""
         async with self._ordering.database.transaction() as connection:
-            order = await load(connection, author, name)
+            order = await load(connection, self._ordering.vault, author, name)
             if order.state.open:
                 tenant = author.caller.tenant
-                await order_store.replace_lines(connection, tenant, order.id, order.revision, priced)
-                await order_store.update(connection, tenant, order)
-                order = await reload(connection, tenant, order.id)
+                vault = self._ordering.vault
+                await order_store.replace_lines(connection, vault, tenant, order, order.revision, priced)
+                await order_store.update(connection, vault, tenant, order)
+                order = await reload(connection, vault, tenant, order.id)
                 await publish(connection, self._ordering, author, order, Action.ORDER_UPDATE, {"repriced": 1})
         return AppError(
             Code.ABORTED,
@@ -119,7 +120,7 @@ class Deciding:
     async def _ask(self, author: Author, name: str, request_id: str, twin: Order) -> AppError:
         """Remembers that the customer was asked and returns the question."""
         async with self._ordering.database.transaction() as connection:
-            order = await load(connection, author, name)
+            order = await load(connection, self._ordering.vault, author, name)
             await order_store.asked_duplicate(connection, author.caller.tenant, order.id, twin.id, request_id)
             terms = await load_terms(connection, author.caller.tenant, order.outlet, self._ordering.money, closed=True)
         return duplicate(twin, terms.language)
@@ -138,7 +139,7 @@ async def move_order(
         # The outlet first, as at confirmation: habits are counted under its lock.
         await lock_outlet(connection, tenant, order.outlet)
         await order_store.return_stock(connection, tenant, order.id)
-    await order_store.update(connection, tenant, moved, decision_reason=reason)
+    await order_store.update(connection, ordering.vault, tenant, moved, decision_reason=reason)
     if called_off and not was_open:
         await habits.forget(connection, tenant, order)
         await ordering.invoicing.withdraw(connection, tenant, order.id)
@@ -146,6 +147,6 @@ async def move_order(
         # Held orders are invoiced now; for the others this changes nothing.
         terms = await load_terms(connection, tenant, order.outlet, ordering.money, closed=True)
         await ordering.invoicing.queue(connection, tenant, invoice_request(moved, terms, ordering.now()))
-    stored = await reload(connection, tenant, order.id)
+    stored = await reload(connection, ordering.vault, tenant, order.id)
     details = {"was": order.state.value, "hold_reasons": list(order.hold_reasons)}
     return await publish(connection, ordering, author, stored, _ACTIONS[move], details)

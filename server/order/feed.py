@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, LiteralString
 
+from server.audit.sealing import Vault
 from server.db.listening import Listening
 from server.db.pool import Connection
 from server.errors import not_found
@@ -65,7 +66,7 @@ async def invoice_changed(connection: Connection, tenant: str, order: str, invoi
     # The order itself is not locked: changes of orders lock it before its invoice, and we hold the invoice already.
     # Having the turn, we read every change that has an earlier number, and no later one can come before ours.
     await connection.fetchval(TAKE_TURN, tenant)
-    found = await order_store.get(connection, tenant, order, "")
+    found = await order_store.get_impersonal(connection, tenant, order)
     if found is None:
         raise not_found(f"orders/{order}")
     views = await invoicing.views(connection, tenant, [order])
@@ -82,7 +83,7 @@ async def last_seq(connection: Connection, tenant: str) -> int:
 
 
 SELECT_EVENTS: Final[LiteralString] = """
-select event.seq, event_id, time, snapshot, note
+select event.seq, event_id, time, snapshot, event.order_id, note, note_box
 from order_event as event
 join customer_order on customer_order.tenant = event.tenant and customer_order.id = event.order_id
 where event.tenant = $1 and event.seq > $2 and ($3::text = '' or event.outlet = $3)
@@ -92,12 +93,18 @@ limit $5"""
 
 
 async def events(
-    connection: Connection, tenant: str, after: int, outlet: str, states: Sequence[State], limit: int
+    connection: Connection, vault: Vault, tenant: str, after: int, outlet: str, states: Sequence[State], limit: int
 ) -> list[FeedEvent]:
     """The events behind number `after`, in order; `outlet` '' and no `states` mean all."""
     rows = await connection.fetch(SELECT_EVENTS, tenant, after, outlet, list(states), limit)
+    keys = await vault.keys_of(connection, tenant, [row["note_box"] for row in rows])
     return [
-        FeedEvent(row["seq"], str(row["event_id"]), row["time"], from_snapshot(row["snapshot"], row["note"]))
+        FeedEvent(
+            row["seq"],
+            str(row["event_id"]),
+            row["time"],
+            from_snapshot(row["snapshot"], order_store.note_of(row, keys, row["order_id"])),
+        )
         for row in rows
     ]
 

@@ -8,12 +8,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, LiteralString
 
+from server.audit.sealing import Vault
 from server.db.pool import Connection
 from server.order.holds import Habit
 from server.order.order import Order
 from server.order.pricing import Priced
 from server.order.product_terms import normal
 
+ALIAS = "alias"
 _LONGEST_ALIAS = 120
 _SURE = 0.5  # confidence below which a guess that was confirmed teaches nothing
 
@@ -49,20 +51,25 @@ UNCOUNT_HABIT: Final[LiteralString] = """
 update outlet_habit set orders = orders - 1, total = total - $3 where tenant = $1 and outlet = $2"""
 
 LEARN_ALIAS: Final[LiteralString] = """
-insert into outlet_alias (tenant, outlet, alias, sku, last_time)
-select distinct $1, $2, alias, sku, $5::timestamptz from unnest($3::text[], $4::text[]) as said (alias, sku)
+insert into outlet_alias (tenant, outlet, alias, sku, last_time, alias_box, person)
+select distinct on (alias, sku) $1, $2, alias, sku, $5::timestamptz, box, $7
+from unnest($3::text[], $4::text[], $6::bytea[]) as said (alias, sku, box)
 on conflict (tenant, outlet, alias, sku) do update
 set times = outlet_alias.times + 1, last_time = excluded.last_time"""
 
 
-async def learn(connection: Connection, tenant: str, outlet: str, priced: Priced, now: datetime) -> None:
-    """Counts a confirmed order in. The caller holds the outlet's lock."""
+async def learn(connection: Connection, vault: Vault, tenant: str, order: Order, priced: Priced, now: datetime) -> None:
+    """Counts a confirmed order in as it is priced now. The caller holds the outlet's lock."""
+    outlet = order.outlet
     await connection.execute(COUNT_HABIT, tenant, outlet, 1, priced.subtotal)
     quantities = units_by_sku(priced)
     await connection.execute(COUNT_USUAL, tenant, outlet, list(quantities), list(quantities.values()), now)
     if said := list(_said(priced)):
-        aliases, skus = zip(*said, strict=True)
-        await connection.execute(LEARN_ALIAS, tenant, outlet, list(aliases), list(skus), now)
+        key = await vault.key_for(connection, tenant, order.person)
+        blind = [vault.people.blind(tenant, f"alias {outlet}", alias) for alias, _ in said]
+        boxes = [key.seal(alias, ALIAS, outlet, hidden) for (alias, _), hidden in zip(said, blind, strict=True)]
+        skus = [sku for _, sku in said]
+        await connection.execute(LEARN_ALIAS, tenant, outlet, blind, skus, now, boxes, order.person)
 
 
 async def forget(connection: Connection, tenant: str, order: Order) -> None:
@@ -101,14 +108,18 @@ async def usual(connection: Connection, tenant: str, outlet: str) -> list[Usual]
 
 
 SELECT_ALIASES: Final[LiteralString] = """
-select distinct on (alias) alias, sku from outlet_alias
+select distinct on (alias) alias, alias_box, sku from outlet_alias
 where tenant = $1 and outlet = $2
 order by alias, times desc, last_time desc"""
 
 
-async def aliases(connection: Connection, tenant: str, outlet: str) -> dict[str, str]:
+async def aliases(connection: Connection, vault: Vault, tenant: str, outlet: str) -> dict[str, str]:
     """What the outlet calls which SKU, in the spelling of `product_terms.normal`; of several the most frequent."""
-    return {row["alias"]: row["sku"] for row in await connection.fetch(SELECT_ALIASES, tenant, outlet)}
+    rows = await connection.fetch(SELECT_ALIASES, tenant, outlet)
+    keys = await vault.keys_of(connection, tenant, [row["alias_box"] for row in rows])
+    told = ((row["alias"], row["alias_box"], row["sku"]) for row in rows)
+    opened = ((alias if box is None else keys.text(box, ALIAS, outlet, alias), sku) for alias, box, sku in told)
+    return {alias: sku for alias, sku in opened if alias}
 
 
 def units_by_sku(priced: Priced) -> dict[str, Decimal]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -40,6 +40,7 @@ class Order:
     update_time: datetime
     duplicate_of: str = ""
     duplicate_asked: str = ""  # the request that was refused for it
+    person: str = ""  # who placed it
     invoice: InvoiceView | None = field(default=None, compare=False)
 
     @property
@@ -57,8 +58,10 @@ class Order:
 
 
 def as_snapshot(order: Order) -> str:
-    """JSON of the order without its note: the note may be erased, events are kept."""
-    return orjson.dumps(asdict(replace(order, note="")), default=str).decode()
+    """JSON of the order without anything that people wrote, and without whose it is: that may be erased, events are
+    kept."""
+    impersonal = replace(order, note="", person="", lines=tuple(_without_words(line) for line in order.lines))
+    return orjson.dumps(asdict(impersonal), default=str).decode()
 
 
 def from_snapshot(text: str, note: str) -> Order:
@@ -101,6 +104,27 @@ def line_from(tree: Mapping[str, Any]) -> Line:
 def provenance_from(items: list[dict[str, Any]]) -> tuple[Provenance, ...]:
     """Where a line was said, from JSON."""
     return tuple(Provenance(**item) for item in items)
+
+
+def words_of(provenance: Sequence[Provenance]) -> list[str]:
+    """The words behind a line: what is stored sealed."""
+    return [each.said for each in provenance]
+
+
+def with_words(provenance: Sequence[Provenance], words: Sequence[str]) -> tuple[Provenance, ...]:
+    """The provenance with the words that were stored beside it; `words` is empty when they are erased."""
+    if not words:
+        return tuple(provenance)
+    return tuple(replace(each, said=said) for each, said in zip(provenance, words, strict=True))
+
+
+def impersonal(provenance: Sequence[Provenance]) -> list[dict[str, Any]]:
+    """The provenance as JSON is made of it, without the words."""
+    return [asdict(replace(each, said="")) for each in provenance]
+
+
+def _without_words(line: Line) -> Line:
+    return replace(line, provenance=tuple(replace(each, said="") for each in line.provenance))
 
 
 def _invoice(tree: dict[str, Any]) -> InvoiceView:

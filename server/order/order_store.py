@@ -1,25 +1,32 @@
-"""SQL of orders, their lines and the stock that they hold."""
+"""SQL of orders, their lines and the stock that they hold.
+
+Notes, reasons and the words behind lines are sealed with the key of the person who placed the order.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, LiteralString
 
 from asyncpg import Record
 
+from server.audit.sealing import ERASED, NO_KEYS, Keys, SubjectKey, Vault
 from server.db.pool import Connection
-from server.order.order import Order, provenance_from, split
+from server.order.order import Order, impersonal, provenance_from, split, with_words, words_of
 from server.order.pricing import Line, Priced
 from server.order.states import State
 
+NOTE, REASON, SAID = "order note", "order reason", "order line said"
+"""The sealed fields."""
+
 INSERT_ORDER: Final[LiteralString] = """
 insert into customer_order (tenant, id, number, outlet, state, currency, subtotal, fees, tax, total, delivery_date,
-                            note, conversation, proposal)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                            note_box, conversation, proposal, person)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 on conflict (tenant, number) do nothing
 returning true"""
 
@@ -35,51 +42,73 @@ class NewOrder:
     note: str = ""
     conversation: str = ""
     proposal: str = ""
+    person: str = ""
 
 
-async def insert(connection: Connection, tenant: str, new: NewOrder, priced: Priced) -> bool:
+async def insert(connection: Connection, vault: Vault, tenant: str, new: NewOrder, priced: Priced) -> bool:
     """Stores the order with its lines; False when the number is taken. Raises ConstraintViolated for a proposal that
     has its order already."""
+    key = await vault.key_for(connection, tenant, new.person)
     stored = await connection.fetchval(
         INSERT_ORDER, tenant, new.id, new.number, new.outlet, new.state, priced.currency, priced.subtotal, priced.fees,
-        priced.tax, priced.total, priced.delivery_date, new.note, new.conversation, new.proposal or None,
+        priced.tax, priced.total, priced.delivery_date, _sealed(key, new.note, NOTE, new.id), new.conversation,
+        new.proposal or None, new.person,
     )  # fmt: skip
     if stored:
-        await _insert_lines(connection, tenant, new.id, 1, priced)
+        await _insert_lines(connection, key, new.id, 1, priced)
     return bool(stored)
 
 
 INSERT_LINE: Final[LiteralString] = """
 insert into order_line (tenant, order_id, revision, position, sku, description, quantity, unit, unit_price, tax_code,
-                        tax_rate, line_total, line_tax, provenance)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"""
+                        tax_rate, line_total, line_tax, provenance, said_box)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
 
 
-async def _insert_lines(connection: Connection, tenant: str, order: str, revision: int, priced: Priced) -> None:
+async def _insert_lines(connection: Connection, key: SubjectKey, order: str, revision: int, priced: Priced) -> None:
     rows = [
         (
-            tenant, order, revision, position, line.sku, line.description, line.quantity, line.unit, line.unit_price,
+            key.tenant, order, revision, position, line.sku, line.description, line.quantity, line.unit, line.unit_price,
             line.tax_code, line.tax_rate, line.line_total, line.line_tax,
-            json.dumps([asdict(each) for each in line.provenance], ensure_ascii=False),
+            json.dumps(impersonal(line.provenance)), _said(key, line, order, revision, position),
         )
         for position, line in enumerate((*priced.lines, *priced.fee_lines), start=1)
     ]  # fmt: skip
     await connection.executemany(INSERT_LINE, rows)
 
 
+def _said(key: SubjectKey, line: Line, order: str, revision: int, position: int) -> bytes | None:
+    words = words_of(line.provenance)
+    if not any(words):
+        return None
+    return key.seal(json.dumps(words, ensure_ascii=False), SAID, order, str(revision), str(position))
+
+
+def _sealed(key: SubjectKey, text: str, *place: str) -> bytes | None:
+    return key.seal(text, *place) if text else None
+
+
 _COLUMNS: Final[LiteralString] = """
-select id, number, outlet, state, revision, version, currency, delivery_date, note, conversation, hold_reasons,
-       create_time, update_time, duplicate_of, duplicate_asked
+select id, number, outlet, state, revision, version, currency, delivery_date, note, note_box, conversation,
+       hold_reasons, create_time, update_time, duplicate_of, duplicate_asked, person
 from customer_order"""
 
 SELECT_ORDER: Final[LiteralString] = _COLUMNS + " where tenant = $1 and id = $2 and ($3::text = '' or outlet = $3)"
 LOCK_ORDER: Final[LiteralString] = SELECT_ORDER + " for no key update"
 
 
-async def get(connection: Connection, tenant: str, id: str, outlet: str, *, lock: bool = False) -> Order | None:
+async def get(
+    connection: Connection, vault: Vault, tenant: str, id: str, outlet: str, *, lock: bool = False
+) -> Order | None:
     """The order, when it belongs to `outlet` ('': any); with `lock`, held until the transaction ends."""
     row = await connection.fetchrow(LOCK_ORDER if lock else SELECT_ORDER, tenant, id, outlet)
-    return (await _with_lines(connection, tenant, [row]))[0] if row else None
+    return (await _with_lines(connection, vault, tenant, [row]))[0] if row else None
+
+
+async def get_impersonal(connection: Connection, tenant: str, id: str) -> Order | None:
+    """The order without anything that people wrote: not to be stored again."""
+    row = await connection.fetchrow(SELECT_ORDER, tenant, id, "")
+    return (await _with_lines(connection, None, tenant, [row]))[0] if row else None
 
 
 LIST_ORDERS: Final[LiteralString] = (
@@ -94,6 +123,7 @@ limit $6"""
 
 async def page(
     connection: Connection,
+    vault: Vault,
     tenant: str,
     outlet: str,
     states: Sequence[State],
@@ -103,7 +133,7 @@ async def page(
     """Newest first, behind the given (create_time, id); `outlet` '' and no `states` mean all."""
     time, id = after or (None, None)
     rows = await connection.fetch(LIST_ORDERS, tenant, outlet, list(states), time, id, limit)
-    return await _with_lines(connection, tenant, rows)
+    return await _with_lines(connection, vault, tenant, rows)
 
 
 RECENT_ORDERS: Final[LiteralString] = (
@@ -117,26 +147,36 @@ limit $5"""
 
 
 async def confirmed_between(
-    connection: Connection, tenant: str, outlet: str, since: datetime, until: datetime, limit: int
+    connection: Connection, vault: Vault, tenant: str, outlet: str, since: datetime, until: datetime, limit: int
 ) -> list[Order]:
     """The outlet's orders confirmed in [since, until) that stand, newest first."""
     rows = await connection.fetch(RECENT_ORDERS, tenant, outlet, since, until, limit)
-    return await _with_lines(connection, tenant, rows)
+    return await _with_lines(connection, vault, tenant, rows)
 
 
 UPDATE_ORDER: Final[LiteralString] = """
 update customer_order
-set state = $3, note = $4, hold_reasons = $5, decision_reason = $6, version = version + 1, update_time = now(),
+set state = $3, note = '', note_box = $4, hold_reasons = $5, decision_reason = '', reason_box = $6,
+    version = version + 1, update_time = now(),
     confirmed_at = case when $7 then now() else confirmed_at end
 where tenant = $1 and id = $2"""
 
 
 async def update(
-    connection: Connection, tenant: str, order: Order, *, confirmed: bool = False, decision_reason: str = ""
+    connection: Connection,
+    vault: Vault,
+    tenant: str,
+    order: Order,
+    *,
+    confirmed: bool = False,
+    decision_reason: str = "",
 ) -> None:
     """Stores the state, note and hold reasons of an order that this transaction has locked."""
+    key = await vault.key_for(connection, tenant, order.person)
+    note = _sealed(key, order.note, NOTE, order.id)
+    reason = _sealed(key, decision_reason, REASON, order.id)
     await connection.execute(
-        UPDATE_ORDER, tenant, order.id, order.state, order.note, list(order.hold_reasons), decision_reason, confirmed
+        UPDATE_ORDER, tenant, order.id, order.state, note, list(order.hold_reasons), reason, confirmed
     )
 
 
@@ -148,14 +188,17 @@ where tenant = $1 and id = $2"""
 DELETE_LINES: Final[LiteralString] = "delete from order_line where tenant = $1 and order_id = $2 and revision = $3"
 
 
-async def replace_lines(connection: Connection, tenant: str, order: str, revision: int, priced: Priced) -> None:
+async def replace_lines(
+    connection: Connection, vault: Vault, tenant: str, order: Order, revision: int, priced: Priced
+) -> None:
     """Makes `priced` the order's current revision. Lines of other revisions stay; only a draft's own are replaced."""
     await connection.execute(
-        UPDATE_PRICED, tenant, order, revision, priced.currency, priced.subtotal, priced.fees, priced.tax,
+        UPDATE_PRICED, tenant, order.id, revision, priced.currency, priced.subtotal, priced.fees, priced.tax,
         priced.total, priced.delivery_date,
     )  # fmt: skip
-    await connection.execute(DELETE_LINES, tenant, order, revision)
-    await _insert_lines(connection, tenant, order, revision, priced)
+    await connection.execute(DELETE_LINES, tenant, order.id, revision)
+    key = await vault.key_for(connection, tenant, order.person)
+    await _insert_lines(connection, key, order.id, revision, priced)
 
 
 # No new version: the question is asked of the order as the customer has seen it.
@@ -235,23 +278,29 @@ async def held_stock(connection: Connection, tenant: str, order: str) -> dict[st
 
 
 SELECT_LINES: Final[LiteralString] = """
-select line.order_id, sku, description, quantity, unit, unit_price, tax_code, tax_rate, line_total, line_tax, provenance
+select line.order_id, line.revision, position, sku, description, quantity, unit, unit_price, tax_code, tax_rate,
+       line_total, line_tax, provenance, said_box
 from unnest($2::text[], $3::int[]) as wanted (order_id, revision)
 join order_line as line on line.tenant = $1 and line.order_id = wanted.order_id and line.revision = wanted.revision
 order by line.order_id, position"""
 
 
-async def _with_lines(connection: Connection, tenant: str, rows: Sequence[Record]) -> list[Order]:
+async def _with_lines(connection: Connection, vault: Vault | None, tenant: str, rows: Sequence[Record]) -> list[Order]:
+    """Without a vault, what people wrote is left out."""
     if not rows:
         return []
     ids, revisions = [row["id"] for row in rows], [row["revision"] for row in rows]
+    found = await connection.fetch(SELECT_LINES, tenant, ids, revisions)
+    boxes = [*(row["note_box"] for row in rows), *(line["said_box"] for line in found)]
+    keys = await vault.keys_of(connection, tenant, boxes) if vault else NO_KEYS
     lines: dict[str, list[Line]] = {id: [] for id in ids}
-    for line in await connection.fetch(SELECT_LINES, tenant, ids, revisions):
-        lines[line["order_id"]].append(_line(line))
-    return [_order(row, tuple(lines[row["id"]])) for row in rows]
+    for line in found:
+        lines[line["order_id"]].append(_line(line, keys))
+    return [_order(row, tuple(lines[row["id"]]), keys) for row in rows]
 
 
-def _line(row: Record) -> Line:
+def _line(row: Record, keys: Keys) -> Line:
+    words = keys.text(row["said_box"], SAID, row["order_id"], str(row["revision"]), str(row["position"]))
     return Line(
         sku=row["sku"],
         description=row["description"],
@@ -262,11 +311,20 @@ def _line(row: Record) -> Line:
         tax_rate=row["tax_rate"],
         line_total=row["line_total"],
         line_tax=row["line_tax"],
-        provenance=provenance_from(json.loads(row["provenance"])),
+        provenance=with_words(provenance_from(json.loads(row["provenance"])), json.loads(words) if words else ()),
     )
 
 
-def _order(row: Record, lines: tuple[Line, ...]) -> Order:
+def note_of(row: Record, keys: Keys, order: str) -> str:
+    """The note of a row with `note` and `note_box`."""
+    if row["note_box"] is None:
+        note: str = row["note"]
+        return note
+    opened = keys.text(row["note_box"], NOTE, order)
+    return ERASED if opened is None else opened
+
+
+def _order(row: Record, lines: tuple[Line, ...], keys: Keys) -> Order:
     products, fees = split(lines)
     day: date = row["delivery_date"]
     return Order(
@@ -280,11 +338,12 @@ def _order(row: Record, lines: tuple[Line, ...]) -> Order:
         lines=products,
         fee_lines=fees,
         delivery_date=day,
-        note=row["note"],
+        note=note_of(row, keys, row["id"]),
         conversation=row["conversation"],
         hold_reasons=tuple(row["hold_reasons"]),
         create_time=row["create_time"],
         update_time=row["update_time"],
         duplicate_of=row["duplicate_of"] or "",
         duplicate_asked=str(row["duplicate_asked"] or ""),
+        person=row["person"],
     )

@@ -15,6 +15,7 @@ from decimal import Decimal
 from server.audit.actions import Action
 from server.audit.changes import Author
 from server.audit.leaf import Plain
+from server.audit.sealing import Vault
 from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason, not_found
 from server.order import feed, habits, order_store, price_list
@@ -40,6 +41,7 @@ class Ordering:
     """What every use case stands on; `now` is the clock, in UTC."""
 
     database: Database
+    vault: Vault
     invoicing: Invoicing
     money: MoneyRules
     now: Callable[[], datetime]
@@ -61,11 +63,11 @@ class Twin(Exception):
         self.order = order
 
 
-async def load(connection: Connection, author: Author, name: str) -> Order:
+async def load(connection: Connection, vault: Vault, author: Author, name: str) -> Order:
     """The order, locked until the transaction ends. Raises NOT_FOUND, also for another tenant's or outlet's."""
     caller = author.caller
     scope = outlet_scope(caller)
-    found = await order_store.get(connection, caller.tenant, name.removeprefix("orders/"), scope, lock=True)
+    found = await order_store.get(connection, vault, caller.tenant, name.removeprefix("orders/"), scope, lock=True)
     if found is None:
         raise not_found(name)
     return found
@@ -100,6 +102,7 @@ def draft_state(violations: Sequence[Violation]) -> State:
 
 async def store_draft(
     connection: Connection,
+    vault: Vault,
     tenant: str,
     terms: Terms,
     priced: Priced,
@@ -108,32 +111,33 @@ async def store_draft(
     note: str = "",
     conversation: str = "",
     proposal: str = "",
+    person: str = "",
 ) -> Order:
     """Stores the order under a new id and number. Raises FAILED_PRECONDITION when it has no total."""
     refuse(priced.violations, UNPRICEABLE)
     day = terms.calendar.today(now)
     id, state = new_id(), draft_state(priced.violations)
-    number = _number(day)
-    while not await order_store.insert(
-        connection, tenant, NewOrder(id, number, terms.outlet, state, note, conversation, proposal), priced
-    ):
-        number = _number(day)
-    return await reload(connection, tenant, id)
+    new = NewOrder(id, _number(day), terms.outlet, state, note, conversation, proposal, person)
+    while not await order_store.insert(connection, vault, tenant, new, priced):
+        new = replace(new, number=_number(day))
+    return await reload(connection, vault, tenant, id)
 
 
-async def reload(connection: Connection, tenant: str, id: str) -> Order:
+async def reload(connection: Connection, vault: Vault, tenant: str, id: str) -> Order:
     """The order as this transaction has left it."""
-    found = await order_store.get(connection, tenant, id, "")
+    found = await order_store.get(connection, vault, tenant, id, "")
     if found is None:
         raise RuntimeError("the order of this transaction is gone")
     return found
 
 
-async def find_twin(connection: Connection, tenant: str, terms: Terms, priced: Priced, now: datetime) -> Order | None:
+async def find_twin(
+    connection: Connection, vault: Vault, tenant: str, terms: Terms, priced: Priced, now: datetime
+) -> Order | None:
     """A standing order of the outlet, confirmed within its duplicate window, with the same products and about the same
     quantities. The caller holds the outlet's lock, so none can appear meanwhile."""
     since = now - terms.duplicate_window
-    for order in await order_store.confirmed_between(connection, tenant, terms.outlet, since, now + _SKEW, 20):
+    for order in await order_store.confirmed_between(connection, vault, tenant, terms.outlet, since, now + _SKEW, 20):
         if _similar(habits.units_by_sku(order.priced), habits.units_by_sku(priced)):
             return order
     return None
@@ -161,11 +165,11 @@ async def confirm(
     reasons = hold_reasons(priced.subtotal, quantities, habit, terms.holds)
     await take_stock(connection, tenant, order.id, quantities, terms.language)
     moved = replace(order, state=state, hold_reasons=tuple(reasons))
-    await order_store.update(connection, tenant, moved, confirmed=True)
-    await habits.learn(connection, tenant, order.outlet, priced, now)
+    await order_store.update(connection, ordering.vault, tenant, moved, confirmed=True)
+    await habits.learn(connection, ordering.vault, tenant, order, priced, now)
     if not reasons:
         await ordering.invoicing.queue(connection, tenant, invoice_request(moved, terms, now))
-    return await reload(connection, tenant, order.id)
+    return await reload(connection, ordering.vault, tenant, order.id)
 
 
 async def take_stock(

@@ -54,8 +54,9 @@ class Placing:
                 now = self._ordering.now()
                 priced = await price(connection, caller.tenant, terms, draft.wanted, draft.day, now)
                 order = await store_draft(
-                    connection, caller.tenant, terms, priced, now, note=draft.note, conversation=draft.conversation
-                )
+                    connection, self._ordering.vault, caller.tenant, terms, priced, now,
+                    note=draft.note, conversation=draft.conversation, person=caller.person,
+                )  # fmt: skip
                 return await publish(connection, self._ordering, author, order, Action.ORDER_CREATE)
 
             return await once(connection, caller, idempotency, produce)

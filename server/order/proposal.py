@@ -38,7 +38,8 @@ class Asked:
     """What somebody wants done, from which a proposal is made.
 
     `order` is the bare id of the order to change or cancel. `day` None means the first possible one, or the order's
-    own. `language` is "en", "zh" or "ms"; '' means the outlet's. `questions` are what is still unclear.
+    own. `language` is "en", "zh" or "ms"; '' means the outlet's. `questions` are what is still unclear. `person` is whom
+    it is proposed to.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Asked:
     language: str = ""
     order: str = ""
     questions: Sequence[str] = ()
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,10 @@ class Proposal:
     @property
     def name(self) -> str:
         return f"proposals/{self.id}"
+
+    @property
+    def person(self) -> str:
+        return self.asked.person
 
 
 class ProposalMoved(AppError):

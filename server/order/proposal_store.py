@@ -1,4 +1,5 @@
-"""SQL of proposals."""
+"""SQL of proposals. What people wrote (the note, the questions that quote them, the words behind each line) is sealed with
+the key of the person to whom the proposal is made."""
 
 from __future__ import annotations
 
@@ -11,48 +12,62 @@ from typing import Any, Final, LiteralString
 import orjson
 from asyncpg import Record
 
+from server.audit.sealing import Vault
 from server.db.pool import Connection
-from server.order.order import line_from, provenance_from
-from server.order.pricing import Wanted
+from server.order.order import impersonal, line_from, provenance_from, with_words, words_of
+from server.order.pricing import Line, Wanted
 from server.order.proposal import Asked, Kind, Proposal, ProposalState
 
 INSERT_PROPOSAL: Final[LiteralString] = """
 insert into proposal (tenant, id, kind, outlet, conversation, language, state, arguments, shown, arguments_sha256,
-                      questions, resource, resource_etag, duplicate_of, expires_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
+                      resource, resource_etag, duplicate_of, expires_at, person, words_box)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""
+
+WORDS = "proposal words"
 
 
-async def insert(connection: Connection, tenant: str, proposal: Proposal) -> None:
+async def insert(connection: Connection, vault: Vault, tenant: str, proposal: Proposal) -> None:
     """Stores a new proposal."""
     asked = proposal.asked
-    arguments = {"wanted": [asdict(line) for line in asked.wanted], "day": asked.day, "note": asked.note}
+    key = await vault.key_for(connection, tenant, asked.person)
+    words = {
+        "note": asked.note,
+        "questions": list(proposal.questions),
+        "said": [words_of(line.provenance) for line in asked.wanted],
+    }
+    arguments = {"wanted": [_wordless(line) for line in asked.wanted], "day": asked.day, "note": ""}
     shown = {
         "title": proposal.title,
         "currency": proposal.currency,
-        "lines": [asdict(line) for line in proposal.lines],
+        "lines": [_wordless(line) for line in proposal.lines],
         "total": proposal.total,
     }
     await connection.execute(
         INSERT_PROPOSAL, tenant, proposal.id, asked.kind.value, asked.outlet, asked.conversation, asked.language,
         proposal.state.value, _json(arguments | {"order": asked.order}), _json(shown), proposal.arguments_sha256,
-        list(proposal.questions), proposal.resource or None, proposal.resource_etag, proposal.duplicate_of or None,
-        proposal.expires_at,
+        proposal.resource or None, proposal.resource_etag, proposal.duplicate_of or None, proposal.expires_at,
+        asked.person, key.seal(_json(words), WORDS, proposal.id),
     )  # fmt: skip
 
 
 SELECT_PROPOSAL: Final[LiteralString] = """
 select id, kind, outlet, conversation, language, state, arguments, shown, arguments_sha256, questions, resource,
-       resource_etag, duplicate_of, successor, expires_at
+       resource_etag, duplicate_of, successor, expires_at, person, words_box
 from proposal
 where tenant = $1 and id = $2 and ($3::text = '' or outlet = $3)"""
 
 LOCK_PROPOSAL: Final[LiteralString] = SELECT_PROPOSAL + " for no key update"
 
 
-async def get(connection: Connection, tenant: str, id: str, outlet: str, *, lock: bool = False) -> Proposal | None:
+async def get(
+    connection: Connection, vault: Vault, tenant: str, id: str, outlet: str, *, lock: bool = False
+) -> Proposal | None:
     """The proposal, when it belongs to `outlet` ('': any); with `lock`, held until the transaction ends."""
     row = await connection.fetchrow(LOCK_PROPOSAL if lock else SELECT_PROPOSAL, tenant, id, outlet)
-    return _proposal(row) if row else None
+    if row is None:
+        return None
+    keys = await vault.keys_of(connection, tenant, [row["words_box"]])
+    return _proposal(row, keys.text(row["words_box"], WORDS, row["id"]))
 
 
 CLOSE_PROPOSAL: Final[LiteralString] = """
@@ -101,21 +116,28 @@ def _json(tree: Mapping[str, Any]) -> str:
     return orjson.dumps(tree, default=str).decode()
 
 
-def _proposal(row: Record) -> Proposal:
+def _wordless(line: Wanted | Line) -> dict[str, Any]:
+    return asdict(line) | {"provenance": impersonal(line.provenance)}
+
+
+def _proposal(row: Record, sealed: str | None) -> Proposal:
+    words: dict[str, Any] = orjson.loads(sealed) if sealed else {}
+    said: list[list[str]] = words.get("said", [])
     arguments: dict[str, Any] = orjson.loads(row["arguments"])
     shown: dict[str, Any] = orjson.loads(row["shown"])
     asked = Asked(
         kind=Kind(row["kind"]),
         outlet=row["outlet"],
         wanted=tuple(
-            Wanted(each["sku"], Decimal(each["quantity"]), provenance_from(each["provenance"]))
-            for each in arguments["wanted"]
+            Wanted(each["sku"], Decimal(each["quantity"]), with_words(provenance_from(each["provenance"]), behind))
+            for each, behind in zip(arguments["wanted"], said or [[]] * len(arguments["wanted"]), strict=True)
         ),
         day=date.fromisoformat(arguments["day"]) if arguments["day"] else None,
-        note=arguments["note"],
+        note=words.get("note", arguments["note"]),
         conversation=row["conversation"],
         language=row["language"],
         order=arguments["order"],
+        person=row["person"],
     )
     return Proposal(
         id=row["id"],
@@ -126,7 +148,7 @@ def _proposal(row: Record) -> Proposal:
         lines=tuple(line_from(line) for line in shown["lines"]),
         total=Decimal(shown["total"]),
         arguments_sha256=row["arguments_sha256"],
-        questions=tuple(row["questions"]),
+        questions=tuple(words.get("questions", row["questions"])),
         resource=row["resource"] or "",
         resource_etag=row["resource_etag"],
         duplicate_of=row["duplicate_of"] or "",

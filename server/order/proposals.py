@@ -33,6 +33,10 @@ class Confirmed:
     proposal: Proposal
     order: Order
 
+    @property
+    def person(self) -> str:
+        return self.order.person
+
 
 class _Stale(Exception):
     """Not what was shown: ends the transaction, then a new proposal is made in one of its own."""
@@ -126,12 +130,13 @@ class Proposals:
             change = Change(asked.wanted, asked.day, asked.note or None)
             return await change_order(connection, ordering, author, order, change)
         tenant, now = author.caller.tenant, ordering.now()
-        twin = await find_twin(connection, tenant, shown.terms, shown.priced, now)
+        twin = await find_twin(connection, ordering.vault, tenant, shown.terms, shown.priced, now)
         if twin is not None and twin.id != proposal.duplicate_of:
             raise _Stale(Reason.ORDER_DUPLICATE_SUSPECTED)
         draft = await store_draft(
-            connection, tenant, shown.terms, shown.priced, now,
+            connection, ordering.vault, tenant, shown.terms, shown.priced, now,
             note=asked.note, conversation=asked.conversation, proposal=proposal.id,
+            person=asked.person or author.caller.person,
         )  # fmt: skip
         await author.record(connection, Action.ORDER_CREATE, (draft.name,), {"outlet": draft.outlet})
         placed = await confirm(connection, ordering, author, draft, shown.terms, shown.priced)
@@ -156,7 +161,8 @@ class Proposals:
 
     async def _load(self, connection: Connection, caller: Caller, name: str, *, lock: bool) -> Proposal:
         id = name.removeprefix("proposals/")
-        found = await proposal_store.get(connection, caller.tenant, id, outlet_scope(caller), lock=lock)
+        vault = self._ordering.vault
+        found = await proposal_store.get(connection, vault, caller.tenant, id, outlet_scope(caller), lock=lock)
         if found is None:
             raise not_found(f"proposals/{id}")
         return found

@@ -60,7 +60,7 @@ async def propose(connection: Connection, ordering: Ordering, tenant: str, asked
     questions += [each.message for each in shown.priced.violations if each.message not in questions]
     twin = None
     if asked.kind is Kind.PLACE_ORDER:
-        twin = await find_twin(connection, tenant, shown.terms, shown.priced, ordering.now())
+        twin = await find_twin(connection, ordering.vault, tenant, shown.terms, shown.priced, ordering.now())
     if twin is not None:
         questions.append(say(Saying.DUPLICATE, language, number=twin.number))
     proposal = Proposal(
@@ -79,7 +79,7 @@ async def propose(connection: Connection, ordering: Ordering, tenant: str, asked
         successor="",
         expires_at=ordering.now() + shown.terms.proposal_life,
     )
-    await proposal_store.insert(connection, tenant, proposal)
+    await proposal_store.insert(connection, ordering.vault, tenant, proposal)
     if asked.conversation:
         await proposal_store.supersede_open(connection, tenant, proposal)
     return proposal
@@ -92,7 +92,7 @@ async def present(
     order = None
     held: dict[str, Decimal] = {}
     if asked.kind is not Kind.PLACE_ORDER:
-        order = await order_store.get(connection, tenant, asked.order, asked.outlet, lock=lock)
+        order = await order_store.get(connection, ordering.vault, tenant, asked.order, asked.outlet, lock=lock)
         if order is None:
             raise not_found(f"orders/{asked.order}")
         held = await order_store.held_stock(connection, tenant, order.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from server.audit.sealing import Vault
 from server.caller import Caller
 from server.db.pool import Connection
 from server.errors import not_found
@@ -27,7 +28,7 @@ class Reading:
         """Raises NOT_FOUND, also for what belongs to another tenant or outlet."""
         async with self._ordering.database.connection() as connection:
             id = name.removeprefix("orders/")
-            found = await order_store.get(connection, caller.tenant, id, outlet_scope(caller))
+            found = await order_store.get(connection, self._ordering.vault, caller.tenant, id, outlet_scope(caller))
             if found is None:
                 raise not_found(name)
             return (await with_invoices(connection, self._ordering, caller.tenant, [found]))[0]
@@ -42,7 +43,9 @@ class Reading:
         wanted = self._tokens.read(query, token, page_size(size))
         after = (datetime.fromisoformat(wanted.after[0]), wanted.after[1]) if wanted.after else None
         async with self._ordering.database.connection() as connection:
-            found = await order_store.page(connection, caller.tenant, scope, states, after, wanted.size + 1)
+            found = await order_store.page(
+                connection, self._ordering.vault, caller.tenant, scope, states, after, wanted.size + 1
+            )
             shown = await with_invoices(connection, self._ordering, caller.tenant, found[: wanted.size])
         more = len(found) > wanted.size
         return shown, self._tokens.make(query, (shown[-1].create_time.isoformat(), shown[-1].id)) if more else ""
@@ -50,14 +53,20 @@ class Reading:
     async def recent(self, tenant: str, outlet: str, limit: int) -> list[Order]:
         """The outlet's newest orders of any state, with their invoices."""
         async with self._ordering.database.connection() as connection:
-            found = await order_store.page(connection, tenant, outlet, (), None, limit)
+            found = await order_store.page(connection, self._ordering.vault, tenant, outlet, (), None, limit)
             return await with_invoices(connection, self._ordering, tenant, found)
 
 
 async def last_order(
-    connection: Connection, tenant: str, outlet: str, until: datetime, *, within: timedelta = timedelta(days=400)
+    connection: Connection,
+    vault: Vault,
+    tenant: str,
+    outlet: str,
+    until: datetime,
+    *,
+    within: timedelta = timedelta(days=400),
 ) -> Order | None:
     """The outlet's newest standing order confirmed in [until - within, until): what "same as last time" means; for
     "same as last week" give the end of that week and seven days."""
-    found = await order_store.confirmed_between(connection, tenant, outlet, until - within, until, 1)
+    found = await order_store.confirmed_between(connection, vault, tenant, outlet, until - within, until, 1)
     return found[0] if found else None

@@ -82,7 +82,9 @@ class Taking:
         """Where the conversation's order stands now."""
         async with self._ordering.database.connection() as connection:
             since, open_id = await proposal_store.standing(connection, tenant, conversation, self._ordering.now())
-            found = await proposal_store.get(connection, tenant, open_id, outlet) if open_id else None
+            found = (
+                await proposal_store.get(connection, self._ordering.vault, tenant, open_id, outlet) if open_id else None
+            )
         return Standing(since, found)
 
     async def hear(self, tenant: str, outlet: str, earlier: Sequence[Said], newest: Said) -> Heard:
@@ -90,12 +92,14 @@ class Taking:
         now = self._ordering.now()
         async with self._ordering.database.connection() as connection:
             terms = await load_terms(connection, tenant, outlet, self._ordering.money)
-            aliases = await habits.aliases(connection, tenant, outlet)
-            history = await _history(connection, tenant, outlet, newest.text, terms.calendar.today(now), now)
+            aliases = await habits.aliases(connection, self._ordering.vault, tenant, outlet)
+            history = await self._history(connection, tenant, outlet, newest.text, terms.calendar.today(now))
         extractor = await self._extractors.get(tenant, outlet, aliases)
         return _heard(extractor, earlier, newest, terms.calendar.today(now), history)
 
-    async def propose(self, tenant: str, outlet: str, heard: Heard, *, conversation: str, language: str) -> Proposal:
+    async def propose(
+        self, tenant: str, outlet: str, heard: Heard, *, conversation: str, language: str, person: str
+    ) -> Proposal:
         """Proposes what was heard. Raises FAILED_PRECONDITION with a sentence for the customer when no line of it can
         be priced."""
         asked = Asked(
@@ -106,6 +110,7 @@ class Taking:
             conversation=conversation,
             language=language,
             questions=[question.sentence(language) for question in heard.questions],
+            person=person,
         )
         async with self._ordering.database.transaction() as connection:
             return await propose(connection, self._ordering, tenant, asked)
@@ -114,31 +119,34 @@ class Taking:
         """(bare id, number) of the newest orders that the customer may still call off."""
         states = [state for state in State if Move.CANCEL in allowed(state, Party.CUSTOMER) and not state.open]
         async with self._ordering.database.connection() as connection:
-            found = await order_store.page(connection, tenant, outlet, states, None, _MOST_CANDIDATES)
+            found = await order_store.page(
+                connection, self._ordering.vault, tenant, outlet, states, None, _MOST_CANDIDATES
+            )
         return [(order.id, order.number) for order in found]
 
     async def propose_cancelling(
-        self, tenant: str, outlet: str, order: str, *, conversation: str, language: str
+        self, tenant: str, outlet: str, order: str, *, conversation: str, language: str, person: str
     ) -> Proposal:
         """Proposes to call the order off."""
-        asked = Asked(Kind.CANCEL_ORDER, outlet, conversation=conversation, language=language, order=order)
+        asked = Asked(
+            Kind.CANCEL_ORDER, outlet, conversation=conversation, language=language, order=order, person=person
+        )
         async with self._ordering.database.transaction() as connection:
             return await propose(connection, self._ordering, tenant, asked)
 
-
-async def _history(
-    connection: Connection, tenant: str, outlet: str, text: str, today: date, now: datetime
-) -> list[PastLine]:
-    """What an order "again" means for the outlet."""
-    usual = [PastLine(each.sku, each.last) for each in await habits.usual(connection, tenant, outlet)]
-    if usual and not _LAST.search(text):
-        return usual
-    order = None
-    if _LAST_WEEK.search(text):
-        monday = now - timedelta(days=today.weekday(), hours=now.hour, minutes=now.minute)
-        order = await last_order(connection, tenant, outlet, monday, within=timedelta(days=7))
-    order = order or await last_order(connection, tenant, outlet, now)
-    return [PastLine(sku, units) for sku, units in habits.units_by_sku(order.priced).items()] if order else usual
+    async def _history(
+        self, connection: Connection, tenant: str, outlet: str, text: str, today: date
+    ) -> list[PastLine]:
+        """What an order "again" means for the outlet."""
+        usual = [PastLine(each.sku, each.last) for each in await habits.usual(connection, tenant, outlet)]
+        if usual and not _LAST.search(text):
+            return usual
+        vault, now, order = self._ordering.vault, self._ordering.now(), None
+        if _LAST_WEEK.search(text):
+            monday = now - timedelta(days=today.weekday(), hours=now.hour, minutes=now.minute)
+            order = await last_order(connection, vault, tenant, outlet, monday, within=timedelta(days=7))
+        order = order or await last_order(connection, vault, tenant, outlet, now)
+        return [PastLine(sku, units) for sku, units in habits.units_by_sku(order.priced).items()] if order else usual
 
 
 def _heard(

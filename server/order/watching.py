@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
+from server.audit.sealing import Vault
 from server.caller import Caller
 from server.db.pool import Database
 from server.errors import AppError, Code
@@ -62,8 +63,9 @@ Item = Changed | Alive | ComeBack
 class Watching:
     """Streams of order events. `drain` is called once, when the process is about to stop."""
 
-    def __init__(self, database: Database, bell: Bell, tokens: PageTokens, limits: WatchLimits) -> None:
+    def __init__(self, database: Database, vault: Vault, bell: Bell, tokens: PageTokens, limits: WatchLimits) -> None:
         self._database = database
+        self._vault = vault
         self._bell = bell
         self._tokens = tokens
         self._limits = limits
@@ -119,7 +121,7 @@ class Watching:
         """The next events, or None when the store is away: the watcher comes back for them."""
         try:
             async with self._database.connection() as connection:
-                return await feed.events(connection, tenant, seq, scope, states, _BATCH)
+                return await feed.events(connection, self._vault, tenant, seq, scope, states, _BATCH)
         except AppError as away:
             if away.code is not Code.UNAVAILABLE:
                 raise

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from server.audit.sealing import Vault
 from server.db.pool import Database
 from server.order.catalogue import Catalogue
 from server.order.changing import Changing
@@ -39,6 +40,7 @@ class OrderDesk:
 
 def order_desk(
     database: Database,
+    vault: Vault,
     catalogue: Catalogue,
     dsn: str,
     invoicing: Invoicing,
@@ -48,14 +50,14 @@ def order_desk(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> OrderDesk:
     """The use cases over one database; `dsn` is the same database's, for the connection that listens."""
-    ordering = Ordering(database, invoicing, money, now)
+    ordering = Ordering(database, vault, invoicing, money, now)
     bell = Bell(dsn)
     return OrderDesk(
         placing=Placing(ordering),
         reading=Reading(ordering, tokens),
         changing=Changing(ordering),
         deciding=Deciding(ordering),
-        watching=Watching(database, bell, tokens, limits),
+        watching=Watching(database, vault, bell, tokens, limits),
         proposals=Proposals(ordering),
         taking=Taking(ordering, catalogue),
         bell=bell,

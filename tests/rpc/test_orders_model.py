@@ -34,6 +34,7 @@ from server.settings import Secret, TaxRate
 from tests.support.ledger import Ledger
 from tests.support.orders import OUTLET, TENANT, fill
 from tests.support.stores import _TEMPLATE, _own_database
+from tests.support.vaults import a_vault
 
 T = TypeVar("T")
 STOCK = 10  # of "FEW"
@@ -64,7 +65,15 @@ class Orders(RuleBasedStateMachine):
         tokens, money = PageTokens(Secret("s" * 40)), MoneyRules([TaxRate(date(2024, 1, 1), Decimal("0.09"))], "SGD")
         limits = WatchLimits(15, 600)
         self.desk: OrderDesk = order_desk(
-            self.database, Catalogue(self.database), dsn, Ledger(), money, tokens, limits, lambda: datetime.now(UTC)
+            self.database,
+            a_vault(),
+            Catalogue(self.database),
+            dsn,
+            Ledger(),
+            money,
+            tokens,
+            limits,
+            lambda: datetime.now(UTC),
         )
 
     def teardown(self) -> None:

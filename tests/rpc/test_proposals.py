@@ -24,6 +24,7 @@ from server.order.reading import last_order
 from tests.support.calls import refusal
 from tests.support.orders import OUTLET, TENANT, Shop, amount, bare, new_key
 from tests.support.reading import reason
+from tests.support.vaults import a_vault
 from tria.chat.v1 import chat_pb2
 from tria.chat.v1 import chat_service_pb2 as rpc
 
@@ -88,10 +89,10 @@ async def test_confirmed_orders_teach(shop: Shop) -> None:
     await confirm(shop, await proposed(shop, asking(("PB-12", "300"), ("CT", "1"))))
     await confirm(shop, await proposed(shop, asking(("PB-12", "310"))))
     async with shop.database.connection() as connection:
-        assert (await habits.aliases(connection, TENANT, OUTLET)) == {"the big box": "PB-12"}
-        assert await habits.aliases(connection, TENANT, "wok") == {}
+        assert (await habits.aliases(connection, a_vault(), TENANT, OUTLET)) == {"the big box": "PB-12"}
+        assert await habits.aliases(connection, a_vault(), TENANT, "wok") == {}
         [usual] = await habits.usual(connection, TENANT, OUTLET)
-        last = await last_order(connection, TENANT, OUTLET, shop.clock() + timedelta(minutes=1))
+        last = await last_order(connection, a_vault(), TENANT, OUTLET, shop.clock() + timedelta(minutes=1))
     assert (usual.sku, usual.orders, int(usual.average), int(usual.last)) == ("PB-12", 3, 270, 310)
     assert last is not None
     assert [line.quantity for line in last.lines] == [310]

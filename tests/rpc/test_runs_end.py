@@ -29,6 +29,7 @@ from server.idempotency import Idempotency
 from server.paging import PageTokens
 from server.settings import Secret
 from tests.support.stores import eventually
+from tests.support.vaults import a_vault
 
 CALLER = Caller("demo", "ann", frozenset({Role.CUSTOMER}), AuthMethod.JWT, outlet="o1")
 REQUEST = Request("r", "t", "tp", "/m", "", "a")
@@ -119,11 +120,11 @@ async def process(dsn: str, folder: Path, owner: str = "one") -> AsyncIterator[P
         recorder = await stack.enter_async_context(AuditRecorder(database, Spool(folder / owner), None))
         assistant, logs = ScriptedAssistant(), RunLogs(keep=60)
         tick = SharedTick(asyncio.get_running_loop())
-        runner = Runner(owner, database, recorder, assistant, lambda *_: None, logs, tick, QUICK)  # type: ignore[arg-type]
-        following = Following(database, logs, StreamLimits(15.0, 600.0), None)  # type: ignore[arg-type]  # nothing is proposed here
-        service = ConversationService(database, recorder, PageTokens(Secret("s" * 40)), runner, following)
+        runner = Runner(owner, database, a_vault(), recorder, assistant, lambda *_: None, logs, tick, QUICK)  # type: ignore[arg-type]
+        following = Following(database, a_vault(), logs, StreamLimits(15.0, 600.0), None)  # type: ignore[arg-type]  # nothing is proposed here
+        service = ConversationService(database, a_vault(), recorder, PageTokens(Secret("s" * 40)), runner, following)
         leases = asyncio.create_task(runner.keep_leases())
-        yield Process(database, runner, following, Sending(database, recorder, runner), service, assistant)
+        yield Process(database, runner, following, Sending(database, a_vault(), recorder, runner), service, assistant)
         leases.cancel()
         await asyncio.wait({leases})
         await runner.drain(0.1)

@@ -43,6 +43,7 @@ from server.paging import PageTokens
 from server.settings import Secret, parse_tax_rates
 from tests.support.app import configuration
 from tests.support.ledger import CREATE, Ledger
+from tests.support.vaults import a_vault
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.order.v1 import order_pb2, order_service_pb2_grpc
 from tria.order.v1 import order_service_pb2 as rpc
@@ -219,6 +220,7 @@ def desk_without_accounting(database: Database, dsn: str) -> OrderDesk:
     money = MoneyRules(parse_tax_rates("2024-01-01=0.09"), "SGD")
     return order_desk(
         database,
+        a_vault(),
         Catalogue(database),
         dsn,
         NotConnected(),
@@ -254,7 +256,9 @@ async def shop_server(
         tokens = PageTokens(config.auth.state_secret)
         money = MoneyRules(config.money.tax_rates, config.money.currency)
         limits = WatchLimits(heartbeat, max_age)
-        desk = order_desk(database, Catalogue(database), dsn, invoicing or Ledger(), money, tokens, limits, clock)
+        desk = order_desk(
+            database, a_vault(), Catalogue(database), dsn, invoicing or Ledger(), money, tokens, limits, clock
+        )
         listening = asyncio.create_task(desk.bell.keep_listening())
         stack.callback(listening.cancel)
         chain = await stack.enter_async_context(
