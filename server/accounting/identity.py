@@ -1,4 +1,4 @@
-"""Xero's identity service over HTTP: tokens by the three grants, what they reach, and giving them back.
+"""Xero's identity service over HTTP: tokens by the three grants, what they reach, and ending that.
 
 Not by xero-python, whose token calls have no timeout, keep no expiry of a client-credentials token, and refresh once
 per thread with the same single-use refresh token.
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 
@@ -54,7 +54,7 @@ class Identity:
     def __init__(self, http: aiohttp.ClientSession, config: XeroConfig) -> None:
         self._http = http
         self._config = config
-        self._app = aiohttp.BasicAuth(config.client_id, config.client_secret.reveal())
+        self._app = {"authorization": aiohttp.encode_basic_auth(config.client_id, config.client_secret.reveal())}
 
     def consent_url(self, state: str) -> str:
         """Where a person lets this app into an organisation."""
@@ -82,11 +82,6 @@ class Identity:
         """New tokens; the old refresh token is used up, but for a while taken again in case this answer was lost."""
         return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh})
 
-    async def revoke(self, refresh: str) -> None:
-        """Ends what a refresh token allows."""
-        async with self._answer("POST", f"{self._config.identity_url}/connect/revocation", {"token": refresh}):
-            return
-
     async def organisations(self, access: str) -> Sequence[Organisation]:
         """What the access token reaches."""
         url = f"{self._config.api_url}/connections"
@@ -99,6 +94,12 @@ class Identity:
             for row in rows
             if isinstance(row, dict) and row.get("tenantId")
         ]
+
+    async def disconnect(self, access: str, organisation: Organisation) -> None:
+        """Takes this app's access to the organisation away."""
+        url = f"{self._config.api_url}/connections/{quote(organisation.connection, safe='')}"
+        async with self._answer("DELETE", url, None, {"authorization": f"Bearer {access}"}):
+            return
 
     async def _tokens(self, form: Mapping[str, str]) -> Tokens:
         async with self._answer("POST", f"{self._config.identity_url}/connect/token", form) as answer:
@@ -118,10 +119,9 @@ class Identity:
         self, method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A 2xx answer. Credentials go to the configured place only: redirects are not followed."""
-        auth = None if headers else self._app
         try:
             async with self._http.request(
-                method, url, data=form, headers=headers, auth=auth, allow_redirects=False, timeout=_TIMEOUT
+                method, url, data=form, headers=headers or self._app, allow_redirects=False, timeout=_TIMEOUT
             ) as answer:
                 if answer.status in {400, 401, 403}:
                     raise GrantRefused(await _refusal(answer))
