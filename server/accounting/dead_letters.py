@@ -69,9 +69,7 @@ class DeadLetters:
 
             return await once(connection, author.caller, idempotency, produce)
 
-    async def _resume(
-        self, connection: Connection, author: Author, name: str, invoices: Sequence[Invoice]
-    ) -> None:
+    async def _resume(self, connection: Connection, author: Author, name: str, invoices: Sequence[Invoice]) -> None:
         if not invoices:
             await self._show(connection, author.caller.tenant, name.removeprefix("orders/"))
             raise _not_retryable("the order has no invoice", "NONE")
@@ -82,14 +80,15 @@ class DeadLetters:
             raise _not_retryable(f"the invoice is {newest.state}", newest.state)
         await requeue(connection, held)
         for invoice in stopped:
-            await resume(connection, self._recording, invoice)
+            await resume(connection, self._recording, invoice, author)
         facts = {"invoice": newest.number, "was": newest.state.value, "held_jobs": len(held)}
         await author.record(connection, Action.INVOICE_RETRY, (name,), facts)
 
 
 def _not_retryable(message: str, state: str) -> AppError:
     return AppError(
-        Code.FAILED_PRECONDITION, Reason.INVOICE_NOT_RETRYABLE, f"{message}: nothing to retry", metadata={"state": state}
+        Code.FAILED_PRECONDITION,
+        Reason.INVOICE_NOT_RETRYABLE,
+        f"{message}: nothing to retry",
+        metadata={"state": state},
     )
-
-

@@ -64,9 +64,7 @@ class Invoices:
             number=posting.number,
             state=InvoiceState.QUEUED if self._connected else InvoiceState.NOT_CONNECTED,
             posting=posting,
-            confirmed=Totals(
-                request.total.currency, request.subtotal.amount, request.tax.amount, request.total.amount
-            ),
+            confirmed=Totals(request.total.currency, request.subtotal.amount, request.tax.amount, request.total.amount),
             replaces=earlier[-1].revision if earlier else None,
         )
 
