@@ -22,6 +22,7 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "intents": ("server.chat.commands", "intents", "Measure how well wishes are understood, and train that."),
     "orders": ("server.chat.order_commands", "orders", "Read order lines from messages and measure how well."),
     "xero-sandbox": ("server.embedded.xero_sandbox.command", "xero_sandbox", "Run a Xero of our own, for development."),
+    "accounting": ("server.accounting.commands", "accounting", "Connect to the books that invoices are posted to."),
     "pii": ("server.pii.commands", "pii", "Find and scrub personal data in text."),
 }
 

@@ -126,17 +126,15 @@ class Connections:
             await author.record(connection, Action.CONFIG_CHANGE, ["accounting/connection"], {"state": "CONNECTED"})
 
     async def disconnect(self, author: Author) -> bool:
-        """Ends the connection on both sides; False when there was none."""
+        """Ends the connection, here in any case and there if it can be reached; False when there was none."""
         tenant = author.caller.tenant
+        await self._take_access_away(tenant)
         async with self._database.transaction() as connection:
-            row = await store.read(connection, tenant)
             ended = await store.end(connection, tenant, None, "disconnected by a person")
             if ended:
                 await author.record(
                     connection, Action.CONFIG_CHANGE, ["accounting/connection"], {"state": "DISCONNECTED"}
                 )
-        if ended and row is not None and row.sealed is not None:
-            await self._revoke(tenant, row.sealed)
         return ended
 
     async def lost(self, tenant: str, access: Access, why: str) -> BooksError:
@@ -218,13 +216,14 @@ class Connections:
             else:
                 return
 
-    async def _revoke(self, tenant: str, sealed: bytes) -> None:
+    async def _take_access_away(self, tenant: str) -> None:
         try:
-            refresh = self._unseal(tenant, sealed)[1]
-            if refresh:
-                await self._identity.revoke(refresh)
-        except (GrantRefused, IdentityAway, Disconnected) as problem:
-            log.warning("the grant is forgotten here, but could not be revoked there: %s", problem)
+            access = await self.access(tenant)
+            for organisation in await self._identity.organisations(access.token):
+                if organisation.id == access.organisation_id:
+                    await self._identity.disconnect(access.token, organisation)
+        except (BooksError, GrantRefused, IdentityAway) as problem:
+            log.warning("the connection ends here; in Xero it could not be ended: %s", problem)
 
     def _open(self, tenant: str, row: store.Row) -> Access:
         access, _ = self._unseal(tenant, row.sealed or b"")

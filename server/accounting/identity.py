@@ -1,4 +1,4 @@
-"""Xero's identity service over HTTP: tokens by the three grants, what they reach, and giving them back.
+"""Xero's identity service over HTTP: tokens by the three grants, what they reach, and ending that.
 
 Not by xero-python, whose token calls have no timeout, keep no expiry of a client-credentials token, and refresh once
 per thread with the same single-use refresh token.
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 
@@ -82,11 +82,6 @@ class Identity:
         """New tokens; the old refresh token is used up, but for a while taken again in case this answer was lost."""
         return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh})
 
-    async def revoke(self, refresh: str) -> None:
-        """Ends what a refresh token allows."""
-        async with self._answer("POST", f"{self._config.identity_url}/connect/revocation", {"token": refresh}):
-            return
-
     async def organisations(self, access: str) -> Sequence[Organisation]:
         """What the access token reaches."""
         url = f"{self._config.api_url}/connections"
@@ -99,6 +94,12 @@ class Identity:
             for row in rows
             if isinstance(row, dict) and row.get("tenantId")
         ]
+
+    async def disconnect(self, access: str, organisation: Organisation) -> None:
+        """Takes this app's access to the organisation away."""
+        url = f"{self._config.api_url}/connections/{quote(organisation.connection, safe='')}"
+        async with self._answer("DELETE", url, None, {"authorization": f"Bearer {access}"}):
+            return
 
     async def _tokens(self, form: Mapping[str, str]) -> Tokens:
         async with self._answer("POST", f"{self._config.identity_url}/connect/token", form) as answer:
