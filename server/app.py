@@ -32,6 +32,12 @@ from interceptors.policy import contract
 from interceptors.tokens import TokenVerifier
 from interceptors.unserved import unserved
 from server import grpc_servers, sentry, service_keys
+from server.accounting.handler import AccountingHandler
+from server.accounting.invoice_wiring import accounting_handler, invoices
+from server.accounting.invoices import Invoices
+from server.accounting.recording import Recording
+from server.accounting.wiring import BooksAccess, books_access
+from server.accounting_config import AccountingChoice
 from server.audit.actor import pseudonyms_from
 from server.audit.erasures import ErasureFeed
 from server.audit.file import AuditFile
@@ -52,7 +58,7 @@ from server.chat.task import Task
 from server.chat.wiring import Desk, assistant
 from server.config import AuthConfig, Config
 from server.db.migrate import pending
-from server.db.pool import Database, PoolSettings
+from server.db.pool import Connection, Database, PoolSettings
 from server.envelope import MasterKeys
 from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
@@ -60,8 +66,11 @@ from server.knowledge.wiring import Knowledge, knowledge
 from server.metrics import ProcessMetrics
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
+from server.order.encode import order_message
+from server.order.feed import invoice_changed
 from server.order.handler import OrderHandler
-from server.order.invoicing import NotConnected
+from server.order.invoicing import Invoicing
+from server.order.showing import order_with_invoice
 from server.order.terms import MoneyRules
 from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
@@ -69,6 +78,7 @@ from server.paging import PageTokens
 from server.pii.messages import redacted
 from server.pii.people import People
 from server.waiting import first_of
+from tria.accounting.v1 import accounting_service_pb2_grpc
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
 from tria.ops.v1 import ops_service_pb2_grpc
@@ -78,12 +88,14 @@ log = logging.getLogger(__name__)
 
 SERVICES = tuple(service.full_name for service in contract())
 _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = {
+    "tria.accounting.v1.AccountingService": accounting_service_pb2_grpc.add_AccountingServiceServicer_to_server,
     "tria.chat.v1.ChatService": chat_service_pb2_grpc.add_ChatServiceServicer_to_server,
     "tria.knowledge.v1.KnowledgeService": knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server,
     "tria.order.v1.OrderService": order_service_pb2_grpc.add_OrderServiceServicer_to_server,
     "tria.ops.v1.OpsService": ops_service_pb2_grpc.add_OpsServiceServicer_to_server,
 }
 SERVED: Mapping[str, type] = {
+    "tria.accounting.v1.AccountingService": AccountingHandler,
     "tria.chat.v1.ChatService": ChatHandler,
     "tria.knowledge.v1.KnowledgeService": KnowledgeHandler,
     "tria.order.v1.OrderService": OrderHandler,
@@ -153,7 +165,9 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
-        orders = _orders(config, stores, catalogue, tokens)
+        invoicing = invoices(config.accounting)
+        orders = _orders(config, stores, catalogue, tokens, invoicing)
+        access = await stack.enter_async_context(books_access(config, stores.database, stores.redis))
         erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, (logs.forget,))
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
@@ -172,7 +186,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         )
         handlers = _handlers(
             stores, catalogue, orders, tokens, runner, following, monitor, config.observability.release
-        )
+        ) | {"tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)}
         servers = grpc_servers.build(
             config.listen.grpc,
             config.listen.internal,
@@ -282,13 +296,27 @@ def _tools(stores: _Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable
     return tools
 
 
-def _orders(config: Config, stores: _Stores, catalogue: Catalogue, tokens: PageTokens) -> OrderDesk:
+def _accounting(
+    config: Config, stores: _Stores, invoicing: Invoices, tokens: PageTokens, access: BooksAccess
+) -> AccountingHandler:
+    async def show(connection: Connection, tenant: str, order: str) -> bytes:
+        return order_message(await order_with_invoice(connection, invoicing, tenant, order)).SerializeToString()
+
+    recording = Recording(stores.database, partial(invoice_changed, invoicing=invoicing))
+    chosen = config.accounting.books is not AccountingChoice.NONE
+    known = (access.connections, access.budget) if chosen else None
+    return accounting_handler(config.accounting, recording, show, tokens, stores.recorder.shown, known)
+
+
+def _orders(
+    config: Config, stores: _Stores, catalogue: Catalogue, tokens: PageTokens, invoicing: Invoicing
+) -> OrderDesk:
     return order_desk(
         stores.database,
         stores.vault,
         catalogue,
         config.store.database_url.reveal(),
-        NotConnected(),
+        invoicing,
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
         WatchLimits(config.stream.heartbeat, config.stream.max_age),

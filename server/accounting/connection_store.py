@@ -131,3 +131,12 @@ where tenant = $1 and state = 'CONNECTED' and last_error <> $2"""
 
 async def failed(connection: Connection, tenant: str, why: str) -> None:
     await connection.execute(FAILED, tenant, why)
+
+
+TENANTS_OF: Final = """
+select tenant from accounting_connection where state = 'CONNECTED' and ($1::text = '' or organisation_id = $1)"""
+
+
+async def tenants_of(connection: Connection, organisation_id: str) -> list[str]:
+    """Who is connected to the organisation; everybody who is connected for ''."""
+    return [str(row["tenant"]) for row in await connection.fetch(TENANTS_OF, organisation_id)]

@@ -80,7 +80,7 @@ class DeadLetters:
             raise _not_retryable(f"the invoice is {newest.state}", newest.state)
         await requeue(connection, held)
         for invoice in stopped:
-            await resume(connection, self._recording, invoice)
+            await resume(connection, self._recording, invoice, author)
         facts = {"invoice": newest.number, "was": newest.state.value, "held_jobs": len(held)}
         await author.record(connection, Action.INVOICE_RETRY, (name,), facts)
 

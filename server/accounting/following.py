@@ -1,5 +1,5 @@
-"""What happens in the books by itself comes back: `fetch_invoice` after a webhook, `reconcile_invoices` at night or when
-webhooks were missed, and what was left lying is taken up again."""
+"""What happens in the books by itself comes back: `fetch_invoice` after a webhook, `reconcile_invoices` at night or
+when webhooks were missed, and what was left lying is taken up again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import orjson
 
-from server.accounting import invoice_jobs, invoice_store, steps, webhook_store
+from server.accounting import connection_store, invoice_jobs, invoice_store, steps, webhook_store
 from server.accounting.books import Booked, Books, BooksError, Disconnected, Throttled
 from server.accounting.invoice import Invoice
 from server.accounting.invoice_jobs import Entry
@@ -87,9 +87,14 @@ class Following:
             return True
 
     async def take_up(self) -> None:
-        """Asks again for what nobody works on any more."""
+        """Asks again for what nobody works on any more, and for what waited until the books were connected."""
         database, now = self._recording.database, self._recording.now()
         try:
+            async with database.connection() as connection:
+                waiting = set(await invoice_store.tenants_not_connected(connection))
+                waiting &= set(await connection_store.tenants_of(connection, ""))
+            for tenant in waiting:
+                await self.connected(tenant)
             async with database.transaction() as connection:
                 for invoice in await invoice_store.stuck(connection, now - _STUCK):
                     entry = Entry.WITHDRAW if must_leave(invoice) else Entry.POST
@@ -109,12 +114,12 @@ class Following:
             if len(waiting) < _TAKE_UP:
                 return count
 
-    async def reconcile_all(self, tenants: list[str]) -> None:
-        """Asks for the reconciliation of every tenant, and forgets old webhooks."""
+    async def reconcile_all(self) -> None:
+        """Asks for the reconciliation of every tenant that is connected, and forgets old webhooks."""
         try:
             async with self._recording.database.transaction() as connection:
                 await webhook_store.forget_old(connection)
-                for tenant in tenants:
+                for tenant in await connection_store.tenants_of(connection, ""):
                     await invoice_jobs.ask_reconcile(connection, tenant)
         except AppError as away:
             log.info("reconciliation not asked for: %s", away.message)

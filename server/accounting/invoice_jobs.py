@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import orjson
@@ -11,7 +11,7 @@ from server.accounting.invoice import Invoice
 from server.db.pool import Connection
 from server.jobs import enqueue
 
-_LAST = -10  # priority of what may wait for everything else
+_FIRST, _LAST = 10, -10  # priorities: of what a person waits for, and of what may wait for everything else
 
 
 class Entry(StrEnum):
@@ -26,19 +26,20 @@ class Entry(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OfInvoice:
-    """The invoice that a job is about."""
+    """The invoice that a job is about; `person`: somebody waits for it."""
 
     tenant: str
     order: str
     revision: int
+    person: bool = False
 
 
-async def ask(connection: Connection, entry: Entry, invoice: Invoice, *, delay: float = 0.0) -> None:
+async def ask(connection: Connection, entry: Entry, invoice: Invoice, *, person: bool = False) -> None:
     """Asks for a job about the invoice; one of the same intent that waits already is enough."""
-    payload = {"tenant": invoice.tenant, "order": invoice.order, "revision": invoice.revision}
+    payload = asdict(OfInvoice(invoice.tenant, invoice.order, invoice.revision, person))
     key = f"{entry} {invoice.tenant} {invoice.order} {invoice.revision} {invoice.intent}"
-    priority = _LAST if entry is Entry.NOTE else 0
-    await enqueue(connection, entry, orjson.dumps(payload), key, delay=delay, priority=priority)
+    priority = _LAST if entry is Entry.NOTE else _FIRST if person else 0
+    await enqueue(connection, entry, orjson.dumps(payload), key, priority=priority)
 
 
 async def ask_fetch(connection: Connection, tenant: str, booked_id: str) -> None:

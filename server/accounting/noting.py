@@ -1,5 +1,5 @@
-"""The job `note_invoice`: a line in the invoice's history, for the people who read the books. Nothing personal is in it,
-and nothing depends on it: it goes last, and one that may have been written is not written again later."""
+"""The job `note_invoice`: a line in the invoice's history, for the people who read the books. Nothing personal is in
+it, and nothing depends on it: it goes last, and one that may have been written is not written again later."""
 
 from __future__ import annotations
 

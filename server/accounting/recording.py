@@ -1,5 +1,5 @@
-"""What belongs to every change of an invoice, in one transaction: its row, its audit leaf, the jobs that follow from it,
-and the word to whoever watches the order."""
+"""What belongs to every change of an invoice, in one transaction: its row, its audit leaf, the jobs that follow from
+it, and the word to whoever watches the order."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ async def resume(
 ) -> Invoice:
     """Takes a locked invoice up again that waited for a person, and asks for its job."""
     again = steps.queued(invoice)
-    await invoice_jobs.ask(connection, Entry.WITHDRAW if must_leave(again) else Entry.POST, again)
+    entry = Entry.WITHDRAW if must_leave(again) else Entry.POST
+    await invoice_jobs.ask(connection, entry, again, person=author is not None)
     await recording.change(connection, invoice, again, author)
     return again
 
@@ -88,15 +89,11 @@ async def store_may_be_away() -> AsyncIterator[None]:
 
 def follow_ups(before: Invoice, after: Invoice) -> Sequence[Entry]:
     """The jobs that a change makes necessary."""
-    found = []
-    stands = after.in_books and after.booked is not None
-    if (after.withdrawn and stands and not (before.withdrawn and before.in_books)) or (
-        _to_void(after) and not _to_void(before)
-    ):
-        found.append(Entry.WITHDRAW)
-    elif stands and before.booked is None and after.state in {InvoiceState.DRAFT, InvoiceState.AUTHORISED}:
-        found.append(Entry.NOTE)
-    return found
+    if must_leave(after) and not must_leave(before):
+        return [Entry.WITHDRAW]
+    if before.booked is None and after.state in {InvoiceState.DRAFT, InvoiceState.AUTHORISED}:
+        return [Entry.NOTE]
+    return []
 
 
 def _to_void(invoice: Invoice) -> bool:

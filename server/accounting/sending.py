@@ -1,7 +1,7 @@
 """The job `post_invoice`: a confirmed order becomes exactly one invoice.
 
-Marked as sent, committed, and only then sent. Whoever picks up what another worker left looks into the books first. What
-has piled up meanwhile goes in one call.
+Marked as sent, committed, and only then sent. Whoever picks up what another worker left looks into the books first.
+What has piled up meanwhile goes in one call.
 """
 
 from __future__ import annotations
@@ -41,16 +41,25 @@ class _Taken:
 class Sending:
     """Posts invoices to the books."""
 
-    def __init__(self, recording: Recording, books: Books) -> None:
+    def __init__(self, recording: Recording, books: Books, for_people: Books) -> None:
         self._recording = recording
-        self._books = books
+        self._lanes = {False: books, True: for_people}
 
     async def post(self, payload: bytes) -> None:
         """Brings one invoice to its end, or raises Postpone. Others may go with it."""
         async with store_may_be_away():
-            await self._post(of_invoice(payload))
+            job = of_invoice(payload)
+            await _Posting(self._recording, self._lanes[job.person]).post(job)
 
-    async def _post(self, job: OfInvoice) -> None:
+
+class _Posting:
+    """One run of the job."""
+
+    def __init__(self, recording: Recording, books: Books) -> None:
+        self._recording = recording
+        self._books = books
+
+    async def post(self, job: OfInvoice) -> None:
         async with self._recording.database.transaction() as connection:
             invoice = await invoice_store.lock(connection, job.tenant, job.order, job.revision)
             if invoice is None:

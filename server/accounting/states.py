@@ -41,7 +41,7 @@ _RULES: tuple[tuple[Event, tuple[InvoiceState, ...], InvoiceState], ...] = (
     (Event.HOLD_BACK, (*_UNSENT, _S.SENDING), _S.QUEUED),
     (Event.THROTTLE, (*_UNSENT, _S.SENDING), _S.WAITING_BUDGET),
     (Event.LOSE, (*_UNSENT, *_ASKING), _S.OUTCOME_UNKNOWN),
-    # What the books say counts wherever we think to be; only what is out of them stays so (a credited one is PAID there).
+    # What the books say counts wherever we think to be; what is out of them stays so (a credited one is PAID there).
     (Event.BOOK_DRAFT, _KNOWN_BY_BOOKS, _S.DRAFT),
     (Event.BOOK_AUTHORISED, _KNOWN_BY_BOOKS, _S.AUTHORISED),
     (Event.PAY, _KNOWN_BY_BOOKS, _S.PAID),

@@ -33,7 +33,7 @@ class Patience:
     used again for `key_life` after its first use (Xero keeps it for six minutes); two times of not being found count
     when they are `apart`; between attempts it waits `first_delay`, doubled up to `max_delay`."""
 
-    lease: float = 30.0
+    lease: float = 50.0
     key_life: float = 300.0
     apart: float = 120.0
     first_delay: float = 1.0
@@ -180,7 +180,13 @@ def refused(invoice: Invoice, problem: Problem) -> Invoice:
 def held_back(invoice: Invoice) -> Invoice:
     """To be sent anew, at once: what went wrong was the number, or the company."""
     state = after(invoice.state, Event.HOLD_BACK)
-    anew = {"send_key": "", "send_count": 0, "first_sent_at": None, "in_doubt": False, "read_first": False}
+    anew: dict[str, Any] = {
+        "send_key": "",
+        "send_count": 0,
+        "first_sent_at": None,
+        "in_doubt": False,
+        "read_first": False,
+    }
     return replace(invoice, state=state, problem=None, **anew, **_RELEASED)
 
 

@@ -21,10 +21,10 @@ async def add_event(connection: Connection, organisation: str, resource: str, da
 # The row is locked to the end of the transaction, so that two calls at once see each other's numbers.
 ADVANCE_SEQUENCE: Final[LiteralString] = """
 with before as (
-    select last_sequence from webhook_sequence where only for update
+    select last_sequence from webhook_sequence where single for update
 ), advanced as (
     insert into webhook_sequence (last_sequence) values ($1)
-    on conflict (only) do update set last_sequence = greatest(webhook_sequence.last_sequence, excluded.last_sequence)
+    on conflict (single) do update set last_sequence = greatest(webhook_sequence.last_sequence, excluded.last_sequence)
 )
 select last_sequence from before"""
 

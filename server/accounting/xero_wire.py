@@ -114,6 +114,7 @@ def booked_of(element: Mapping[str, Any]) -> Booked:
             total=Money(str(element["CurrencyCode"]), _decimal(element["Total"])),
             credited=_decimal(element.get("AmountCredited") or Decimal(0)),
             updated_at=moment(element["UpdatedDateUTC"]),
+            reference=str(element.get("Reference") or ""),
         )
     except (KeyError, ValueError, TypeError, InvalidOperation) as cause:  # MoneyError is a ValueError
         raise Unreadable(f"an invoice of the answer cannot be read ({type(cause).__name__})") from cause

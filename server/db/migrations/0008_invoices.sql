@@ -72,7 +72,7 @@ create index webhook_event_receive_time on webhook_event (receive_time);
 
 -- The number of the last event that came: a jump means that some did not come. One row.
 create table webhook_sequence (
-    only boolean primary key default true check (only),
+    single boolean primary key default true check (single),
     last_sequence bigint not null
 );
 
