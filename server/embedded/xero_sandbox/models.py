@@ -10,16 +10,22 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
+
+_MOST = 10**12  # products of two such numbers still have all their cents
 
 
 def _number(value: object) -> object:
     """JSON numbers and nothing that looks like one: no strings, no booleans."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError("must be a number")  # noqa: TRY004  # pydantic reports a ValueError
-    return Decimal(value)
+    number = Decimal(value)
+    if abs(number) >= _MOST:
+        raise ValueError("must be less than a million millions")
+    return number
 
 
 Number = Annotated[Decimal, BeforeValidator(_number)]
@@ -39,13 +45,21 @@ InvoiceType = Literal[
 
 
 class Strict(BaseModel):
-    """No conversions and no unknown names."""
+    """No conversions, no unknown names, no null."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, sent: object) -> object:
+        """None in these models means that a field was left out; a null in the body is a slip."""
+        if isinstance(sent, dict) and None in sent.values():
+            raise ValueError("null is no value of any field")
+        return sent
+
     def sent(self) -> dict[str, Any]:
         """Only what the client sent, in Xero's names."""
-        return self.model_dump(exclude_unset=True, exclude_none=True)
+        return self.model_dump(exclude_unset=True)
 
 
 class PassedOver(Strict):
@@ -109,7 +123,7 @@ class LineIn(Strict):
     TaxType: str | None = None
     TaxAmount: Number | None = None
     LineAmount: Number | None = None
-    DiscountRate: Number | None = None
+    DiscountRate: Annotated[Number, Field(ge=0, le=100)] | None = None
     Tracking: list[dict[str, Any]] | None = None
 
 

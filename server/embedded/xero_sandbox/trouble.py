@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from server.embedded.xero_sandbox.answers import error, validation_error
+from server.embedded.xero_sandbox.answers import error, json_text, validation_error
 from server.embedded.xero_sandbox.faults import FaultIn, FaultKind
 
 _PROBLEMS = {
@@ -27,7 +27,7 @@ async def before(fault: FaultIn | None, request: web.Request) -> web.Response | 
     if fault.kind is FaultKind.RESET:
         return cut(request)
     if fault.kind is FaultKind.VALIDATION_ERROR:
-        return validation_error([fault.message])
+        return validation_error([fault.message or "Scripted by a test"])
     if fault.kind in _PROBLEMS:
         return error(429, "rate limit exceeded", headers=_over(_PROBLEMS[fault.kind], fault))
     return _refusal(fault)
@@ -42,7 +42,8 @@ async def after(fault: FaultIn | None, request: web.Request, answer: web.Respons
     elif fault.kind is FaultKind.REPLY_LOST:
         return cut(request)
     elif fault.kind is FaultKind.GARBAGE:
-        return web.Response(body=(answer.body or b"")[: len(answer.body or b"") // 2], content_type="application/json")  # type: ignore[arg-type, index]  # bytes: all our bodies are
+        text = answer.text or ""
+        return json_text(text[: len(text) // 2])
     return answer
 
 
@@ -64,7 +65,7 @@ def _refusal(fault: FaultIn) -> web.Response | None:
         case FaultKind.INVALID_GRANT:
             return web.json_response({"error": "invalid_grant"}, status=400)
         case FaultKind.REDIRECT:
-            return web.Response(status=302, headers={"Location": fault.message})
+            return web.Response(status=302, headers={"Location": fault.message or "/elsewhere"})
         case _:
             return None
 
