@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -58,7 +59,7 @@ def connect(tenant: str, state_dir: Path | None) -> None:
             state = secrets.token_urlsafe(24)
             click.echo(access.identity.consent_url(state))
             click.echo("Open it, consent, and paste the code or the URL you were sent to:", err=True)
-            answer = await asyncio.to_thread(click.get_text_stream("stdin").readline)
+            answer = await asyncio.to_thread(sys.stdin.readline)
             name = await connect_by_code(access.connections, access.identity, author, wanted, answer, state)
         click.echo(f"{whose} is connected to {name}")
 

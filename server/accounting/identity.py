@@ -54,7 +54,7 @@ class Identity:
     def __init__(self, http: aiohttp.ClientSession, config: XeroConfig) -> None:
         self._http = http
         self._config = config
-        self._app = aiohttp.BasicAuth(config.client_id, config.client_secret.reveal())
+        self._app = {"authorization": aiohttp.encode_basic_auth(config.client_id, config.client_secret.reveal())}
 
     def consent_url(self, state: str) -> str:
         """Where a person lets this app into an organisation."""
@@ -119,10 +119,9 @@ class Identity:
         self, method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A 2xx answer. Credentials go to the configured place only: redirects are not followed."""
-        auth = None if headers else self._app
         try:
             async with self._http.request(
-                method, url, data=form, headers=headers, auth=auth, allow_redirects=False, timeout=_TIMEOUT
+                method, url, data=form, headers=headers or self._app, allow_redirects=False, timeout=_TIMEOUT
             ) as answer:
                 if answer.status in {400, 401, 403}:
                     raise GrantRefused(await _refusal(answer))
