@@ -104,6 +104,16 @@ class Accounts:
         confirmed: order_pb2.Order = await self.orders.ConfirmOrder(asked, metadata=who)
         return confirmed
 
+    async def many(self, count: int) -> list[order_pb2.Order]:
+        """Confirmed orders of as many outlets, each over another total."""
+        outlets = [f"outlet-{number:03d}" for number in range(count)]
+        async with self.database.connection() as connection:
+            await connection.executemany(
+                "insert into outlet (tenant, id, name) values ($1, $2, $2) on conflict do nothing",
+                [(TENANT, outlet) for outlet in outlets],
+            )
+        return [await self.placed(("PB-12", str(100 + number)), outlet=outlet) for number, outlet in enumerate(outlets)]
+
     async def order(self, name: str) -> order_pb2.Order:
         found: order_pb2.Order = await self.orders.GetOrder(
             order_service_pb2.GetOrderRequest(name=name), metadata=self.who()
