@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -20,6 +20,7 @@ from server.accounting.connecting import connect_by_credentials
 from server.accounting.following import Following
 from server.accounting.invoice_wiring import entrypoints, invoices
 from server.accounting.recording import Recording
+from server.accounting.sending import Sending
 from server.accounting.steps import Patience
 from server.accounting.wiring import BooksAccess, OpenBooks, books_access, open_books
 from server.audit.changes import operator
@@ -29,7 +30,7 @@ from server.db.pool import Database, PoolSettings
 from server.embedded.issuer import Issuer
 from server.embedded.xero_sandbox.sandbox import Sandbox
 from server.embedded.xero_sandbox.settings import Limits
-from server.jobs import JobRuntime, JobSettings
+from server.jobs import JobRuntime, JobSettings, Postpone
 from server.order.feed import invoice_changed
 from tests.support import orders
 from tests.support.app import Desk, configuration, running_desk
@@ -161,6 +162,12 @@ class Accounts:
 
     async def connect(self, tenant: str = TENANT) -> None:
         await connect_by_credentials(self.access.connections, self.access.identity, operator(tenant), "")
+
+    async def post(self, order: order_pb2.Order) -> None:
+        """The job of the order's invoice, once, as a worker would run it; nobody else works meanwhile."""
+        payload = json.dumps({"tenant": TENANT, "order": bare(order.name), "revision": order.revision})
+        with suppress(Postpone):
+            await Sending(self.recording, self.books.jobs, self.books.people).post(payload.encode())
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[JobRuntime]:
