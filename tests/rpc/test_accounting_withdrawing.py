@@ -1,4 +1,4 @@
-"""An order that is called off or changed takes its invoice out of the books: deleted, voided or credited by its state."""
+"""An order that is called off or changed takes its invoice out of the books: deleted, voided or credited."""
 
 from __future__ import annotations
 
