@@ -27,6 +27,7 @@ class Ports:
     metrics: int
     envoy_admin: int
     envoy_metrics: int
+    xero_sandbox: int
 
 
 def choose_ports(file: Path, *, http: int | None, https: int | None) -> Ports:

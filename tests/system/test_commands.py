@@ -136,9 +136,9 @@ def printed(live: System) -> list[str]:
     """The command lines that `tria up` prints for a person."""
     ports = Ports(**json.loads((live.state_dir / "ports.json").read_text()))
     descriptor = ROOT / "proto" / "gen" / "tria.binpb"
-    running = Running(
-        ports, live.state_dir, "offline", descriptor, live.state_dir / "token", "conversations/CONVERSATION"
-    )
+    token, conversation = live.state_dir / "token", "conversations/CONVERSATION"
+    books = live.ready["xero_sandbox"]
+    running = Running(ports, live.state_dir, "offline", descriptor, token, conversation, books)
     return [
         line.strip() for line in instructions(running).splitlines() if re.match(r"\s+(curl|\S*/(buf|python)) ", line)
     ]

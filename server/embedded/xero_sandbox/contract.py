@@ -5,6 +5,7 @@ Prism, the usual tool for that, checks no body of the circular schemas (invoices
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,10 @@ _MOST = 5  # problems named of one body
 
 
 class Contract:
-    """The schemas of `file`; parsing takes about half a second."""
+    """The schemas of `file`."""
 
     def __init__(self, file: Path) -> None:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        with file.open() as stream:
-            specification = yaml.load(stream, Loader=loader)  # noqa: S506  # both loaders are the safe ones
-        self._registry = Registry().with_resource(_NAME, DRAFT4.create_resource(specification))
+        self._registry = _registry(file)
 
     def problems(self, schema: str, body: Any) -> list[str]:
         """What is wrong with `body` by the named schema; empty when nothing is."""
@@ -36,3 +34,12 @@ class Contract:
             if len(found) == _MOST:
                 break
         return found
+
+
+@cache  # parsing takes half a second, and tests make many sandboxes
+def _registry(file: Path) -> Registry[Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with file.open() as stream:
+        specification = yaml.load(stream, Loader=loader)  # noqa: S506  # both loaders are the safe ones
+    registry: Registry[Any] = Registry().with_resource(_NAME, DRAFT4.create_resource(specification))
+    return registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from server.embedded.xero_sandbox.faults import FaultIn
 from server.embedded.xero_sandbox.ledger import Missing, Refused
 from server.embedded.xero_sandbox.page import HEADERS, page
 from server.embedded.xero_sandbox.webhooks import Delivery
-from server.embedded.xero_sandbox.wire import Malformed, loads
+from server.embedded.xero_sandbox.wire import Malformed, loads, web_address
 
 if TYPE_CHECKING:
     from server.embedded.xero_sandbox.sandbox import Sandbox
@@ -27,7 +27,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses other names for this host (a page that rebinds its own name to loopback) and posts of other sites."""
-    if urlsplit(f"//{request.host}").hostname not in _LOOPBACK:
+    place = web_address(f"http://{request.host}")
+    if place is None or place.hostname not in _LOOPBACK:
         return web.Response(status=421, text="the sandbox answers to this machine's own names only")
     origin = request.headers.get("Origin")
     foreign = origin is not None and origin != f"{request.scheme}://{request.host}"

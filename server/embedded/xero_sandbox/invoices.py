@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from urllib.parse import urlsplit
 
 from server.embedded.xero_sandbox import contacts
 from server.embedded.xero_sandbox.ledger import Call, Ledger, Missing, Refused, Reply, new_id, save_each
 from server.embedded.xero_sandbox.listing import list_documents
 from server.embedded.xero_sandbox.pricing import check_approved, price, set_day
-from server.embedded.xero_sandbox.wire import Document
+from server.embedded.xero_sandbox.wire import Document, web_address
 
 KIND = "invoice"
 
@@ -151,7 +150,7 @@ def _apply(call: Call, invoice: Document, sent: Document) -> None:
     """Sets what was sent and moves to the status that is asked for. Raises Refused."""
     if sent.get("CurrencyCode", invoice["CurrencyCode"]) != call.ledger.currency:
         raise Refused([f"The organisation does not use the currency {sent['CurrencyCode']}"])
-    if "Url" in sent and not (urlsplit(sent["Url"]).scheme in {"http", "https"} and urlsplit(sent["Url"]).netloc):
+    if "Url" in sent and web_address(sent["Url"]) is None:
         raise Refused(["Url must be an absolute http or https address"])
     if "Contact" in sent:
         invoice["Contact"] = contacts.for_document(call.ledger, sent["Contact"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
@@ -39,13 +39,21 @@ InvoiceType = Literal[
 
 
 class Strict(BaseModel):
-    """No conversions and no unknown names."""
+    """No conversions, no unknown names, no null."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, sent: object) -> object:
+        """None in these models means that a field was left out; a null in the body is a slip."""
+        if isinstance(sent, dict) and None in sent.values():
+            raise ValueError("null is no value of any field")
+        return sent
+
     def sent(self) -> dict[str, Any]:
         """Only what the client sent, in Xero's names."""
-        return self.model_dump(exclude_unset=True, exclude_none=True)
+        return self.model_dump(exclude_unset=True)
 
 
 class PassedOver(Strict):

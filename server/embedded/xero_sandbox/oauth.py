@@ -8,13 +8,14 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from server.embedded.xero_sandbox.organisation import NAME
 from server.embedded.xero_sandbox.settings import TENANT_ID, SandboxSettings
 from server.embedded.xero_sandbox.store import Store
+from server.embedded.xero_sandbox.wire import web_address
 
 _CODE_LIFE = 300.0
 _REFRESH_LIFE = 60 * 86_400.0
@@ -69,10 +70,10 @@ class Identity:
     async def authorize(self, request: web.Request) -> web.Response:
         """GET /identity/connect/authorize: whoever asks here agrees. Back to a loopback address only."""
         query = request.query
-        back = urlsplit(query.get("redirect_uri", ""))
+        back = web_address(query.get("redirect_uri", ""))
         if query.get("client_id") != self._settings.client_id or query.get("response_type") != "code":
             return web.Response(status=400, text="client_id or response_type is wrong")
-        if back.scheme not in {"http", "https"} or back.hostname not in _LOOPBACK:
+        if back is None or back.hostname not in _LOOPBACK:
             return web.Response(status=400, text="redirect_uri must be on this machine")
         self.connect()
         offline = "offline_access" in query.get("scope", "").split()

@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from server.embedded.xero_sandbox.organisation import NAME
+from server.embedded.xero_sandbox.wire import web_address
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --link: light-dark(#0b57d0, #8ab4f8); }
@@ -88,7 +89,7 @@ def _invoice(invoice: dict[str, Any]) -> str:
 
 def _reference(invoice: dict[str, Any]) -> str:
     text = escape(invoice["reference"] or "none")
-    if urlsplit(invoice["url"]).scheme not in {"http", "https"}:
+    if web_address(invoice["url"]) is None:
         return text
     return f'<a href="{escape(invoice["url"])}" rel="noreferrer">{text}</a>'
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from server.embedded.xero_sandbox.answers import error, validation_error
+from server.embedded.xero_sandbox.answers import error, json_text, validation_error
 from server.embedded.xero_sandbox.faults import FaultIn, FaultKind
 
 _PROBLEMS = {
@@ -42,7 +42,8 @@ async def after(fault: FaultIn | None, request: web.Request, answer: web.Respons
     elif fault.kind is FaultKind.REPLY_LOST:
         return cut(request)
     elif fault.kind is FaultKind.GARBAGE:
-        return web.Response(body=(answer.body or b"")[: len(answer.body or b"") // 2], content_type="application/json")  # type: ignore[arg-type, index]  # bytes: all our bodies are
+        text = answer.text or ""
+        return json_text(text[: len(text) // 2])
     return answer
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 Document = dict[str, Any]  # one resource in Xero's shape, with Decimal amounts
 
@@ -75,6 +76,15 @@ def moment_of(text: str) -> float:
     if found is None:
         raise Malformed(f"{text[:40]!r} is not a moment")
     return int(found[1]) / 1000
+
+
+def web_address(text: str) -> SplitResult | None:
+    """The parts of an absolute http or https address; None for anything else."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # http://[
+        return None
+    return parts if parts.scheme in {"http", "https"} and parts.hostname else None
 
 
 def _refuse(name: str) -> None:
