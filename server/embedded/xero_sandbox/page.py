@@ -17,7 +17,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 68rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 p { margin: .35rem 0; } a { color: var(--link); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+tbody th, td:last-child { white-space: nowrap; } .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .5rem .75rem; border-bottom: 1px solid var(--line); vertical-align: middle; }
 thead th { background: var(--soft); } .amount { text-align: right; font-variant-numeric: tabular-nums; }
 .state { border: 1px solid var(--line); border-radius: 1rem; padding: .1rem .6rem; font-size: .85rem; }
@@ -72,7 +72,7 @@ def _invoices(invoices: Sequence[dict[str, Any]], currency: str) -> str:
     return f"""<div class="scroll" role="region" aria-labelledby="invoices" tabindex="0"><table>
 <thead><tr><th scope="col">Number</th><th scope="col">Contact</th><th scope="col">State</th>
 <th scope="col" class="amount">Total, {escape(currency)}</th><th scope="col">Reference</th>
-<th scope="col">Do</th></tr></thead>
+<th scope="col">Actions</th></tr></thead>
 <tbody>{rows}</tbody></table></div>"""
 
 
@@ -83,7 +83,7 @@ def _invoice(invoice: dict[str, Any]) -> str:
         buttons += _button("void", number, "Void" if status == "AUTHORISED" else "Delete")
     return f"""<tr><th scope="row">{escape(number)}</th><td>{escape(invoice["contact"])}</td>
 <td><span class="state">{escape(status.capitalize())}</span></td><td class="amount">{_amount(invoice["total"])}</td>
-<td>{_reference(invoice)}</td><td>{buttons or "Nothing"}</td></tr>
+<td>{_reference(invoice)}</td><td>{buttons or "none"}</td></tr>
 """
 
 
