@@ -4,9 +4,16 @@ nothing that is there already."""
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
+import redis.asyncio
+
+from server.accounting.connecting import connect_by_credentials
+from server.accounting.connection import ConnectionState
+from server.accounting.wiring import books_access
 from server.audit.changes import operator
+from server.config import load
 from server.db.pool import Database, PoolSettings
 from server.embedded.demo_session import Demo, DemoOutlet
 from server.embedded.stack import SeedTarget
@@ -50,7 +57,19 @@ async def seed(target: SeedTarget) -> Demo:
                 await service.import_document(operator(TENANT), path.name, path.read_bytes()) for path in documents()
             ]
             await service.wait_indexed(TENANT, [each.document.name for each in imported])
+        if target.xero_sandbox:
+            await connect_sandbox(database, target.redis_url)
     return Demo(TENANT, outlets)
+
+
+async def connect_sandbox(database: Database, redis_url: str) -> None:
+    """Connects the tenant to the sandbox, whose address and secrets are in this process's environment by now. Never to
+    an organisation of somebody's own: demo orders are no business of it."""
+    config = load(os.environ, version="demo")
+    client = redis.asyncio.Redis.from_url(redis_url, socket_timeout=1.0, protocol=3)
+    async with client, books_access(config, database, client) as access:
+        if (await access.connections.view(TENANT)).state is not ConnectionState.CONNECTED:
+            await connect_by_credentials(access.connections, access.identity, operator(TENANT), "")
 
 
 async def seed_tenant(database: Database) -> list[DemoOutlet]:
