@@ -227,10 +227,18 @@ def test_postings_and_booked_invoices_survive_their_json() -> None:
 
 @dataclass
 class Ledger:
-    """Books that lose requests and answers, and remember keys for six minutes."""
+    """Books that lose requests and answers, take their time, and remember keys for six minutes."""
 
     created: list[str] = field(default_factory=list)  # the key of each sending that made an invoice
     known: dict[str, datetime] = field(default_factory=dict)
+    on_the_way: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def arrive(self, now: datetime) -> None:
+        """What was sent long enough ago is booked now."""
+        for time, key in self.on_the_way:
+            if time <= now:
+                self.create(key, time, "fine")
+        self.on_the_way = [each for each in self.on_the_way if each[0] > now]
 
     def create(self, key: str, now: datetime, fate: str) -> Booked | BooksError:
         if fate == "refused connection":
@@ -238,6 +246,9 @@ class Ledger:
         if fate == "throttled":
             return Throttled("minute", 5.0)
         if fate == "lost request":
+            return OutcomeUnknown(fate)
+        if fate == "late":
+            self.on_the_way.append((now + timedelta(seconds=90), key))
             return OutcomeUnknown(fate)
         first = self.known.setdefault(key, now)
         if now - first > timedelta(minutes=6):
@@ -248,7 +259,7 @@ class Ledger:
         return OutcomeUnknown(fate) if fate == "lost answer" else booked()
 
 
-FATES = st.sampled_from(["refused connection", "throttled", "lost request", "lost answer", "fine", "crash"])
+FATES = st.sampled_from(["refused connection", "throttled", "lost request", "lost answer", "late", "fine", "crash"])
 
 
 @settings(max_examples=400)
@@ -258,6 +269,7 @@ def test_whatever_happens_it_is_booked_once(script: list[tuple[str, int]]) -> No
     ledger, invoice, now, keys = Ledger(), INVOICE, NOW, 0
     for fate, pause in (*script, *[("fine", 130)] * 12):
         now += timedelta(seconds=pause)
+        ledger.arrive(now)
         do = steps.next_step(invoice, now, blocked=False)
         if do is Do.READ_BACK:
             invoice = steps.taken(invoice, now, RULES)
