@@ -27,7 +27,7 @@ def child_environment(
         "TRIA_JWT_ISSUER": ISSUER,
         "TRIA_JWT_AUDIENCE": AUDIENCE,
         "TRIA_ASSISTANT": "openai" if environ.get("OPENAI_API_KEY") else "offline",
-        "TRIA_ACCOUNTING": "xero" if environ.get("XERO_CLIENT_ID") else "none",
+        "TRIA_ACCOUNTING": "xero",
         "TRIA_AUDIT_FILE": str(state / "audit.log"),
         "TRIA_STATE_SECRET": stored_password(state / "state_secret"),
         "TRIA_MASTER_KEYS": f"local={stored_key(state / 'master_key')}",

@@ -56,15 +56,13 @@ class UpOptions:
 
 @dataclass(frozen=True, slots=True)
 class SeedTarget:
-    """Where demo data goes: the stores, the server's internal listener (host:port), who signs tokens, and whether there
-    is a Xero sandbox to be connected to."""
+    """Where demo data goes: the stores, the server's internal listener (host:port), and who signs tokens."""
 
     database_url: str
     redis_url: str
     chroma_url: str
     internal_grpc: str
     issuer: Issuer
-    xero_sandbox: bool = False
 
 
 Migrate = Callable[[str], Awaitable[object]]  # takes a PostgreSQL DSN
@@ -226,7 +224,6 @@ class Stack:
                 chroma_url=variables["TRIA_CHROMA_URL"],
                 internal_grpc=variables["TRIA_INTERNAL_LISTEN"],
                 issuer=issuer,
-                xero_sandbox=is_wanted(self._environ),
             )
         )
         if Path(variables["TRIA_JWKS"]) != issuer.jwks_path:

@@ -25,10 +25,10 @@ from server.accounting.books import (
 from server.accounting.connection import ConnectionState
 from server.breaker import BreakerState
 from server.db.pool import Database
-from server.embedded.xero_sandbox.faults import FaultIn, FaultKind
+from server.embedded.xero_sandbox.faults import FaultKind
 from server.embedded.xero_sandbox.sandbox import Sandbox
 from server.embedded.xero_sandbox.settings import Limits
-from tests.support.books import BOXES, TENANT, BooksDesk, books_desk, posting
+from tests.support.books import BOXES, TENANT, BooksDesk, books_desk, fault, posting
 from tests.support.stores import eventually
 from tests.support.xero import xero_sandbox as open_sandbox
 
@@ -42,10 +42,6 @@ async def desk(xero_sandbox: Sandbox, database: Database, dsn: str, redis_url: s
 
 def key() -> str:
     return uuid.uuid4().hex
-
-
-def fault(desk: BooksDesk, kind: FaultKind, **options: Any) -> None:
-    desk.sandbox.faults.add(FaultIn(kind=kind, **options))
 
 
 async def test_an_invoice_is_booked_as_it_was_confirmed(desk: BooksDesk) -> None:
@@ -223,7 +219,7 @@ async def test_a_tax_type_is_chosen_by_rate_or_by_configuration(
                                   FaultKind.UNAVAILABLE, FaultKind.REDIRECT])  # fmt: skip
 async def test_a_write_without_a_final_answer_is_unknown_and_sent_once(desk: BooksDesk, kind: FaultKind) -> None:
     wanted = posting()
-    fault(desk, kind, method="PUT", path="Invoices", message=f"{desk.sandbox.url}/elsewhere")
+    fault(desk.sandbox, kind, method="PUT", path="Invoices", message=f"{desk.sandbox.url}/elsewhere")
     with pytest.raises(OutcomeUnknown):
         await desk.books.create(TENANT, wanted, key())
     assert desk.calls("PUT Invoices") == 1
@@ -233,7 +229,7 @@ async def test_a_write_without_a_final_answer_is_unknown_and_sent_once(desk: Boo
 
 @pytest.mark.parametrize("kind", [FaultKind.RESET, FaultKind.GARBAGE, FaultKind.SERVER_ERROR, FaultKind.REDIRECT])
 async def test_a_read_without_an_answer_changed_nothing(desk: BooksDesk, kind: FaultKind) -> None:
-    fault(desk, kind, method="GET", path="Invoices", message=f"{desk.sandbox.url}/elsewhere")
+    fault(desk.sandbox, kind, method="GET", path="Invoices", message=f"{desk.sandbox.url}/elsewhere")
     with pytest.raises(NotSent):
         await desk.books.find(TENANT, "T-1")
     assert desk.calls("GET Invoices") == 1
@@ -241,7 +237,7 @@ async def test_a_read_without_an_answer_changed_nothing(desk: BooksDesk, kind: F
 
 
 async def test_trouble_before_the_invoice_was_sent_says_so(desk: BooksDesk) -> None:
-    fault(desk, FaultKind.REPLY_LOST, method="PUT", path="Contacts")
+    fault(desk.sandbox, FaultKind.REPLY_LOST, method="PUT", path="Contacts")
     with pytest.raises(NotSent):
         await desk.books.create(TENANT, posting(), key())
     await desk.books.create(TENANT, posting(), key())
@@ -259,7 +255,7 @@ async def test_trouble_before_the_invoice_was_sent_says_so(desk: BooksDesk) -> N
 async def test_over_a_limit_of_theirs_nothing_more_is_sent_until_they_want_it(
     desk: BooksDesk, kind: FaultKind, limit: str
 ) -> None:
-    fault(desk, kind, path="Invoices", seconds=900)
+    fault(desk.sandbox, kind, path="Invoices", seconds=900)
     with pytest.raises(Throttled) as said:
         await desk.books.find(TENANT, "T-1")
     assert said.value.limit == limit
@@ -273,7 +269,13 @@ async def test_over_a_limit_of_theirs_nothing_more_is_sent_until_they_want_it(
 
 
 async def test_a_refusal_is_told_in_xeros_words(desk: BooksDesk) -> None:
-    fault(desk, FaultKind.VALIDATION_ERROR, method="PUT", path="Invoices", message="Account code '200' is not valid")
+    fault(
+        desk.sandbox,
+        FaultKind.VALIDATION_ERROR,
+        method="PUT",
+        path="Invoices",
+        message="Account code '200' is not valid",
+    )
     with pytest.raises(Rejected) as said:
         await desk.books.create(TENANT, posting(), key())
     assert said.value.messages == ("Account code '200' is not valid",)
@@ -290,7 +292,7 @@ async def test_a_token_that_ends_early_is_fetched_anew_once(desk: BooksDesk) -> 
 
 
 async def test_a_token_that_is_never_taken_ends_the_connection(desk: BooksDesk) -> None:
-    fault(desk, FaultKind.UNAUTHORISED, times=2)
+    fault(desk.sandbox, FaultKind.UNAUTHORISED, times=2)
     with pytest.raises(Disconnected):
         await desk.books.find(TENANT, "T-1")
     assert (await desk.connections.view(TENANT)).state is ConnectionState.DISCONNECTED
@@ -335,7 +337,7 @@ async def test_a_caller_that_gives_up_frees_nothing_before_xero_has_answered(
     xero_sandbox: Sandbox, database: Database, dsn: str, redis_url: str
 ) -> None:
     async with books_desk(xero_sandbox, database, dsn, redis_url) as desk:
-        fault(desk, FaultKind.SLOW_BEFORE, path="Invoices", seconds=2)
+        fault(desk.sandbox, FaultKind.SLOW_BEFORE, path="Invoices", seconds=2)
         asking = asyncio.create_task(desk.books.find(TENANT, "T-1"))
 
         async def asked() -> bool:

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from server.embedded.xero_sandbox.sandbox import Sandbox
 from server.embedded.xero_sandbox.settings import TENANT_ID
-from tests.support.xero import CLIENT, xero_client
+from tests.support.xero import CLIENT, MovableClock, xero_client, xero_sandbox
 
 BACK = "http://localhost:9999/callback?step=2"
 
@@ -86,15 +86,24 @@ async def test_without_offline_access_there_is_no_refresh_token(web: httpx.Async
     assert "refresh_token" not in token.json()
 
 
-async def test_refresh_tokens_rotate(web: httpx.AsyncClient) -> None:
+async def test_refresh_tokens_rotate() -> None:
+    clock = MovableClock()
+    async with xero_sandbox(clock=clock) as sandbox, httpx.AsyncClient(base_url=sandbox.url) as web:
+        await rotate(web, clock)
+
+
+async def rotate(web: httpx.AsyncClient, clock: MovableClock) -> None:
     made = await grant(web, grant_type="authorization_code", code=await agree(web), redirect_uri=BACK)
     first = made.json()
     second = (await grant(web, grant_type="refresh_token", refresh_token=first["refresh_token"])).json()
     assert second["refresh_token"] != first["refresh_token"]
+    lost = await grant(web, grant_type="refresh_token", refresh_token=first["refresh_token"])
+    assert lost.status_code == 200, "a client that never got the answer may ask again, for half an hour"
+    clock.now += 1_801
     old = await grant(web, grant_type="refresh_token", refresh_token=first["refresh_token"])
     assert (old.status_code, old.json()) == (400, {"error": "invalid_grant"})
     assert (await grant(web, grant_type="refresh_token", refresh_token=second["refresh_token"])).status_code == 200
-    access = await grant(web, grant_type="refresh_token", refresh_token=second["access_token"])
+    access = await grant(web, grant_type="refresh_token", refresh_token=lost.json()["access_token"])
     assert access.json() == {"error": "invalid_grant"}, "an access token refreshes nothing"
 
 

@@ -11,6 +11,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import redis.asyncio
 
 from server.accounting.books import Books, Posting
@@ -23,6 +24,7 @@ from server.audit.changes import operator
 from server.breaker import CircuitBreaker
 from server.config import Config, load
 from server.db.pool import Database
+from server.embedded.xero_sandbox.faults import FaultIn, FaultKind
 from server.embedded.xero_sandbox.sandbox import Sandbox
 from server.embedded.xero_sandbox.settings import TENANT_ID
 from server.order.invoicing import InvoiceLine
@@ -143,3 +145,15 @@ def posting(number: str = "", **changes: object) -> Posting:
         authorise=True,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]  # fields of Posting
+
+
+async def consent(url: str) -> str:
+    """Where a person who agrees is sent."""
+    async with httpx.AsyncClient() as browser:
+        answer = await browser.get(url)
+    return str(answer.headers["Location"])
+
+
+def fault(sandbox: Sandbox, kind: FaultKind, **options: Any) -> None:
+    """What the next call that fits meets; `options` are fields of FaultIn."""
+    sandbox.faults.add(FaultIn(kind=kind, **options))

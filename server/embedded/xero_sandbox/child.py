@@ -24,8 +24,9 @@ def sandbox_variables(state: Path, ports: Ports) -> dict[str, str]:
     url = f"http://{HOST}:{ports.xero_sandbox}"
     return {
         "TRIA_ACCOUNTING": "xero",
-        "XERO_API_URL": f"{url}/api.xro/2.0",
+        "XERO_API_URL": url,
         "XERO_IDENTITY_URL": url,
+        "XERO_LOGIN_URL": f"{url}/identity",
         "XERO_CLIENT_ID": "tria-up",
         "XERO_CLIENT_SECRET": stored_password(state / "xero_client_secret"),
         "XERO_GRANT": "client_credentials",
