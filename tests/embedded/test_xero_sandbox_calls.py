@@ -185,6 +185,22 @@ async def test_slowness(client: httpx.AsyncClient, xero_sandbox: Sandbox, kind: 
     await asyncio.wait({calling})
 
 
+async def test_a_client_that_waits_no_longer_has_booked_all_the_same(
+    client: httpx.AsyncClient, xero_sandbox: Sandbox
+) -> None:
+    """The outcome is unknown to it; the same key again finds the one invoice, also while the first call runs."""
+    xero_sandbox.faults.script(FaultKind.SLOW_BEFORE, seconds=Decimal("0.5"))
+    headers = {"Idempotency-Key": "k"}
+    with pytest.raises(httpx.ReadTimeout):
+        await client.put("Invoices", json=BODY, headers=headers, timeout=httpx.Timeout(5, read=0.1))
+    again = await client.put("Invoices", json=BODY, headers=headers)
+    assert again.status_code == 200
+    await until(lambda: xero_sandbox.state()["faults"]["met"] == 1, seconds=5)
+    late = await client.put("Invoices", json=BODY, headers=headers)
+    assert late.json() == again.json()
+    assert numbers(xero_sandbox) == ["T-1"]
+
+
 async def test_a_wrong_total(client: httpx.AsyncClient, xero_sandbox: Sandbox) -> None:
     xero_sandbox.faults.script(FaultKind.WRONG_TOTAL)
     (booked,) = await book(client)

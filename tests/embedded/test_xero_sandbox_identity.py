@@ -124,6 +124,12 @@ async def test_consent_goes_back_to_this_machine_only(web: httpx.AsyncClient, ch
     assert (await web.get("/identity/connect/authorize", params=query)).status_code == 400
 
 
+async def test_all_tokens_may_end_at_once(xero_sandbox: Sandbox) -> None:
+    async with xero_client(xero_sandbox) as client:
+        xero_sandbox.identity.expire_tokens()
+        assert (await client.get("Organisation")).status_code == 401
+
+
 async def test_an_unknown_grant(web: httpx.AsyncClient) -> None:
     assert (await grant(web, grant_type="password")).json() == {"error": "unsupported_grant_type"}
 

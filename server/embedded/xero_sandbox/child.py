@@ -24,7 +24,7 @@ def sandbox_variables(state: Path, ports: Ports) -> dict[str, str]:
     url = f"http://{HOST}:{ports.xero_sandbox}"
     return {
         "TRIA_ACCOUNTING": "xero",
-        "XERO_API_URL": url,
+        "XERO_API_URL": url,  # as https://api.xero.com: the API's path and the connections are below it
         "XERO_IDENTITY_URL": url,
         "XERO_LOGIN_URL": f"{url}/identity",
         "XERO_CLIENT_ID": "tria-up",

@@ -23,8 +23,9 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 def xero_sandbox(listen: str, state: Path | None, webhook_url: str, *, as_json: bool) -> None:
     """Run a Xero of our own: its accounting API, its tokens, its webhooks, and a page that shows what was booked.
 
-    XERO_CLIENT_ID, XERO_CLIENT_SECRET and XERO_WEBHOOK_KEY are read from the environment. XERO_OPENAPI_FILE names
-    Xero's OpenAPI file (xero_accounting.yaml): requests and answers are then checked by it.
+    XERO_CLIENT_ID (sandbox-client), XERO_CLIENT_SECRET (sandbox-secret) and XERO_WEBHOOK_KEY (sandbox-webhook-key) are
+    read from the environment. XERO_OPENAPI_FILE names Xero's OpenAPI file (xero_accounting.yaml): requests and answers
+    are then checked by it.
     """
     host, _, port = listen.rpartition(":")
     if host not in _LOOPBACK or not port.isdigit() or int(port) > 65_535:

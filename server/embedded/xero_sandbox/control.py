@@ -14,7 +14,7 @@ from server.embedded.xero_sandbox.answers import json_answer
 from server.embedded.xero_sandbox.faults import FaultIn
 from server.embedded.xero_sandbox.ledger import Missing, Refused
 from server.embedded.xero_sandbox.page import HEADERS, page
-from server.embedded.xero_sandbox.webhooks import Delivery
+from server.embedded.xero_sandbox.webhooks import DeliveryIn
 from server.embedded.xero_sandbox.wire import Malformed, loads, web_address
 
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ class Control:
     async def add_fault(self, request: web.Request) -> web.Response:
         """Body: a FaultIn."""
         try:
-            self._sandbox.faults.add(FaultIn.model_validate(loads(await request.read())))
+            fault = FaultIn.model_validate(loads(await request.read()))
         except (ValidationError, Malformed) as wrong:
             return web.Response(status=400, text=str(wrong))
+        self._sandbox.faults.add(fault)
         return json_answer({"pending": self._sandbox.faults.pending()})
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
@@ -83,12 +84,12 @@ class Control:
         return json_answer({"pending": 0})
 
     async def script_webhooks(self, request: web.Request) -> web.Response:
-        """Body: {"delivery": "duplicated", "times": 1}."""
+        """Body: a DeliveryIn."""
         try:
-            wanted = loads(await request.read())
-            self._sandbox.webhooks.script(Delivery(wanted["delivery"]), int(wanted.get("times", 1)))
-        except (Malformed, KeyError, TypeError, ValueError) as wrong:
-            return web.Response(status=400, text=f"not understood: {wrong}")
+            wanted = DeliveryIn.model_validate(loads(await request.read()))
+        except (ValidationError, Malformed) as wrong:
+            return web.Response(status=400, text=str(wrong))
+        self._sandbox.webhooks.script(wanted.delivery, wanted.times)
         return json_answer({})
 
     async def pay(self, request: web.Request) -> web.Response:

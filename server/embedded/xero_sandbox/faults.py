@@ -28,7 +28,7 @@ class FaultKind(StrEnum):
     UNAVAILABLE = "unavailable"  # 503, nothing done
     UNAUTHORISED = "unauthorised"  # 401 although the token is good
     INVALID_GRANT = "invalid_grant"  # of the token endpoint
-    VALIDATION_ERROR = "validation_error"  # 400 with `message`
+    VALIDATION_ERROR = "validation_error"  # 400 with `message` as its validation error
     WRONG_TOTAL = "wrong_total"  # books `amount` more than the lines make
     GARBAGE = "garbage"  # done, and answered with half of a JSON text
     REDIRECT = "redirect"  # 302 to `message`
@@ -52,7 +52,7 @@ class FaultIn(Strict):
     probability: Number = Decimal(1)
     seed: int = 0
     seconds: Number = Decimal(1)
-    message: str = "A validation exception occurred"
+    message: str = ""
     amount: Number = Decimal("0.01")
 
 

@@ -9,7 +9,7 @@ from server.embedded.xero_sandbox import contacts
 from server.embedded.xero_sandbox.ledger import Call, Ledger, Missing, Refused, Reply, new_id, save_each
 from server.embedded.xero_sandbox.listing import list_documents
 from server.embedded.xero_sandbox.pricing import check_approved, price, set_day
-from server.embedded.xero_sandbox.wire import Document, web_address
+from server.embedded.xero_sandbox.wire import Document, ms_date, web_address
 
 KIND = "invoice"
 
@@ -26,7 +26,13 @@ _SHORT = ("LineItems", "Payments", "CreditNotes", "Prepayments", "Overpayments")
 
 
 def get_invoices(call: Call) -> Reply:
-    return list_documents(call, "Invoices", call.ledger.store.all(KIND, call.since), shorten=_shorten)
+    store_ = call.ledger.store
+    numbers = call.names("InvoiceNumbers")
+    if numbers is None or call.since:
+        found = store_.all(KIND, call.since)
+    else:  # by index: a client asks so after each unknown outcome, and there may be thousands
+        found = [invoice for number in sorted(numbers) for invoice in store_.by_number(KIND, number)]
+    return list_documents(call, "Invoices", found, shorten=_shorten)
 
 
 def get_invoice(call: Call) -> Reply:
@@ -71,8 +77,7 @@ def settle(ledger: Ledger, invoice: Document, *, paid: Decimal = Decimal(0), cre
     _due(invoice)
     if not invoice["AmountDue"]:
         invoice["Status"] = "PAID"
-        set_day(invoice, "FullyPaidOnDate", invoice["DateString"])
-        invoice.pop("FullyPaidOnDateString")
+        invoice["FullyPaidOnDate"] = ms_date(ledger.clock())
     store(ledger, invoice, "UPDATE")
 
 
@@ -155,7 +160,7 @@ def _apply(call: Call, invoice: Document, sent: Document) -> None:
     if "Contact" in sent:
         invoice["Contact"] = contacts.for_document(call.ledger, sent["Contact"])
     invoice |= {name: sent[name] for name in _TAKEN if name in sent}
-    set_day(invoice, "Date", sent.get("Date") or (None if "Date" in invoice else _today(call)))
+    set_day(invoice, "Date", sent.get("Date") or (None if "Date" in invoice else ms_date(call.ledger.clock())))
     set_day(invoice, "DueDate", sent.get("DueDate"))
     if _priced(sent) and invoice["AmountPaid"] + invoice["AmountCredited"]:
         raise Refused(["The lines of an invoice with payments or credits cannot be changed"])
@@ -182,10 +187,6 @@ def _move(invoice: Document, status: str) -> None:
 
 def _due(invoice: Document) -> None:
     invoice["AmountDue"] = invoice["Total"] - invoice["AmountPaid"] - invoice["AmountCredited"]
-
-
-def _today(call: Call) -> str:
-    return f"/Date({int(call.ledger.clock() * 1000)}+0000)/"
 
 
 def _shown(invoice: Document) -> Document:

@@ -11,6 +11,8 @@ from server.embedded.xero_sandbox.settings import Clock
 from server.embedded.xero_sandbox.store import Store
 from server.embedded.xero_sandbox.wire import Document, Malformed, ms_date, read_since
 
+_FLAG = {"Contacts": "HasValidationErrors", "Payments": "HasValidationErrors"}  # all others have HasErrors
+
 Announce = Callable[[str, str, str, str], None]  # category, type, path below the API, resource id
 
 
@@ -112,7 +114,7 @@ def save_each(call: Call, name: str, save: Callable[[Document], Document]) -> Re
             with call.ledger.store.transaction():
                 results.append(save(sent) | {"StatusAttributeString": "OK"})
         except Refused as error:
-            errors = {"HasErrors": True, "ValidationErrors": validation_errors(error.messages)}
+            errors = {_FLAG.get(name, "HasErrors"): True, "ValidationErrors": validation_errors(error.messages)}
             refused.append({**sent, **errors})
             results.append({**sent, **errors, "StatusAttributeString": "ERROR"})
     if refused and not apart:

@@ -30,7 +30,18 @@ class SandboxSettings:
     client_secret: str = field(default="sandbox-secret", repr=False)
     webhook_url: str = ""  # empty: nothing is sent
     webhook_key: str = field(default="sandbox-webhook-key", repr=False)
-    webhook_retry: tuple[float, ...] = (0.5, 2.0, 10.0, 60.0, 300.0)  # seconds before each further attempt
+    webhook_retry: tuple[float, ...] = (
+        0.5,
+        1.0,
+        2.0,
+        5.0,
+        10.0,
+        20.0,
+        30.0,
+        60.0,
+        60.0,
+        60.0,
+    )  # seconds before each further attempt
     state: Path | None = None
     openapi: Path | None = None  # Xero's OpenAPI file; None: the models of this package are the only check
     limits: Limits = Limits()

@@ -15,8 +15,8 @@ from server.embedded.xero_sandbox.wire import Document, dumps, loads
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS document (
-  kind TEXT NOT NULL, id TEXT NOT NULL, number TEXT NOT NULL, made INTEGER NOT NULL, updated REAL NOT NULL,
-  body TEXT NOT NULL, PRIMARY KEY (kind, id)
+  made INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, number TEXT NOT NULL, updated REAL NOT NULL,
+  body TEXT NOT NULL, UNIQUE (kind, id)
 );
 CREATE INDEX IF NOT EXISTS document_number ON document (kind, number);
 CREATE TABLE IF NOT EXISTS token (token TEXT PRIMARY KEY, kind TEXT NOT NULL, expires REAL NOT NULL);
@@ -28,13 +28,12 @@ CREATE TABLE IF NOT EXISTS sequence (name TEXT PRIMARY KEY, last INTEGER NOT NUL
 """
 
 _PUT = """
-INSERT INTO document (kind, id, number, made, updated, body)
-VALUES (?, ?, ?, (SELECT count(*) FROM document), ?, ?)
+INSERT INTO document (kind, id, number, updated, body) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (kind, id) DO UPDATE SET number = excluded.number, updated = excluded.updated, body = excluded.body
 """
 _GET = "SELECT body FROM document WHERE kind = ? AND id = ?"
 _BY_NUMBER = "SELECT body FROM document WHERE kind = ? AND number = ? ORDER BY made"
-_ALL = "SELECT body FROM document WHERE kind = ? AND updated >= ? ORDER BY made, id"
+_ALL = "SELECT body FROM document WHERE kind = ? AND updated >= ? ORDER BY made"
 _NEXT = "INSERT INTO sequence VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last"
 
 

@@ -27,7 +27,7 @@ async def before(fault: FaultIn | None, request: web.Request) -> web.Response | 
     if fault.kind is FaultKind.RESET:
         return cut(request)
     if fault.kind is FaultKind.VALIDATION_ERROR:
-        return validation_error([fault.message])
+        return validation_error([fault.message or "Scripted by a test"])
     if fault.kind in _PROBLEMS:
         return error(429, "rate limit exceeded", headers=_over(_PROBLEMS[fault.kind], fault))
     return _refusal(fault)
@@ -65,7 +65,7 @@ def _refusal(fault: FaultIn) -> web.Response | None:
         case FaultKind.INVALID_GRANT:
             return web.json_response({"error": "invalid_grant"}, status=400)
         case FaultKind.REDIRECT:
-            return web.Response(status=302, headers={"Location": fault.message})
+            return web.Response(status=302, headers={"Location": fault.message or "/elsewhere"})
         case _:
             return None
 

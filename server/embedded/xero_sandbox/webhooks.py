@@ -13,9 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated
 
 import aiohttp
+from pydantic import BeforeValidator, Field
 
+from server.embedded.xero_sandbox.models import Strict
 from server.embedded.xero_sandbox.settings import TENANT_ID, SandboxSettings
 from server.embedded.xero_sandbox.store import Store
 from server.embedded.xero_sandbox.wire import Document, dumps
@@ -34,6 +37,17 @@ class Delivery(StrEnum):
     DUPLICATED = "duplicated"
     DROPPED = "dropped"  # its number is missing in what arrives
     FORGED = "forged"  # comes with a wrong signature
+
+
+def _delivery(value: object) -> object:
+    return Delivery(value) if isinstance(value, str) else value
+
+
+class DeliveryIn(Strict):
+    """A script: what becomes of the next `times` events."""
+
+    delivery: Annotated[Delivery, BeforeValidator(_delivery)]
+    times: int = Field(1, ge=1, le=1_000)
 
 
 class Webhooks:
