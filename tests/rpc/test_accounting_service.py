@@ -66,7 +66,7 @@ async def test_dead_letters_come_in_pages_newest_first_and_to_their_tenant_only(
     placed = await accounts.many(5)
     await accounts.value(
         "update invoice set state = 'NEEDS_ATTENTION', error_reason = 'ACCOUNTING_REJECTED', error_message = 'no', "
-        "failed_at = now() - make_interval(secs => total::int)"
+        "failed_at = now() - make_interval(secs => total::float * 10)"
     )
     seen: list[str] = []
     token = ""
