@@ -45,7 +45,7 @@ class AccountingHandler(accounting_service_pb2_grpc.AccountingServiceServicer):
         self, request: accounting_service_pb2.RetryInvoiceRequest, context: Context
     ) -> accounting_service_pb2.RetryInvoiceResponse:
         """The order with its invoice queued."""
-        key = Idempotency[bytes]("RetryInvoice", request.request_id, request.order.encode(), bytes)
+        key: Idempotency[bytes] = Idempotency("RetryInvoice", request.request_id, request.order.encode(), bytes)
         done = await self._dead_letters.retry(self._author(), request.order, key)
         if done.replayed:
             context.set_trailing_metadata((("x-idempotent-replay", "true"),))

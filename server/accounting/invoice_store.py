@@ -19,7 +19,7 @@ from server.accounting.invoice import (
 )
 from server.db.pool import Connection
 from server.errors import Reason
-from server.order.invoicing import InvoiceState
+from server.order.invoicing import InvoiceState, InvoiceView
 
 INSERT_INVOICE: Final[LiteralString] = """
 insert into invoice (tenant, order_id, revision, number, state, posting, currency, subtotal, tax, total, replaces)
@@ -134,14 +134,30 @@ async def save(connection: Connection, invoice: Invoice) -> None:
     )  # fmt: skip
 
 
-NEWEST_INVOICES: Final[LiteralString] = (
-    _COLUMNS + " where tenant = $1 and order_id = any($2::text[]) order by order_id, revision"
+# The newest of each order, or the one before it that keeps it from being posted.
+SHOWN_INVOICES: Final[LiteralString] = """
+select distinct on (order_id) order_id, number, state, attempts, next_attempt_time, error_message, booked
+from invoice
+where tenant = $1 and order_id = any($2::text[])
+order by order_id, state = 'NEEDS_ATTENTION' desc, revision desc"""
+
+
+async def views(connection: Connection, tenant: str, orders: Sequence[str]) -> dict[str, InvoiceView]:
+    """How the orders show their invoices."""
+    rows = await connection.fetch(SHOWN_INVOICES, tenant, list(orders))
+    return {row["order_id"]: _view(row) for row in rows}
+
+
+# Each revision waits until those before it have left the books.
+SELECT_NEXT: Final[LiteralString] = (
+    _COLUMNS + " where tenant = $1 and order_id = $2 and state <> 'VOIDED' order by revision limit 1"
 )
 
 
-async def of_orders(connection: Connection, tenant: str, orders: Sequence[str]) -> list[Invoice]:
-    """Every invoice of the orders, by order and revision."""
-    return [_invoice(row) for row in await connection.fetch(NEWEST_INVOICES, tenant, list(orders))]
+async def next_of_order(connection: Connection, tenant: str, order: str) -> Invoice | None:
+    """The oldest invoice of the order that is, or is to be, in the books."""
+    row = await connection.fetchrow(SELECT_NEXT, tenant, order)
+    return _invoice(row) if row else None
 
 
 # What nobody seems to work on, although it is not where it should be: a held job, a killed worker. The dedupe key keeps
@@ -152,6 +168,9 @@ STUCK_INVOICES: Final[LiteralString] = (
 where (state in ('QUEUED', 'WAITING_BUDGET', 'SENDING', 'OUTCOME_UNKNOWN')
        or (withdrawn and state not in ('VOIDED', 'NEEDS_ATTENTION', 'NOT_CONNECTED')))
     and update_time < $1 and (next_attempt_time is null or next_attempt_time < $1)
+    and not exists (select from invoice as earlier
+                    where earlier.tenant = invoice.tenant and earlier.order_id = invoice.order_id
+                        and earlier.revision < invoice.revision and earlier.state <> 'VOIDED')
 order by update_time
 limit 500"""
 )
@@ -197,6 +216,18 @@ async def may_be_ours(connection: Connection, tenant: str, booked_id: str) -> bo
     """Whether an invoice of the books can be one of ours: we know its id, or are waiting to learn one."""
     found: bool = await connection.fetchval(KNOWN_OR_DOUBTED, tenant, booked_id)
     return found
+
+
+def _view(row: Record) -> InvoiceView:
+    booked = booked_from(row["booked"])
+    return InvoiceView(
+        state=InvoiceState(row["state"]),
+        number=row["number"],
+        attempts=row["attempts"],
+        next_attempt_time=row["next_attempt_time"],
+        last_error=row["error_message"],
+        booked_total=booked.total if booked else None,
+    )
 
 
 def _invoice(row: Record) -> Invoice:

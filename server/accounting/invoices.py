@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from server.accounting import invoice_jobs, invoice_store
 from server.accounting.invoice import Invoice, Totals, posting_of
@@ -49,8 +48,7 @@ class Invoices:
 
     async def views(self, connection: Connection, tenant: str, orders: Sequence[str]) -> Mapping[str, InvoiceView]:
         """The newest invoice of each order, or the one before it when that keeps it from being posted."""
-        found = await invoice_store.of_orders(connection, tenant, orders)
-        shown = {order: _view(list(group)) for order, group in groupby(found, lambda each: each.order)}
+        shown = await invoice_store.views(connection, tenant, orders)
         if self._connected:
             return shown
         return dict.fromkeys(orders, InvoiceView(InvoiceState.NOT_CONNECTED)) | shown
@@ -79,16 +77,3 @@ class Invoices:
         for entry in follow_ups(invoice, gone):
             await invoice_jobs.ask(connection, entry, gone)
         return gone
-
-
-def _view(invoices: Sequence[Invoice]) -> InvoiceView:
-    """`invoices` are an order's, oldest first."""
-    shown = next((each for each in invoices[:-1] if each.state is InvoiceState.NEEDS_ATTENTION), invoices[-1])
-    return InvoiceView(
-        state=shown.state,
-        number=shown.number,
-        attempts=shown.attempts,
-        next_attempt_time=shown.next_attempt_time,
-        last_error=shown.problem.message if shown.problem else "",
-        booked_total=shown.booked.total if shown.booked else None,
-    )

@@ -59,10 +59,9 @@ class Recording:
 
     async def queue_successor(self, connection: Connection, gone: Invoice) -> None:
         """Asks for the revision that waited for this one to leave the books."""
-        rows = await invoice_store.of_orders(connection, gone.tenant, [gone.order])
-        standing = [row for row in rows if row.state is not InvoiceState.VOIDED]
-        if standing and standing[0].state is InvoiceState.QUEUED and not standing[0].withdrawn:
-            await invoice_jobs.ask(connection, Entry.POST, standing[0])
+        following = await invoice_store.next_of_order(connection, gone.tenant, gone.order)
+        if following is not None and following.state is InvoiceState.QUEUED and not following.withdrawn:
+            await invoice_jobs.ask(connection, Entry.POST, following)
 
 
 async def resume(

@@ -102,15 +102,25 @@ def read(body: bytes) -> Delivery:
     try:
         tree = json.loads(body)
         events = tuple(_event(each) for each in tree["events"][:_MOST])
-        return Delivery(events, int(tree.get("firstEventSequence") or 0), int(tree.get("lastEventSequence") or 0))
+        first, last = (_number(tree.get(name)) for name in ("firstEventSequence", "lastEventSequence"))
+        # What was not looked at is missing, as if it had not come.
+        return Delivery(events, first, last if len(tree["events"]) <= _MOST else first + _MOST - 1)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         log.warning("a signed webhook could not be read", extra={"bytes": len(body)})
         return Delivery((), 0, 0)
 
 
+def _number(told: Any) -> int:
+    if told is None:
+        return 0
+    if not isinstance(told, int) or not 0 <= told < 2**63:
+        raise ValueError("an event has no number")
+    return told
+
+
 def _event(tree: Any) -> Changed:
     fields = ("tenantId", "eventCategory", "resourceId", "eventType", "eventDateUtc")
     values = [tree[name] for name in fields]
-    if not all(isinstance(value, str) and value and "\0" not in value for value in values):
-        raise ValueError("an event has fields that are not text")
+    if not all(isinstance(value, str) and value and value.isascii() and value.isprintable() for value in values):
+        raise ValueError("an event has fields that are no ids")
     return Changed(*(value[:_TEXT] for value in values))

@@ -98,16 +98,3 @@ order (its bare id), so that whoever watches orders sees it."""
 ShowOrder: TypeAlias = Callable[[Connection, str, str], Awaitable[bytes]]
 """`show(connection, tenant, order)`: an order as a message of `tria.order.v1`, as this transaction has left it. Raises
 NOT_FOUND."""
-
-
-class NotConnected:
-    """`Invoicing` of a server without an accounting system: nothing is booked, and orders show NOT_CONNECTED."""
-
-    async def queue(self, connection: Connection, tenant: str, request: InvoiceRequest) -> None:
-        """Nothing is booked."""
-
-    async def withdraw(self, connection: Connection, tenant: str, order: str) -> None:
-        """Nothing was booked."""
-
-    async def views(self, connection: Connection, tenant: str, orders: Sequence[str]) -> Mapping[str, InvoiceView]:  # noqa: ARG002  # the port's
-        return dict.fromkeys(orders, InvoiceView(InvoiceState.NOT_CONNECTED))

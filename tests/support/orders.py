@@ -20,6 +20,7 @@ from grpc_health.v1 import health as grpc_health
 from prometheus_client import CollectorRegistry
 
 from server import grpc_servers
+from server.accounting.invoices import Invoices
 from server.app import SERVICES, open_chain
 from server.audit.actor import pseudonyms_from
 from server.audit.changes import Author, operator
@@ -33,7 +34,7 @@ from server.embedded.issuer import Claims, Issuer
 from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import Row
 from server.order.handler import OrderHandler
-from server.order.invoicing import Invoicing, NotConnected
+from server.order.invoicing import Invoicing
 from server.order.money import Money
 from server.order.product import CatalogueProduct
 from server.order.terms import MoneyRules
@@ -223,7 +224,7 @@ def desk_without_accounting(database: Database, dsn: str) -> OrderDesk:
         a_vault(),
         Catalogue(database),
         dsn,
-        NotConnected(),
+        Invoices(connected=False),
         money,
         PageTokens(Secret("x" * 32)),
         WatchLimits(15.0, 600.0),
