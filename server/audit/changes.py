@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 from server.audit import store
 from server.audit.actions import Action, Decision, LeafKind
 from server.audit.actor import Shown
 from server.audit.leaf import NO_TENANT, Leaf, Plain
+from server.audit.sealing import SubjectKey
 from server.audit.store import Entry
 from server.caller import AuthMethod, Caller, Request, Role
 from server.db.pool import Connection
@@ -31,9 +33,13 @@ class Author:
         details: Mapping[str, Plain],
         *,
         decision: Decision = Decision.ALLOWED,
+        key: SubjectKey | None = None,
+        personal: Mapping[str, str] | None = None,
     ) -> Leaf:
-        """Writes a CHANGE leaf on `connection`, inside its open transaction."""
+        """Writes a CHANGE leaf on `connection`, inside its open transaction. `personal` fields are sealed with `key`."""
         tenant = self.caller.tenant or NO_TENANT
+        event = str(uuid4())
+        told = personal.items() if key and personal else ()
         leaf = Leaf(
             tenant=tenant,
             action=action,
@@ -46,6 +52,8 @@ class Author:
             trace_id=self.request.trace_id if self.request else "",
             source=self.shown.source(tenant, self.request),
             details=details,
+            sealed=tuple(key.sealed_value(field, text, event) for field, text in told) if key else (),
+            event_id=event,
         )
         await store.add(connection, [Entry.of(leaf)])
         return leaf
