@@ -14,13 +14,14 @@ The first line cannot begin a checkpoint, so a receipt can never stand for one.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import orjson
 
-from server.audit.checkpoint import SigningKey
+from server.audit.checkpoint import PublicKey, SigningKey
 from server.audit.leaf import Plain
 from server.holdings import Erased
 
@@ -66,3 +67,23 @@ def facts(stores: Sequence[Erased]) -> dict[str, Plain]:
 def _line(store: Erased) -> str:
     basis = f": {store.legal_basis}" if store.legal_basis else ""
     return f"store {store.store} erased {store.erased} kept {store.kept}{basis}"
+
+
+def event_of(note: str) -> str:
+    """The event_id in a signed receipt."""
+    return next(line.removeprefix("event ") for line in note.split("\n") if line.startswith("event "))
+
+
+def verify(note: str, keys: Sequence[PublicKey]) -> bool:
+    """Whether one of the keys signed this receipt."""
+    text, separator, rest = note.rpartition("\n\n")
+    if not separator or not text.startswith(HEADER + "\n"):
+        return False
+    text += "\n"
+    lines = {line for line in rest.split("\n") if line}
+    return any(
+        key.signed(text.encode(), raw[4:])
+        for key in keys
+        for line in lines
+        if line.startswith(f"— {key.name} ") and (raw := base64.b64decode(line.rpartition(" ")[2]))[:4] == key.hash
+    )
