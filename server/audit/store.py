@@ -51,3 +51,12 @@ async def add(connection: Connection, entries: Sequence[Entry]) -> None:
         [leaf.decision.value for leaf in leaves],
         [clean(leaf.request_id) for leaf in leaves],
     )
+
+
+_PENDING: LiteralString = "select leaf from audit_pending where event_id = $1 and tenant = $2"
+
+
+async def pending(connection: Connection, tenant: str, event_id: str) -> Entry | None:
+    """The leaf with this id while it waits for its place in the log."""
+    encoded = await connection.fetchval(_PENDING, event_id, tenant)
+    return None if encoded is None else Entry.from_bytes(encoded)

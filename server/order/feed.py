@@ -6,17 +6,14 @@ The table is the truth; a notification only says that it is worth looking. Watch
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, LiteralString
 
-import asyncpg
-
 from server.audit.sealing import Vault
-from server.db.errors import AWAY
+from server.db.listening import Listening
 from server.db.pool import Connection
 from server.errors import not_found
 from server.order import order_store
@@ -24,11 +21,7 @@ from server.order.invoicing import Invoicing
 from server.order.order import Order, as_snapshot, from_snapshot
 from server.order.states import State
 
-log = logging.getLogger(__name__)
-
 CHANNEL = "order_event"
-_RETRY = 1.0  # seconds between attempts to listen
-_PROBE = 15.0  # seconds of silence after which the listening connection is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +113,7 @@ class Bell:
     """Wakes this process's watchers when something was appended, here or elsewhere."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        self._listening = Listening(dsn, CHANNEL, self._heard, self.ring_all, name="tria-bell")
         self._waiting: dict[asyncio.Event, tuple[str, str]] = {}
 
     def join(self, tenant: str, outlet: str) -> asyncio.Event:
@@ -139,31 +132,10 @@ class Bell:
 
     async def keep_listening(self) -> None:
         """Root of the listening task: listens, and comes back when PostgreSQL does."""
-        while True:
-            try:
-                await self._listen()
-                log.warning("not listening for order events: the connection was lost")
-            except (*AWAY, asyncpg.PostgresError, asyncpg.InterfaceError) as lost:
-                log.warning("not listening for order events: %s", type(lost).__name__)
-            await asyncio.sleep(_RETRY)
+        await self._listening.keep_listening()
 
-    async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=5.0, server_settings={"application_name": "tria-bell"})
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
-        try:
-            await connection.add_listener(CHANNEL, self._heard)
-            self.ring_all()
-            while not lost.is_set():
-                try:
-                    await asyncio.wait_for(lost.wait(), _PROBE)
-                except TimeoutError:
-                    await connection.execute("select 1", timeout=5.0)
-        finally:
-            connection.terminate()
-
-    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        tenant, _, outlet = str(payload).partition(" ")
+    def _heard(self, payload: str) -> None:
+        tenant, _, outlet = payload.partition(" ")
         for event, (of_tenant, of_outlet) in self._waiting.items():
             if of_tenant == tenant and of_outlet in {"", outlet}:
                 event.set()
