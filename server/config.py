@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from server.envelope import MasterKey
+from server.retention_policy import RetentionDays
 from server.settings import (
     Listen,
     Reader,
@@ -138,6 +139,16 @@ class StreamConfig:
     drain: float
 
 
+def _retention(read: Reader) -> RetentionDays:
+    days = whole_number(1, 36_500)
+    return RetentionDays(
+        conversations=read.get("TRIA_RETENTION_CONVERSATIONS", days, "90"),
+        order_events=read.get("TRIA_RETENTION_ORDER_EVENTS", days, "400"),
+        learnt_words=read.get("TRIA_RETENTION_LEARNT_WORDS", days, "400"),
+        audit=read.get("TRIA_RETENTION_AUDIT", days, "2557"),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Everything a process is told from outside."""
@@ -150,6 +161,7 @@ class Config:
     money: MoneyConfig
     observability: ObservabilityConfig
     stream: StreamConfig
+    retention: RetentionDays
 
 
 class ConfigError(Exception):
@@ -200,6 +212,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             log_ttl=read.get("TRIA_STREAM_LOG_TTL", between(120, 86400), "900"),
             drain=read.get("TRIA_DRAIN", between(0, 300), "20"),
         ),
+        retention=_retention(read),
     )
     if read.problems:
         raise ConfigError(read.problems)

@@ -1,7 +1,7 @@
 """What a feature holds about people, as the export and the erasure of a person see it.
 
-A person is a reference (server/pii/people.py). Each feature says what it has and how it is erased; who may ask, and what
-is recorded of it, is the business of server/audit/subjects.py.
+A person is a reference (server/pii/people.py). Each feature says what it has and how it is erased; who may ask, and
+what is recorded of it, is the business of server/audit/subjects.py.
 """
 
 from __future__ import annotations

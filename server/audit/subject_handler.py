@@ -54,9 +54,11 @@ class SubjectHandler(audit_service_pb2_grpc.AuditServiceServicer):
     async def _seq(self, event: str) -> int:
         """Where the log has the receipt, waited for a moment; -1 when it is not sequenced by then."""
         deadline = asyncio.get_running_loop().time() + _PATIENCE
-        while (seq := await self._subjects.seq(event)) < 0 and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_POLL)
-        return seq
+        while True:
+            seq = await self._subjects.seq(event)
+            if seq >= 0 or asyncio.get_running_loop().time() >= deadline:
+                return seq
+            await asyncio.sleep(_POLL)  # the sequencer may be in another process
 
     def _author(self) -> Author:
         return Author(current_caller.get(), current_request.get(), self._subject_shown)

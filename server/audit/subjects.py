@@ -1,7 +1,7 @@
 """What is held about a person: given out, erased, or held for a court. One transaction each.
 
 An erasure empties the rows of every holding, destroys the person's keys, writes the signed receipt and its leaf, and
-queues a job that looks the stores over again: all of it commits together. From that moment nobody reads anything of the
+queues a job that looks the stores over again: all of it commits together. From then on nobody reads anything of the
 person; the job (`finish`) takes care of what is outside of PostgreSQL and of what came in while the keys were destroyed.
 """
 

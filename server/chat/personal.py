@@ -1,5 +1,5 @@
-"""What chat holds about a person: conversations that they began, messages that they wrote or were answered with, and what
-the runs behind the answers cost."""
+"""What chat holds about a person: conversations that they began, messages that they wrote or were answered with, and
+what the runs behind the answers cost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ where tenant = $1 and state in ('QUEUED', 'RUNNING') and (conversation, message)
 EMPTY_MESSAGES: Final[LiteralString] = (
     """
 update message
-set text = '', text_box = null, client_message_id = null, intent = null, citations = '[]', person = '', erased_at = now()
+set text = '', text_box = null, client_message_id = null, intent = null, citations = '[]', person = '',
+    erased_at = now()
 where """
     + _OF_THE_ERASED
 )

@@ -1,4 +1,4 @@
-"""What orders hold about a person: the orders that they placed, what was proposed to them, and words learnt from them."""
+"""What orders hold about a person: orders that they placed, what was proposed to them, and words learnt from them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from server.order.order_store import REASON, SAID
 from server.order.proposal_store import WORDS
 
 KEPT = (
-    "Records of sales are kept as tax and accounting law requires (GDPR Art. 17(3)(b)); they name the outlet, and nobody "
-    "who acted for it."
+    "Records of sales are kept as tax and accounting law requires (GDPR Art. 17(3)(b)); they name the outlet, and "
+    "nobody who acted for it."
 )
 
 EXPORT_ORDERS: Final[LiteralString] = """
