@@ -18,7 +18,7 @@ def proven(found: Proven, *, trusted: bool, extends: bool) -> list[str]:
     signers = " and ".join(f"{key.name}+{key.id}" for key in found.signers)
     which = f"Records {found.first_seq} to {header.last_seq}"
     sentences = [
-        f"{which} are as they were when the checkpoint was signed: none was changed, left out, added, doubled or moved.",
+        f"{which} are as they were when the checkpoint was signed: none was changed, left out, doubled or moved.",
         f"The checkpoint over {header.tree_size} records is signed by the key {signers}{_TRUSTED if trusted else ''}.",
     ]
     if extends:
