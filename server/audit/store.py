@@ -28,6 +28,9 @@ class Entry:
         return cls(decode(encoded), encoded)
 
 
+CHANNEL: LiteralString = "tria_audit"
+"""Where the sequencer listens."""
+
 _ADD: LiteralString = """
     insert into audit_pending (tenant, event_id, occurred_at, leaf, action, actor, resource, decision, request_id)
     select * from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::bytea[], $5::text[], $6::text[], $7::text[],
@@ -51,3 +54,11 @@ async def add(connection: Connection, entries: Sequence[Entry]) -> None:
         [leaf.decision.value for leaf in leaves],
         [clean(leaf.request_id) for leaf in leaves],
     )
+
+
+_WAKE: LiteralString = f"notify {CHANNEL}"
+
+
+async def wake(connection: Connection) -> None:
+    """Tells the sequencer that leaves wait. Outside transactions, and seldom: commits with a NOTIFY go one by one."""
+    await connection.execute(_WAKE)
