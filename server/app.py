@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import grpc
-import prometheus_client
 import redis.asyncio
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2
@@ -53,6 +52,7 @@ from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
 from server.knowledge.wiring import Knowledge, knowledge
 from server.metrics import ProcessMetrics
+from server.metrics_listener import serving_metrics
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.handler import OrderHandler
@@ -183,7 +183,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         ):
             _own(stack, asyncio.create_task(task), broken)
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            _serve_metrics(stack, config, registry)
+            stack.enter_context(serving_metrics(config.listen.metrics, registry))
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
         yield Application(servers, monitor, following, orders, runner, registry, config.stream.drain, broken)
@@ -296,6 +296,12 @@ def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio
             vital=False,
             effect="documents are searched by words only",
         ),
+        Part(
+            "audit",
+            stores.recorder.writable,
+            vital=False,
+            effect="changes are refused: what cannot be recorded is not done",
+        ),
         Part("model", desk.model_available, vital=False, effect="the offline assistant answers"),
     ]
     return HealthMonitor(parts, changed), servicer
@@ -317,17 +323,3 @@ def _own(stack: AsyncExitStack, task: asyncio.Task[None], broken: asyncio.Event)
         await asyncio.wait({task})
 
     stack.push_async_callback(end)
-
-
-def _serve_metrics(stack: AsyncExitStack, config: Config, registry: CollectorRegistry) -> None:
-    prometheus_client.ProcessCollector(registry=registry)
-    prometheus_client.GCCollector(registry=registry)
-    listen = config.listen.metrics
-    server, thread = prometheus_client.start_http_server(listen.port, listen.host, registry)
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    stack.callback(end)

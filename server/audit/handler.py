@@ -15,9 +15,9 @@ from google.api.httpbody_pb2 import HttpBody
 from server.audit import decode, encode
 from server.audit.actor import Shown
 from server.audit.changes import Author
+from server.audit.desk import AuditDesk
 from server.audit.events import Event
 from server.audit.exporting import format_of
-from server.audit.wiring import AuditDesk
 from server.caller import current_caller, current_request
 from server.idempotency import Idempotency
 from tria.audit.v1 import audit_pb2, audit_service_pb2, audit_service_pb2_grpc
