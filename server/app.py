@@ -32,9 +32,12 @@ from interceptors.tokens import TokenVerifier
 from interceptors.unserved import unserved
 from server import grpc_servers, sentry, service_keys
 from server.audit.actor import pseudonyms_from
+from server.audit.desk import AuditDesk, audit_desk
 from server.audit.file import AuditFile
+from server.audit.handler import AuditHandler
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
+from server.audit.tailing import TailLimits
 from server.chat.assistant import Tools
 from server.chat.desk_tools import DeskTools
 from server.chat.following import Following, StreamLimits
@@ -64,6 +67,7 @@ from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
 from server.pii.messages import redacted
 from server.waiting import first_of
+from tria.audit.v1 import audit_service_pb2_grpc
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
 from tria.ops.v1 import ops_service_pb2_grpc
@@ -73,12 +77,14 @@ log = logging.getLogger(__name__)
 
 SERVICES = tuple(service.full_name for service in contract())
 _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = {
+    "tria.audit.v1.AuditService": audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
     "tria.chat.v1.ChatService": chat_service_pb2_grpc.add_ChatServiceServicer_to_server,
     "tria.knowledge.v1.KnowledgeService": knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server,
     "tria.order.v1.OrderService": order_service_pb2_grpc.add_OrderServiceServicer_to_server,
     "tria.ops.v1.OpsService": ops_service_pb2_grpc.add_OpsServiceServicer_to_server,
 }
 SERVED: Mapping[str, type] = {
+    "tria.audit.v1.AuditService": AuditHandler,
     "tria.chat.v1.ChatService": ChatHandler,
     "tria.knowledge.v1.KnowledgeService": KnowledgeHandler,
     "tria.order.v1.OrderService": OrderHandler,
@@ -102,6 +108,7 @@ class Application:
     monitor: HealthMonitor
     following: Following
     orders: OrderDesk
+    audit: AuditDesk
     runner: Runner
     registry: CollectorRegistry
     drain: float
@@ -114,6 +121,7 @@ class Application:
         await self.monitor.stop_serving()
         self.following.drain()
         self.orders.watching.drain()
+        self.audit.drain()
         await self.runner.drain(self.drain)
         # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
         await self.servers.stop(_GOODBYE)
@@ -148,6 +156,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
         orders = _orders(config, stores.database, tokens)
+        audit = _audit(config, stores.database, tokens)
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             stores.database,
@@ -162,7 +171,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
         handlers = _handlers(
-            stores, catalogue, orders, tokens, runner, following, monitor, config.observability.release
+            stores, catalogue, orders, audit, tokens, runner, following, monitor, config.observability.release
         )
         servers = grpc_servers.build(
             config.listen.grpc,
@@ -179,6 +188,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             monitor.keep_looking(),
             runner.keep_leases(),
             orders.bell.keep_listening(),
+            audit.bell.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
         ):
             _own(stack, asyncio.create_task(task), broken)
@@ -186,7 +196,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             stack.enter_context(serving_metrics(config.listen.metrics, registry))
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
-        yield Application(servers, monitor, following, orders, runner, registry, config.stream.drain, broken)
+        yield Application(servers, monitor, following, orders, audit, runner, registry, config.stream.drain, broken)
 
 
 async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _Stores:
@@ -232,6 +242,7 @@ def _handlers(
     stores: _Stores,
     catalogue: Catalogue,
     orders: OrderDesk,
+    audit: AuditDesk,
     tokens: PageTokens,
     runner: Runner,
     following: Following,
@@ -241,6 +252,7 @@ def _handlers(
     """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
     shown = stores.recorder.shown
     return {
+        "tria.audit.v1.AuditService": AuditHandler(audit, shown),  # type: ignore[abstract]
         "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
             ConversationService(stores.database, stores.recorder, tokens, runner, following),
             Sending(stores.database, stores.recorder, runner),
@@ -269,6 +281,16 @@ def _orders(config: Config, database: Database, tokens: PageTokens) -> OrderDesk
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
         WatchLimits(config.stream.heartbeat, config.stream.max_age),
+    )
+
+
+def _audit(config: Config, database: Database, tokens: PageTokens) -> AuditDesk:
+    return audit_desk(
+        database,
+        config.store.database_url.reveal(),
+        (config.audit.key.public, *config.audit.old_keys),
+        tokens,
+        TailLimits(config.stream.heartbeat, config.stream.max_age),
     )
 
 

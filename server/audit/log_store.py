@@ -137,7 +137,11 @@ async def grow(connection: Connection, recorded_at: datetime, growth: Mapping[st
     )
     for tenant, item in growth.items():
         await _fill_tiles(connection, tenant, item)
+    await connection.execute(_TELL, list(growth))
 
+
+_TELL: LiteralString = "select pg_notify('audit_event', tenant) from unnest($1::text[]) as tenant"
+"""Wakes who follows these logs (bell.py), when the batch commits."""
 
 _ADD_TILES: LiteralString = """
     insert into audit_tile (tenant, level, index, root, hashes)
