@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import grpc
-import prometheus_client
 import redis.asyncio
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2
@@ -33,11 +32,15 @@ from interceptors.tokens import TokenVerifier
 from interceptors.unserved import unserved
 from server import grpc_servers, sentry, service_keys
 from server.audit.actor import pseudonyms_from
+from server.audit.desk import AuditDesk, audit_desk
 from server.audit.erasures import ErasureFeed
 from server.audit.file import AuditFile
+from server.audit.handler import AuditHandler
 from server.audit.recorder import AuditRecorder
 from server.audit.sealing import Vault
 from server.audit.spool import Spool
+from server.audit.subjects import Subjects
+from server.audit.tailing import TailLimits
 from server.chat.assistant import Tools
 from server.chat.desk_tools import DeskTools
 from server.chat.following import Following, StreamLimits
@@ -51,11 +54,11 @@ from server.chat.wiring import Desk, assistant
 from server.config import AuthConfig, Config
 from server.db.migrate import pending
 from server.db.pool import Database, PoolSettings
-from server.envelope import MasterKeys
 from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
 from server.knowledge.wiring import Knowledge, knowledge
 from server.metrics import ProcessMetrics
+from server.metrics_listener import serving_metrics
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.handler import OrderHandler
@@ -65,9 +68,11 @@ from server.order.terms import MoneyRules
 from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
+from server.people_wiring import open_vault, subjects
 from server.pii.messages import redacted
 from server.pii.people import People
 from server.waiting import first_of
+from tria.audit.v1 import audit_service_pb2_grpc
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
 from tria.ops.v1 import ops_service_pb2_grpc
@@ -77,12 +82,14 @@ log = logging.getLogger(__name__)
 
 SERVICES = tuple(service.full_name for service in contract())
 _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = {
+    "tria.audit.v1.AuditService": audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
     "tria.chat.v1.ChatService": chat_service_pb2_grpc.add_ChatServiceServicer_to_server,
     "tria.knowledge.v1.KnowledgeService": knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server,
     "tria.order.v1.OrderService": order_service_pb2_grpc.add_OrderServiceServicer_to_server,
     "tria.ops.v1.OpsService": ops_service_pb2_grpc.add_OpsServiceServicer_to_server,
 }
 SERVED: Mapping[str, type] = {
+    "tria.audit.v1.AuditService": AuditHandler,
     "tria.chat.v1.ChatService": ChatHandler,
     "tria.knowledge.v1.KnowledgeService": KnowledgeHandler,
     "tria.order.v1.OrderService": OrderHandler,
@@ -106,6 +113,7 @@ class Application:
     monitor: HealthMonitor
     following: Following
     orders: OrderDesk
+    audit: AuditDesk
     runner: Runner
     registry: CollectorRegistry
     drain: float
@@ -118,6 +126,7 @@ class Application:
         await self.monitor.stop_serving()
         self.following.drain()
         self.orders.watching.drain()
+        self.audit.drain()
         await self.runner.drain(self.drain)
         # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
         await self.servers.stop(_GOODBYE)
@@ -153,6 +162,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
         orders = _orders(config, stores, tokens)
+        audit = _audit(config, stores.database, tokens)
         erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, (logs.forget,))
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
@@ -170,7 +180,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
         handlers = _handlers(
-            stores, catalogue, orders, tokens, runner, following, monitor, config.observability.release
+            stores, catalogue, orders, audit, tokens, runner, following, monitor, config.observability.release
         )
         servers = grpc_servers.build(
             config.listen.grpc,
@@ -187,15 +197,16 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             monitor.keep_looking(),
             runner.keep_leases(),
             orders.bell.keep_listening(),
+            audit.bell.keep_listening(),
             erasures.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
         ):
             _own(stack, asyncio.create_task(task), broken)
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            _serve_metrics(stack, config, registry)
+            stack.enter_context(serving_metrics(config.listen.metrics, registry))
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
-        yield Application(servers, monitor, following, orders, runner, registry, config.stream.drain, broken)
+        yield Application(servers, monitor, following, orders, audit, runner, registry, config.stream.drain, broken)
 
 
 async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _Stores:
@@ -211,7 +222,7 @@ async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _
     recorder = await stack.enter_async_context(
         AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=pseudonyms_from(config.auth.state_secret))
     )
-    vault = Vault(MasterKeys(config.auth.master_keys), People(config.auth.state_secret))
+    vault = open_vault(config.auth)
     return _Stores(database, client, vault, recorder, await stack.enter_async_context(knowledge(config, database)))
 
 
@@ -247,6 +258,8 @@ def _handlers(
     stores: _Stores,
     catalogue: Catalogue,
     orders: OrderDesk,
+    audit: AuditDesk,
+    people: Subjects,
     tokens: PageTokens,
     runner: Runner,
     following: Following,
@@ -256,6 +269,7 @@ def _handlers(
     """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
     shown = stores.recorder.shown
     return {
+        "tria.audit.v1.AuditService": AuditHandler(audit, people, shown),
         "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
             ConversationService(stores.database, stores.vault, stores.recorder, tokens, runner, following),
             Sending(stores.database, stores.vault, stores.recorder, runner),
@@ -288,6 +302,16 @@ def _orders(config: Config, stores: _Stores, tokens: PageTokens) -> OrderDesk:
     )
 
 
+def _audit(config: Config, database: Database, tokens: PageTokens) -> AuditDesk:
+    return audit_desk(
+        database,
+        config.store.database_url.reveal(),
+        (config.audit.key.public, *config.audit.old_keys),
+        tokens,
+        TailLimits(config.stream.heartbeat, config.stream.max_age),
+    )
+
+
 def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.HealthServicer]:
     """The monitor, and the grpc.health.v1 service that follows it."""
     servicer = grpc_health.aio.HealthServicer()
@@ -312,6 +336,12 @@ def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio
             vital=False,
             effect="documents are searched by words only",
         ),
+        Part(
+            "audit",
+            stores.recorder.writable,
+            vital=False,
+            effect="changes are refused: what cannot be recorded is not done",
+        ),
         Part("model", desk.model_available, vital=False, effect="the offline assistant answers"),
     ]
     return HealthMonitor(parts, changed), servicer
@@ -333,17 +363,3 @@ def _own(stack: AsyncExitStack, task: asyncio.Task[None], broken: asyncio.Event)
         await asyncio.wait({task})
 
     stack.push_async_callback(end)
-
-
-def _serve_metrics(stack: AsyncExitStack, config: Config, registry: CollectorRegistry) -> None:
-    prometheus_client.ProcessCollector(registry=registry)
-    prometheus_client.GCCollector(registry=registry)
-    listen = config.listen.metrics
-    server, thread = prometheus_client.start_http_server(listen.port, listen.host, registry)
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    stack.callback(end)

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from server.audit.checkpoint import PublicKey, SigningKey
 from server.envelope import MasterKey
 from server.retention_policy import RetentionDays
 from server.settings import (
@@ -29,9 +30,12 @@ from server.settings import (
     networks,
     one_of,
     optional_decimal,
+    outside_url,
+    parse_audit_key,
     parse_listen,
     parse_master_keys,
     parse_prices,
+    parse_public_keys,
     parse_tax_rates,
     secret_url_of,
     url_of,
@@ -68,11 +72,13 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class ListenConfig:
-    """Where the server listens. `grpc` is what the gateway calls, `internal` adds reflection, `metrics` is HTTP."""
+    """Where the server listens. `grpc` is what the gateway calls, `internal` adds reflection, `metrics` is HTTP;
+    `worker_metrics` is that of the worker."""
 
     grpc: Listen
     internal: Listen
     metrics: Listen
+    worker_metrics: Listen
     processes: int
 
 
@@ -130,6 +136,18 @@ class ObservabilityConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """The audit log. `key` signs checkpoints, at most one a log every `checkpoint_interval` seconds; `old_keys` signed
+    earlier ones. Checkpoints leave the database for a file, a webhook, or both."""
+
+    key: SigningKey
+    old_keys: tuple[PublicKey, ...]
+    checkpoint_interval: float
+    checkpoint_file: Path | None
+    checkpoint_webhook: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamConfig:
     """Times of streams, in seconds: heartbeat after silence, longest life, log kept after the end, drain at stop."""
 
@@ -160,6 +178,7 @@ class Config:
     model: ModelConfig
     money: MoneyConfig
     observability: ObservabilityConfig
+    audit: AuditConfig
     stream: StreamConfig
     retention: RetentionDays
 
@@ -182,6 +201,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             grpc=read.get("TRIA_GRPC_LISTEN", parse_listen, "127.0.0.1:50051"),
             internal=read.get("TRIA_INTERNAL_LISTEN", parse_listen, "127.0.0.1:50052"),
             metrics=read.get("TRIA_METRICS_LISTEN", parse_listen, "127.0.0.1:9464"),
+            worker_metrics=read.get("TRIA_WORKER_METRICS_LISTEN", parse_listen, "127.0.0.1:9465"),
             processes=read.get("TRIA_PROCESSES", whole_number(1, 64), "1"),
         ),
         auth=AuthConfig(
@@ -206,6 +226,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             audit_file=read.get("TRIA_AUDIT_FILE", Path),
             release=f"tria@{version}",
         ),
+        audit=_audit(read),
         stream=StreamConfig(
             heartbeat=read.get("TRIA_STREAM_HEARTBEAT", between(0.05, 60), "15"),
             max_age=read.get("TRIA_STREAM_MAX_AGE", between(1, 3600), "600"),
@@ -231,6 +252,23 @@ def _store(read: Reader) -> StoreConfig:
     if store.pool_min and store.pool_max and store.pool_min > store.pool_max:
         read.problems.append("TRIA_POOL_MIN must not be above TRIA_POOL_MAX")
     return store
+
+
+def _audit(read: Reader) -> AuditConfig:
+    audit = AuditConfig(
+        key=read.get("TRIA_AUDIT_KEY", parse_audit_key),
+        old_keys=read.get("TRIA_AUDIT_KEYS_OLD", parse_public_keys, ""),
+        checkpoint_interval=read.get("TRIA_AUDIT_CHECKPOINT_INTERVAL", between(0.1, 3600), "10"),
+        checkpoint_file=read.get("TRIA_AUDIT_CHECKPOINT_FILE", lambda text: Path(text) if text else None, ""),
+        checkpoint_webhook=read.get(
+            "TRIA_AUDIT_CHECKPOINT_WEBHOOK", lambda text: outside_url(text) if text else "", ""
+        ),
+    )
+    if audit.checkpoint_file is None and audit.checkpoint_webhook == "":
+        read.problems.append(
+            "TRIA_AUDIT_CHECKPOINT_FILE or …_WEBHOOK is missing: checkpoints must have a place outside the database"
+        )
+    return audit
 
 
 def _model(read: Reader) -> ModelConfig:

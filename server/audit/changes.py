@@ -36,7 +36,7 @@ class Author:
         key: SubjectKey | None = None,
         personal: Mapping[str, str] | None = None,
     ) -> Leaf:
-        """Writes a CHANGE leaf on `connection`, inside its open transaction; `personal` fields are sealed with `key`."""
+        """Writes a CHANGE leaf on `connection`, inside its open transaction; `personal` is sealed with `key`."""
         tenant = self.caller.tenant or NO_TENANT
         event = str(uuid4())
         told = personal.items() if key and personal else ()

@@ -21,9 +21,9 @@ from datetime import datetime
 
 import orjson
 
-from server.audit.checkpoint import PublicKey, SigningKey
 from server.audit.leaf import Plain
 from server.holdings import Erased
+from server.signing import PublicKey, SigningKey
 
 HEADER = "tria erasure receipt v1"
 

@@ -19,7 +19,6 @@ import orjson
 from server.audit import subject_store, trail_holding
 from server.audit.actions import Action
 from server.audit.changes import Author
-from server.audit.checkpoint import SigningKey
 from server.audit.receipt import Receipt, facts, signed
 from server.audit.sealing import Vault
 from server.audit.subject_store import StoredErasure
@@ -28,6 +27,7 @@ from server.errors import AppError, Code, Reason
 from server.holdings import Erased, Holding
 from server.idempotency import Idempotency, Once, once
 from server.jobs import enqueue
+from server.signing import SigningKey
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,10 @@ SEQ_OF: Final[LiteralString] = "select seq from audit_event_id where event_id = 
 
 
 class Subjects:
-    """The use cases. `signing` makes receipts; None where this process has no key of the log."""
+    """The use cases. `signing` is the log's key; receipts are signed with it."""
 
     def __init__(
-        self, database: Database, vault: Vault, holdings: Sequence[Holding], signing: SigningKey | None
+        self, database: Database, vault: Vault, holdings: Sequence[Holding], signing: SigningKey
     ) -> None:
         self._database = database
         self._vault = vault
@@ -158,8 +158,6 @@ class Subjects:
 
     async def _erase(self, connection: Connection, author: Author, subject: str, *, reason_given: bool) -> Receipt:
         tenant, person = author.caller.tenant, self.person(author.caller.tenant, subject)
-        if self._signing is None:
-            raise AppError(Code.FAILED_PRECONDITION, Reason.AUDIT_UNAVAILABLE, "no key is configured to sign receipts")
         await subject_store.take_person(connection, tenant, person)
         if await subject_store.hold_since(connection, tenant, person):
             raise AppError(

@@ -270,7 +270,8 @@ async def insert_message(
     citations = json.dumps([_citation_row(citation) for citation in new.citations], ensure_ascii=False)
     [row] = await connection.fetch(
         INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author,
-        key.seal(new.text, TEXT, conversation, new.id), new.run, new.client_message_id, new.intent, new.answer_kind, new.confidence, new.state, citations, new.person,
+        key.seal(new.text, TEXT, conversation, new.id), new.run, new.client_message_id, new.intent, new.answer_kind,
+        new.confidence, new.state, citations, new.person,
     )  # fmt: skip
     return _message(row, Keys({key.id: key}))
 
