@@ -14,7 +14,6 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from server.audit.checkpoint import PublicKey, SigningKey
 from server.envelope import MasterKey
 from server.settings import (
     Listen,
@@ -40,6 +39,7 @@ from server.settings import (
     url_of,
     whole_number,
 )
+from server.signing import PublicKey, SigningKey
 
 
 class Environment(StrEnum):
