@@ -14,7 +14,6 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from server.audit.checkpoint import PublicKey, SigningKey
 from server.envelope import MasterKey
 from server.retention_policy import RetentionDays
 from server.settings import (
@@ -41,6 +40,7 @@ from server.settings import (
     url_of,
     whole_number,
 )
+from server.signing import PublicKey, SigningKey
 
 
 class Environment(StrEnum):

@@ -15,19 +15,11 @@ from typing import LiteralString
 import asyncpg
 
 from server.audit import log_store
-from server.audit.checkpoint import (
-    Checkpoint,
-    NoteInvalid,
-    PublicKey,
-    SigningKey,
-    countersign,
-    open_note,
-    origin_of,
-    sign,
-)
+from server.audit.checkpoint import Checkpoint, NoteInvalid, countersign, open_note, origin_of, sign
 from server.audit.proofs import NotProven, verify_consistency
 from server.audit.tree_store import consistency_proof
 from server.db.pool import Connection
+from server.signing import PublicKey, SigningKey
 
 log = logging.getLogger(__name__)
 
