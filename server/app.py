@@ -179,8 +179,9 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
+        people = subjects(stores.database, stores.vault, config.audit.key)
         handlers = _handlers(
-            stores, catalogue, orders, audit, tokens, runner, following, monitor, config.observability.release
+            stores, catalogue, orders, audit, people, tokens, runner, following, monitor, config.observability.release
         )
         servers = grpc_servers.build(
             config.listen.grpc,

@@ -39,7 +39,9 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         Database(dsn, settings) as database,
         knowledge(config, database) as known,
         log_keeper(config.audit, dsn, database, registry),
-        aclosing(redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=5.0, protocol=3)) as client,
+        aclosing(
+            redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=5.0, protocol=3)
+        ) as client,
     ):
         vault = open_vault(config.auth)
         people = subjects(database, vault, config.audit.key)

@@ -2,7 +2,7 @@
 
 An erasure empties the rows of every holding, destroys the person's keys, writes the signed receipt and its leaf, and
 queues a job that looks the stores over again: all of it commits together. From then on nobody reads anything of the
-person; the job (`finish`) takes care of what is outside of PostgreSQL and of what came in while the keys were destroyed.
+person; the job (`finish`) takes care of what is outside of PostgreSQL, and of what came in meanwhile.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ SEQ_OF: Final[LiteralString] = "select seq from audit_event_id where event_id = 
 class Subjects:
     """The use cases. `signing` is the log's key; receipts are signed with it."""
 
-    def __init__(
-        self, database: Database, vault: Vault, holdings: Sequence[Holding], signing: SigningKey
-    ) -> None:
+    def __init__(self, database: Database, vault: Vault, holdings: Sequence[Holding], signing: SigningKey) -> None:
         self._database = database
         self._vault = vault
         self._holdings = tuple(holdings)
