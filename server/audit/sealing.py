@@ -130,6 +130,11 @@ class Vault:
         self._current.pop((tenant, person), None)
 
     @property
+    def remembering(self) -> bool:
+        """Whether keys stay in memory at this moment."""
+        return self._remembering
+
+    @property
     def remembered(self) -> int:
         """Keys in memory."""
         return len(self._by_id)
