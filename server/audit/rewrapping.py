@@ -32,7 +32,7 @@ async def rewrap_all(database: Database, masters: MasterKeys) -> Rewrapped:
     while True:
         async with database.transaction() as connection:
             found = await subject_store.keys_after(connection, tenant, id, _BATCH)
-            for tenant, id, wrapped in found:  # noqa: B020  # where the next portion begins
+            for tenant, id, wrapped in found:  # the last one is where the next portion begins
                 try:
                     fresh = rewrapped(masters, tenant, id, wrapped)
                 except NotOpened as problem:
