@@ -23,6 +23,9 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "intents": ("server.chat.commands", "intents", "Measure how well wishes are understood, and train that."),
     "orders": ("server.chat.order_commands", "orders", "Read order lines from messages and measure how well."),
     "audit": ("server.audit.commands", "audit", "Verify, export and report the audit trail."),
+    "subjects": ("server.people_commands", "subjects_command", "Give out, erase or hold a person's data."),
+    "keys": ("server.people_commands", "keys", "Rotate the keys that seal personal data."),
+    "retention": ("server.retention_command", "retention", "Remove what is too old."),
     "pii": ("server.pii.commands", "pii", "Find and scrub personal data in text."),
 }
 
