@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -56,6 +56,7 @@ class Office:
     database: Database
     dsn: str
     folder: Path
+    variables: Mapping[str, str]
 
     @property
     def audit(self) -> audit_service_pb2_grpc.AuditServiceAsyncStub:
@@ -209,7 +210,8 @@ async def open_office(folder: Path, dsn: str, redis_url: str, chroma_url: str) -
     issuer = Issuer(folder / "issuer")
     issuer.prepare()
     urls = {"TRIA_DATABASE_URL": dsn, "TRIA_REDIS_URL": redis_url, "TRIA_CHROMA_URL": chroma_url}
-    config = load(configuration(folder, issuer, urls), version="test")
+    variables = configuration(folder, issuer, urls)
+    config = load(variables, version="test")
     stop = asyncio.Event()
     async with Database(dsn, PoolSettings(min_size=1, max_size=4)) as database:
         await demo.seed_tenant(database)
@@ -220,7 +222,7 @@ async def open_office(folder: Path, dsn: str, redis_url: str, chroma_url: str) -
             async with application(config, 0) as app:
                 target = f"127.0.0.1:{app.servers.gateway_port}"
                 async with grpc.aio.insecure_channel(target) as channel:
-                    yield Office(app, config, channel, issuer, database, dsn, folder)
+                    yield Office(app, config, channel, issuer, database, dsn, folder, variables)
         finally:
             stop.set()
             await working
