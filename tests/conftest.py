@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.support.calls",
     "tests.support.system",
     "tests.support.orders",
+    "tests.support.trail",
 ]
