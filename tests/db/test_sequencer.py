@@ -6,6 +6,8 @@ import asyncio
 import random
 import re
 import uuid
+from collections.abc import Callable
+from functools import partial
 
 import asyncpg
 import pytest
@@ -13,10 +15,10 @@ import pytest
 from server.audit import events, log_store, store, tree_store
 from server.audit.actions import Action, Decision
 from server.audit.events import Search
-from server.audit.leaf import decode, encode, leaf_hash
+from server.audit.leaf import Leaf, decode, encode, leaf_hash
 from server.audit.log_store import Overtaken
 from server.audit.proofs import verify_consistency, verify_inclusion
-from server.audit.sequencer import SequencerSettings
+from server.audit.sequencer import Sequencer, SequencerSettings
 from server.audit.store import Entry
 from server.db.pool import Database
 from tests.support import naive_tree
@@ -78,7 +80,7 @@ async def test_a_search_finds_by_every_column_and_pages_downwards(database: Data
     await add(database, leaves)
     async with sequencing(dsn):
         await drained(database)
-    searches = {
+    searches: dict[Search, Callable[[Leaf], bool]] = {
         Search(): lambda _: True,
         Search(actor="a1"): lambda leaf: leaf.actor.id == "a1",
         Search(actions=(Action.ORDER_CREATE,)): lambda leaf: leaf.action is Action.ORDER_CREATE,
@@ -229,7 +231,7 @@ async def test_writers_under_load_while_sequencers_come_and_go(database: Databas
     writers = [asyncio.create_task(write(f"w{number}")) for number in range(3)]
     for _ in range(5):
         async with sequencing(dsn) as sequencer:
-            await eventually(lambda sequencer=sequencer: _at_least(sequencer.stats.leaves, 200))
+            await eventually(partial(_wrote, sequencer, 200))
     stop.set()
     await asyncio.gather(*writers)
     async with sequencing(dsn):
@@ -239,8 +241,8 @@ async def test_writers_under_load_while_sequencers_come_and_go(database: Databas
     assert sorted(found) == sorted(written)
 
 
-async def _at_least(number: int, least: int) -> bool:
-    return number >= least
+async def _wrote(sequencer: Sequencer, leaves: int) -> bool:
+    return sequencer.stats.leaves >= leaves
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ async def test_the_log_is_append_only(database: Database, dsn: str, statement: s
 
 async def test_the_database_lost_in_the_middle_is_only_a_pause(database: Database, dsn: str) -> None:
     async with sequencing(dsn, settings=QUICK) as sequencer:
-        await eventually(lambda: _at_least(int(sequencer.stats.leading), 1))
+        await asyncio.wait_for(sequencer.leads.wait(), 20)
         await add(database, [a_leaf(number) for number in range(100)])
         async with database.connection() as connection:
             await connection.execute(
