@@ -14,7 +14,6 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from server.audit.checkpoint import PublicKey, SigningKey
 from server.envelope import MasterKey
 from server.settings import (
     Listen,
@@ -40,6 +39,7 @@ from server.settings import (
     url_of,
     whole_number,
 )
+from server.signing import PublicKey, SigningKey
 
 
 class Environment(StrEnum):
@@ -283,7 +283,7 @@ def describe(value: Any, prefix: str = "") -> dict[str, str]:
     lines: dict[str, str] = {}
     for field in fields(value):
         inner = getattr(value, field.name)
-        if hasattr(inner, "__dataclass_fields__") and not isinstance(inner, Listen):
+        if hasattr(inner, "__dataclass_fields__") and not isinstance(inner, Listen | SigningKey):
             lines |= describe(inner, f"{prefix}{field.name}.")
         elif field.name == "tax_rates":
             lines[prefix + field.name] = ", ".join(f"{rate.since}={rate.rate}" for rate in inner)

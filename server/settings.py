@@ -15,8 +15,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from server.audit.checkpoint import PublicKey, SigningKey
 from server.envelope import MasterKey
+from server.signing import PublicKey, SigningKey
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
