@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import chain, islice
 
 from server.audit import cover, events, tree_store
-from server.audit.checkpoint import NoteInvalid, PublicKey, open_note
+from server.audit.checkpoint import NoteInvalid, open_note
 from server.audit.cover import Piece
 from server.audit.events import Event
 from server.audit.export_csv import CsvFormat
@@ -27,6 +27,7 @@ from server.audit.ranges import outside
 from server.audit.tree_store import SignedHead
 from server.db.pool import Database
 from server.errors import AppError, Code
+from server.signing import PublicKey
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,8 @@ class Exporting:
     async def _beginning(self, plan: Plan, form: Format) -> AsyncGenerator[bytes, None]:
         pieces = _cover_of(plan) if form.proves else iter(())
         hashes = await self._hashes(plan, list(islice(pieces, COVER_RECORD)))  # before the first word: it may fail
-        yield form.begin()
+        if begun := form.begin():
+            yield begun
         while hashes:
             yield form.cover(hashes)
             hashes = await self._hashes(plan, list(islice(pieces, COVER_RECORD)))
