@@ -46,9 +46,8 @@ def export(tenant: str, form: str, first: int, last: int | None, out: Path | Non
     try:
         asyncio.run(_export(log, tenant, FormatName(form), first, last, out))
     except AppError as error:
-        again = (
-            f"; the same command goes on from {out}.part" if out and out.with_name(f"{out.name}.part").exists() else ""
-        )
+        kept = out is not None and ExportFile(out).begun() is not None
+        again = "; the same command goes on where it stopped" if kept else ""
         raise click.ClickException(f"{error.message}{again}") from error
     except (AnotherExport, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -22,7 +22,7 @@ class OfLog:
 
 
 def log_of(environ: Mapping[str, str], state_dir: Path | None) -> OfLog:
-    """Of the system that is configured, or that `tria up` runs. Raises click's exceptions, which say what is missing."""
+    """Of the system that is configured, or that `tria up` runs. Raises ClickException that says what is missing."""
     try:
         variables = environment(environ, state_dir)
         keys = (
