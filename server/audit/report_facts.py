@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import LiteralString
 
 from server.audit import tree_store
-from server.audit.actions import Action, Decision
+from server.audit.actions import Action, LeafKind
 from server.audit.tree_store import SignedHead
 from server.db.pool import Connection
 
@@ -30,9 +30,10 @@ READING = (Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.AUDIT_PROVE)
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How often an action ended which way."""
+    """How often an action ended which way. `kind`: as a call (ACCESS), or as what it changed (CHANGE, SYSTEM)."""
 
     action: str
+    kind: str
     decision: str
     count: int
 
@@ -100,8 +101,10 @@ class Facts:
 
 
 async def facts(connection: Connection, tenant: str, since: datetime, until: datetime) -> Facts:
-    """The report over [since, until), by the time of recording, which is the log's order. Call it in one transaction that
-    repeats its reads."""
+    """The report over [since, until), by the time of recording, which is the log's order.
+
+    Call it in one transaction that repeats its reads.
+    """
     window = (tenant, since, until)
     period = Period(*(await connection.fetchrow(_PERIOD, *window) or (None, None)))
     return Facts(
@@ -131,8 +134,9 @@ _HOLES: LiteralString = """
 """
 
 _COUNTS: LiteralString = """
-    select action, decision, count(*) from audit_event where tenant = $1 and recorded_at >= $2 and recorded_at < $3
-    group by action, decision order by action, decision
+    select action, kind, decision, count(*) from audit_event
+    where tenant = $1 and recorded_at >= $2 and recorded_at < $3
+    group by action, kind, decision order by action, kind, decision
 """
 
 _BY_ACTOR: LiteralString = """
@@ -158,8 +162,11 @@ async def _refusals(
 
 _DONE: LiteralString = """
     select seq, occurred_at, action, actor, resource, decision from audit_event
-    where tenant = $1 and recorded_at >= $2 and recorded_at < $3 and action = any($4) order by seq desc limit $5
+    where tenant = $1 and recorded_at >= $2 and recorded_at < $3 and action = any($4)
+        and (kind <> 'ACCESS' or decision <> 'ALLOWED' or action = 'METHOD_UNKNOWN')
+    order by seq desc limit $5
 """
+"""A call that changed something has left two records; its change says more."""
 
 
 async def _done(
@@ -168,12 +175,10 @@ async def _done(
     return [Done(*row) for row in await connection.fetch(_DONE, *window, _names(actions), MOST_ROWS)]
 
 
-def total(counts: Sequence[Counted], actions: Sequence[Action], decision: Decision | None = None) -> int:
-    """How many events of these actions there were."""
+def total(counts: Sequence[Counted], actions: Sequence[Action], *kinds: LeafKind) -> int:
+    """How many records of these actions there are, of these kinds (none given: of any)."""
     names = set(_names(actions))
-    return sum(
-        row.count for row in counts if row.action in names and (decision is None or row.decision == decision.value)
-    )
+    return sum(row.count for row in counts if row.action in names and (not kinds or row.kind in kinds))
 
 
 def _names(actions: Sequence[Action]) -> list[str]:

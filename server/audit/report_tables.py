@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from server.audit.actions import Action, Decision
+from server.audit.actions import Action, LeafKind
 from server.audit.export_lines import text_of
 from server.audit.report_facts import ADMINISTRATION, ATTACKS, MOST_ROWS, PEOPLE, Counted, Done, Facts, Refusals, total
 
@@ -57,19 +58,20 @@ def tables(facts: Facts) -> list[Table]:
 
 def _summary(facts: Facts) -> Table:
     counts = facts.counts
+    done = (LeafKind.CHANGE, LeafKind.SYSTEM)
     figures = (
-        ("Events", sum(row.count for row in counts)),
+        ("Records", sum(row.count for row in counts)),
         ("Refused for a missing right", total(counts, [Action.ACCESS_DENY])),
         ("Refused over a limit", total(counts, [Action.RATE_LIMIT])),
         ("Failed authentications", total(counts, [Action.AUTHENTICATION_FAIL])),
         ("Suspected attacks", total(counts, ATTACKS)),
-        ("Erasures done", total(counts, [Action.SUBJECT_ERASE], Decision.ALLOWED)),
-        ("Requests about personal data", total(counts, PEOPLE)),
-        ("Administrative changes", total(counts, ADMINISTRATION, Decision.ALLOWED)),
-        ("AI decisions recorded", total(counts, [Action.AI_DECISION])),
+        ("Erasures done", total(counts, [Action.SUBJECT_ERASE], *done)),
+        ("Changes about personal data", total(counts, PEOPLE, *done)),
+        ("Administrative changes", total(counts, ADMINISTRATION, *done)),
+        ("AI decisions", total(counts, [Action.AI_DECISION])),
     )
     rows = [(name, str(figure)) for name, figure in figures]
-    return Table("summary", "At a glance", "Counted over the whole period.", ("What", "Events"), rows, frozenset({1}))
+    return Table("summary", "At a glance", "Counted over the whole period.", ("What", "Number"), rows, frozenset({1}))
 
 
 def _integrity(facts: Facts) -> Table:
@@ -89,16 +91,17 @@ def _integrity(facts: Facts) -> Table:
 
 
 def _counts(counts: Sequence[Counted]) -> Table:
-    ends = [decision.value for decision in Decision]
-    by_action: dict[str, dict[str, int]] = {}
+    ends = ("Allowed", "Denied", "Failed", "Changes")
+    by_action: dict[str, Counter[str]] = {}
     for row in counts:
-        by_action.setdefault(row.action, {})[row.decision] = row.count
+        end = row.decision.capitalize() if row.kind == LeafKind.ACCESS else "Changes"
+        by_action.setdefault(row.action, Counter())[end] += row.count
     rows = [
-        (action, *(str(found.get(end, 0)) for end in ends), str(sum(found.values())))
-        for action, found in sorted(by_action.items())
+        (action, *(str(found[end]) for end in ends), str(found.total())) for action, found in sorted(by_action.items())
     ]
-    columns = ("Action", "Allowed", "Denied", "Failed", "All")
-    return Table("actions", "Events by action", "Every action of the period.", columns, rows, frozenset({1, 2, 3, 4}))
+    about = "Calls by how they ended, and what was changed: a call that changed something has left two records."
+    columns = ("Action", *ends, "Records")
+    return Table("actions", "Records by action", about, columns, rows, frozenset(range(1, len(columns))))
 
 
 def _refused(key: str, title: str, about: str, rows: Sequence[Refusals]) -> Table:

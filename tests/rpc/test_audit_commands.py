@@ -231,7 +231,7 @@ async def test_a_report_as_csv_holds_the_same(trail: Trail, state_dir: Path) -> 
     rows = list(csv.DictReader(io.StringIO(output)))
     summary = [row for row in rows if row["table"] == "summary"]
     figures = {name["value"]: figure["value"] for name, figure in zip(summary[::2], summary[1::2], strict=True)}
-    assert figures["Events"] == "1308"
+    assert figures["Records"] == "1308"
     assert figures["Refused for a missing right"] == "3"
     denied = {row["column"]: row["value"] for row in rows if row["table"] == "denied" and row["row"] == "1"}
     assert (denied["Reason"], denied["Events"]) == ("PERMISSION_MISSING", "1")
