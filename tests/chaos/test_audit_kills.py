@@ -1,4 +1,4 @@
-"""Server, workers and PostgreSQL are killed again and again under load; afterwards the log is whole and tells the truth.
+"""Server, workers and PostgreSQL are killed again and again under load; afterwards the log is whole, and it is true.
 
 `make chaos-audit ROUNDS=50` kills more often than the six times of a normal run.
 """
