@@ -61,6 +61,7 @@ class Trail:
     keeper: LogKeeper
     dsn: str
     folder: Path
+    port: int
 
     def who(self, role: Role = Role.AUDITOR, *, tenant: str = TENANT, subject: str = "") -> Metadata:
         """Metadata of a call by such a caller."""
@@ -89,6 +90,15 @@ class Trail:
         await eventually(settled)
         size: int = await self.value("select max(size) from audit_checkpoint where tenant = $1", tenant)
         return size
+
+    async def with_service(self) -> None:
+        """Two tenants, and the key of a service of the first."""
+        await self.run("insert into tenant (id, name) values ('acme', 'Acme'), ('globex', 'Globex')")
+        await self.run(
+            "insert into api_key (key_id, tenant, subject, roles, secret_sha256) "
+            "values ('billing', 'acme', 'service:billing', '{SERVICE}', $1)",
+            hashlib.sha256(_SECRET.encode()).digest(),
+        )
 
     async def value(self, sql: str, *arguments: object) -> Any:
         async with self.database.connection() as connection:
@@ -158,17 +168,12 @@ async def trail_server(
         stack.push_async_callback(servers.stop, 0)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{servers.gateway_port}"))
         stub = audit_service_pb2_grpc.AuditServiceStub(channel)
-        yield Trail(desk, database, stub, channel, issuer, config, keeper, dsn, folder)
+        yield Trail(desk, database, stub, channel, issuer, config, keeper, dsn, folder, servers.gateway_port)
 
 
 @pytest_asyncio.fixture
 async def trail(dsn: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Trail]:
     """An audit service on a database of this test's own, with the API key of a service in it."""
     async with trail_server(tmp_path, dsn, redis_url) as running:
-        await running.run("insert into tenant (id, name) values ('acme', 'Acme'), ('globex', 'Globex')")
-        await running.run(
-            "insert into api_key (key_id, tenant, subject, roles, secret_sha256) "
-            "values ('billing', 'acme', 'service:billing', '{SERVICE}', $1)",
-            hashlib.sha256(_SECRET.encode()).digest(),
-        )
+        await running.with_service()
         yield running
