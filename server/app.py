@@ -174,15 +174,13 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             logs,
             SharedTick(asyncio.get_running_loop()),
         )
-        limits = StreamLimits(config.stream.heartbeat, config.stream.max_age)
-        following = Following(stores.database, stores.vault, logs, limits)
+        following = Following(stores.database, stores.vault, logs, _limits(config))
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
         people = subjects(stores.database, stores.vault, config.audit.key)
-        handlers = _handlers(
-            stores, catalogue, orders, audit, people, tokens, runner, following, monitor, config.observability.release
-        )
+        release = config.observability.release
+        handlers = _handlers(stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release)
         servers = grpc_servers.build(
             config.listen.grpc,
             config.listen.internal,
@@ -285,6 +283,10 @@ def _handlers(
         "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, shown, orders),
         "tria.ops.v1.OpsService": OpsHandler(monitor, release),  # type: ignore[abstract]
     }
+
+
+def _limits(config: Config) -> StreamLimits:
+    return StreamLimits(config.stream.heartbeat, config.stream.max_age)
 
 
 def _tools(known: Knowledge, catalogue: Catalogue, orders: Reading) -> Callable[[str, str, Callable[[], None]], Tools]:

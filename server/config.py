@@ -296,7 +296,7 @@ def describe(value: Any, prefix: str = "") -> dict[str, str]:
     lines: dict[str, str] = {}
     for field in fields(value):
         inner = getattr(value, field.name)
-        if hasattr(inner, "__dataclass_fields__") and not isinstance(inner, Listen):
+        if hasattr(inner, "__dataclass_fields__") and not isinstance(inner, Listen | SigningKey):
             lines |= describe(inner, f"{prefix}{field.name}.")
         elif field.name == "tax_rates":
             lines[prefix + field.name] = ", ".join(f"{rate.since}={rate.rate}" for rate in inner)

@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.support.system",
     "tests.support.orders",
     "tests.support.people",
+    "tests.support.trail",
 ]

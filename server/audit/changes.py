@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from uuid import uuid4
+from dataclasses import dataclass, replace
 
 from server.audit import store
 from server.audit.actions import Action, Decision, LeafKind
@@ -33,14 +32,31 @@ class Author:
         details: Mapping[str, Plain],
         *,
         decision: Decision = Decision.ALLOWED,
-        key: SubjectKey | None = None,
-        personal: Mapping[str, str] | None = None,
     ) -> Leaf:
-        """Writes a CHANGE leaf on `connection`, inside its open transaction; `personal` is sealed with `key`."""
+        """Writes a CHANGE leaf on `connection`, inside its open transaction."""
+        leaf = self._leaf(action, targets, details, decision)
+        await store.add(connection, [Entry.of(leaf)])
+        return leaf
+
+    async def record_sealed(
+        self,
+        connection: Connection,
+        action: Action,
+        targets: Sequence[str],
+        details: Mapping[str, Plain],
+        key: SubjectKey,
+        personal: Mapping[str, str],
+    ) -> Leaf:
+        """The same with personal fields, sealed with their person's key."""
+        leaf = self._leaf(action, targets, details, Decision.ALLOWED)
+        sealed = tuple(key.sealed_value(field, text, leaf.event_id) for field, text in personal.items())
+        leaf = replace(leaf, sealed=sealed)
+        await store.add(connection, [Entry.of(leaf)])
+        return leaf
+
+    def _leaf(self, action: Action, targets: Sequence[str], details: Mapping[str, Plain], decision: Decision) -> Leaf:
         tenant = self.caller.tenant or NO_TENANT
-        event = str(uuid4())
-        told = personal.items() if key and personal else ()
-        leaf = Leaf(
+        return Leaf(
             tenant=tenant,
             action=action,
             actor=self.shown.actor(self.caller),
@@ -52,11 +68,7 @@ class Author:
             trace_id=self.request.trace_id if self.request else "",
             source=self.shown.source(tenant, self.request),
             details=details,
-            sealed=tuple(key.sealed_value(field, text, event) for field, text in told) if key else (),
-            event_id=event,
         )
-        await store.add(connection, [Entry.of(leaf)])
-        return leaf
 
 
 def operator(tenant: str) -> Author:

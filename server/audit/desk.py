@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.audit.bell import AuditBell
-from server.audit.checkpoint import PublicKey
 from server.audit.exporting import Exporting
 from server.audit.proving import Proving
 from server.audit.reading import AuditReading
@@ -14,6 +13,7 @@ from server.audit.recording import Recording
 from server.audit.tailing import Tailing, TailLimits
 from server.db.pool import Database
 from server.paging import PageTokens
+from server.signing import PublicKey
 
 
 @dataclass(frozen=True, slots=True)

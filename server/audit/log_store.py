@@ -12,7 +12,8 @@ from typing import LiteralString
 import orjson
 
 from server.audit.batch import Growth, Pending, Placed, Tree
-from server.audit.leaf import clean
+from server.audit.events import SEARCHED
+from server.audit.leaf import Leaf, clean
 from server.audit.merkle import TILE_WIDTH, Frontier, TileId, filled_tiles, perfect_root
 from server.audit.tree_store import partial
 from server.db.pool import Connection
@@ -106,14 +107,20 @@ async def append(connection: Connection, recorded_at: datetime, placed: Sequence
         [leaf.occurred_at for leaf in leaves],
         [leaf.kind.value for leaf in leaves],
         [leaf.action.value for leaf in leaves],
-        [clean(leaf.actor.id) for leaf in leaves],
-        [clean(leaf.targets[0]) if leaf.targets else "" for leaf in leaves],
-        [orjson.dumps(leaf.targets[1:]).decode() if len(leaf.targets) > 1 else None for leaf in leaves],
+        [clean(leaf.actor.id)[:SEARCHED] for leaf in leaves],
+        [clean(leaf.targets[0])[:SEARCHED] if leaf.targets else "" for leaf in leaves],
+        [_others(leaf) for leaf in leaves],
         [leaf.decision.value for leaf in leaves],
         [clean(leaf.request_id) for leaf in leaves],
     )
     if status != f"INSERT 0 {len(placed)}":
         raise Overtaken
+
+
+def _others(leaf: Leaf) -> str | None:
+    if len(leaf.targets) < 2:
+        return None
+    return orjson.dumps([clean(target)[:SEARCHED] for target in leaf.targets[1:]]).decode()
 
 
 _GROW: LiteralString = """

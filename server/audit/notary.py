@@ -121,16 +121,16 @@ class Notary:
 _GROWN: LiteralString = """
     select tree.tenant, tree.size, tree.root, last.note, last.key_id
     from audit_tree as tree left join lateral (
-        select size, note, key_id from audit_checkpoint as checkpoint
+        select size, root, note, key_id from audit_checkpoint as checkpoint
         where checkpoint.tenant = tree.tenant order by size desc, signed_at desc, key_id = $1 desc limit 1
     ) as last on true
-    where last.size is null or last.size <> tree.size or last.key_id <> $1
+    where last.size is null or last.size <> tree.size or last.root <> tree.root or last.key_id <> $1
     order by tree.tenant
 """
 
 
 async def _grown(connection: Connection, keys: Keyring) -> list[asyncpg.Record]:
-    """Trees whose last checkpoint is not of their size, or not of the current key."""
+    """Trees whose last checkpoint is not of this very head, or not of the current key."""
     return await connection.fetch(_GROWN, keys.current.public.id)
 
 

@@ -35,6 +35,7 @@ _BAD_CONTENT = (
     asyncpg.DataError,
     asyncpg.CharacterNotInRepertoireError,
     asyncpg.UntranslatableCharacterError,
+    asyncpg.ProgramLimitExceededError,
 )
 """What one row can do to the whole batch. Nothing else sets rows aside: a damaged tree must not empty the queue."""
 

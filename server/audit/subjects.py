@@ -108,8 +108,8 @@ class Subjects:
             if not await subject_store.place_hold(connection, tenant, person, box, actor):
                 return False
             details = {"what": "legal hold placed"}
-            await author.record(
-                connection, Action.ADMIN_COMMAND, (_target(person),), details, key=key, personal={"reason": reason}
+            await author.record_sealed(
+                connection, Action.ADMIN_COMMAND, (_target(person),), details, key, {"reason": reason}
             )
         return True
 
@@ -191,4 +191,4 @@ class Subjects:
 
 
 def _target(person: str) -> str:
-    return f"people/{person}"
+    return f"subjects/{person}"

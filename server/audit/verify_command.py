@@ -11,11 +11,12 @@ from typing import BinaryIO
 
 import click
 
-from server.audit.checkpoint import Checkpoint, NoteInvalid, PublicKey, open_note, parse_text
+from server.audit.checkpoint import Checkpoint, NoteInvalid, open_note, parse_text
 from server.audit.kept_checkpoint import Incomparable, Link, compare, read_link
 from server.audit.proofs import NotProven
 from server.audit.verdict import not_proven, proven, summary
 from server.audit.verifying import ExportVerifier, Proven, Rejected
+from server.signing import PublicKey
 
 _LONGEST_LINE = 16 * 1024 * 1024
 _STEP = 1024 * 1024  # bytes between two looks at the progress

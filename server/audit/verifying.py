@@ -17,11 +17,12 @@ from typing import Any
 import orjson
 
 from server.audit import cover, export_lines
-from server.audit.checkpoint import Checkpoint, NoteInvalid, PublicKey, open_note, origin_of
+from server.audit.checkpoint import Checkpoint, NoteInvalid, open_note, origin_of
 from server.audit.cover import Growing, Piece
 from server.audit.export_lines import Header
 from server.audit.leaf import VERSION as LEAF_VERSION
 from server.audit.leaf import leaf_hash
+from server.signing import PublicKey
 
 _HASH_BYTES = 32
 _LARGEST = 1 << 53

@@ -70,7 +70,7 @@ async def test_an_export_is_recorded_and_the_same_when_asked_again(office: Offic
         "select count(*) from (select action, resource, leaf from audit_pending "
         "union all select action, resource, leaf from audit_event) as leaves "
         "where action = 'SUBJECT_EXPORT' and resource = $1",
-        f"people/{person.reference}",
+        f"subjects/{person.reference}",
     )
     assert recorded == 2
 

@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server.audit import export_lines
-from server.audit.checkpoint import Checkpoint, PublicKey, origin_of
+from server.audit.checkpoint import Checkpoint, origin_of
 from server.audit.leaf import leaf_hash
 from server.audit.verifying import ExportVerifier, Proven, Rejected
+from server.signing import PublicKey
 from tests.support.exports import KEY, OTHER_KEY, export_of, note_of, some_leaf, some_leaves
 from tests.support.trees import naive_root
 
