@@ -11,11 +11,13 @@ export XERO_OPENAPI_FILE ?= $(abspath $(wildcard ../shared/data/xero/xero_accoun
 # Extra arguments, such as `make test ARGS="-k resume"`.
 ARGS ?=
 
-.PHONY: help setup run test check proto fmt bench evaluate clean browser $(addprefix check-,$(CHECKS))
+ROUNDS ?= 50
+
+.PHONY: help setup run test check proto fmt bench chaos-audit evaluate clean browser $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(SETUP) ## Install everything; the other commands do it when it is needed
 
@@ -86,6 +88,9 @@ fmt: $(SETUP) ## Format code and protos, mend what ruff can
 bench: $(SETUP) ## Measure speed, one bench after another
 	@for file in tests/performance/bench_*.py; do \
 		echo "== $$file"; $(ENV)/python -m "tests.performance.$$(basename "$$file" .py)" || exit 1; done
+
+chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under load and verify the log
+	@CHAOS_ROUNDS=$(ROUNDS) $(ENV)/pytest -q -s --no-header tests/chaos/test_audit_kills.py
 
 evaluate: $(SETUP) ## Measure retrieval, intents and the finding of personal data on labelled messages
 	@$(ENV)/tria knowledge evaluate

@@ -16,6 +16,7 @@ from typing import Any
 
 from server.accounting_config import AccountingConfig, read_accounting
 from server.envelope import MasterKey
+from server.retention_policy import RetentionDays
 from server.settings import (
     Listen,
     Reader,
@@ -29,14 +30,18 @@ from server.settings import (
     networks,
     one_of,
     optional_decimal,
+    outside_url,
+    parse_audit_key,
     parse_listen,
     parse_master_keys,
     parse_prices,
+    parse_public_keys,
     parse_tax_rates,
     secret_url_of,
     url_of,
     whole_number,
 )
+from server.signing import PublicKey, SigningKey
 
 
 class Environment(StrEnum):
@@ -68,11 +73,13 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class ListenConfig:
-    """Where the server listens. `grpc` is what the gateway calls, `internal` adds reflection, `metrics` is HTTP."""
+    """Where the server listens. `grpc` is what the gateway calls, `internal` adds reflection, `metrics` is HTTP;
+    `worker_metrics` is that of the worker."""
 
     grpc: Listen
     internal: Listen
     metrics: Listen
+    worker_metrics: Listen
     processes: int
 
 
@@ -130,6 +137,18 @@ class ObservabilityConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """The audit log. `key` signs checkpoints, at most one a log every `checkpoint_interval` seconds; `old_keys` signed
+    earlier ones. Checkpoints leave the database for a file, a webhook, or both."""
+
+    key: SigningKey
+    old_keys: tuple[PublicKey, ...]
+    checkpoint_interval: float
+    checkpoint_file: Path | None
+    checkpoint_webhook: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamConfig:
     """Times of streams, in seconds: heartbeat after silence, longest life, log kept after the end, drain at stop."""
 
@@ -137,6 +156,16 @@ class StreamConfig:
     max_age: float
     log_ttl: float
     drain: float
+
+
+def _retention(read: Reader) -> RetentionDays:
+    days = whole_number(1, 36_500)
+    return RetentionDays(
+        conversations=read.get("TRIA_RETENTION_CONVERSATIONS", days, "90"),
+        order_events=read.get("TRIA_RETENTION_ORDER_EVENTS", days, "400"),
+        learnt_words=read.get("TRIA_RETENTION_LEARNT_WORDS", days, "400"),
+        audit=read.get("TRIA_RETENTION_AUDIT", days, "2557"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +180,9 @@ class Config:
     money: MoneyConfig
     accounting: AccountingConfig
     observability: ObservabilityConfig
+    audit: AuditConfig
     stream: StreamConfig
+    retention: RetentionDays
 
 
 class ConfigError(Exception):
@@ -173,6 +204,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             grpc=read.get("TRIA_GRPC_LISTEN", parse_listen, "127.0.0.1:50051"),
             internal=read.get("TRIA_INTERNAL_LISTEN", parse_listen, "127.0.0.1:50052"),
             metrics=read.get("TRIA_METRICS_LISTEN", parse_listen, "127.0.0.1:9464"),
+            worker_metrics=read.get("TRIA_WORKER_METRICS_LISTEN", parse_listen, "127.0.0.1:9465"),
             processes=read.get("TRIA_PROCESSES", whole_number(1, 64), "1"),
         ),
         auth=AuthConfig(
@@ -198,12 +230,14 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             audit_file=read.get("TRIA_AUDIT_FILE", Path),
             release=f"tria@{version}",
         ),
+        audit=_audit(read),
         stream=StreamConfig(
             heartbeat=read.get("TRIA_STREAM_HEARTBEAT", between(0.05, 60), "15"),
             max_age=read.get("TRIA_STREAM_MAX_AGE", between(1, 3600), "600"),
             log_ttl=read.get("TRIA_STREAM_LOG_TTL", between(120, 86400), "900"),
             drain=read.get("TRIA_DRAIN", between(0, 300), "20"),
         ),
+        retention=_retention(read),
     )
     if read.problems:
         raise ConfigError(read.problems)
@@ -222,6 +256,23 @@ def _store(read: Reader) -> StoreConfig:
     if store.pool_min and store.pool_max and store.pool_min > store.pool_max:
         read.problems.append("TRIA_POOL_MIN must not be above TRIA_POOL_MAX")
     return store
+
+
+def _audit(read: Reader) -> AuditConfig:
+    audit = AuditConfig(
+        key=read.get("TRIA_AUDIT_KEY", parse_audit_key),
+        old_keys=read.get("TRIA_AUDIT_KEYS_OLD", parse_public_keys, ""),
+        checkpoint_interval=read.get("TRIA_AUDIT_CHECKPOINT_INTERVAL", between(0.1, 3600), "10"),
+        checkpoint_file=read.get("TRIA_AUDIT_CHECKPOINT_FILE", lambda text: Path(text) if text else None, ""),
+        checkpoint_webhook=read.get(
+            "TRIA_AUDIT_CHECKPOINT_WEBHOOK", lambda text: outside_url(text) if text else "", ""
+        ),
+    )
+    if audit.checkpoint_file is None and audit.checkpoint_webhook == "":
+        read.problems.append(
+            "TRIA_AUDIT_CHECKPOINT_FILE or …_WEBHOOK is missing: checkpoints must have a place outside the database"
+        )
+    return audit
 
 
 def _model(read: Reader) -> ModelConfig:
@@ -249,7 +300,7 @@ def describe(value: Any, prefix: str = "") -> dict[str, str]:
     lines: dict[str, str] = {}
     for field in fields(value):
         inner = getattr(value, field.name)
-        if hasattr(inner, "__dataclass_fields__") and not isinstance(inner, Listen):
+        if hasattr(inner, "__dataclass_fields__") and not isinstance(inner, Listen | SigningKey):
             lines |= describe(inner, f"{prefix}{field.name}.")
         elif field.name == "tax_rates":
             lines[prefix + field.name] = ", ".join(f"{rate.since}={rate.rate}" for rate in inner)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from server.caller import Caller
 from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
+from server.holdings import Erased, Records, when
 
 T = TypeVar("T")
 
@@ -145,3 +147,37 @@ async def once(
     if first["response"] is None:
         raise AppError(Code.NOT_FOUND, Reason.RESOURCE_NOT_FOUND, "this was done, and its answer has been erased")
     return Once(row.open(first["response"]), replayed=True)
+
+
+EMPTY_ANSWERS = """
+update idempotency set response = null, about = ''
+where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at <= $3
+"""
+
+KEPT_ANSWERS = """
+select method, created_at from idempotency
+where tenant = $1 and (principal = $2 or about = $2) and response is not null
+order by created_at
+"""
+
+ANSWERS_LEFT = """
+select count(*) from idempotency
+where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at <= $3
+"""
+
+
+class AnswersHolding:
+    """First answers to a person's writes, and to the writes of others about that person. They open for whoever repeats
+    the call; the rows stay, so that what was done is not done again."""
+
+    async def export(self, connection: Connection, tenant: str, person: str) -> Mapping[str, Records]:
+        rows = await connection.fetch(KEPT_ANSWERS, tenant, person)
+        return {"kept_answers": [{"method": row["method"], "create_time": when(row["created_at"])} for row in rows]}
+
+    async def erase(self, connection: Connection, tenant: str, person: str, until: datetime) -> Sequence[Erased]:
+        status: str = await connection.execute(EMPTY_ANSWERS, tenant, person, until)
+        return [Erased("kept_answers", int(status.rpartition(" ")[2]))]
+
+    async def remaining(self, connection: Connection, tenant: str, person: str, until: datetime) -> int:
+        left: int = await connection.fetchval(ANSWERS_LEFT, tenant, person, until)
+        return left

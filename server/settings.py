@@ -16,6 +16,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from server.envelope import MasterKey
+from server.signing import PublicKey, SigningKey
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -217,6 +218,34 @@ def parse_master_keys(text: str) -> tuple[MasterKey, ...]:
     if len({key.id for key in keys}) < len(keys):
         raise ValueError("must not name a key twice")
     return tuple(keys)
+
+
+def parse_audit_key(text: str) -> SigningKey:
+    """`NAME=BASE64`: the seed (32 bytes) of the Ed25519 key that signs checkpoints, and the name in its signatures."""
+    name, separator, encoded = text.partition("=")
+    try:
+        seed = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        seed = b""
+    if not separator or not re.fullmatch(r"[A-Za-z0-9._/-]{1,64}", name) or len(seed) != 32:
+        raise ValueError("must be name=seed, the seed 32 bytes in base64")
+    return SigningKey(name, seed)
+
+
+def parse_public_keys(text: str) -> tuple[PublicKey, ...]:
+    """`NAME+HASH+KEY,…`: public keys of signed notes."""
+    return tuple(PublicKey.parse(part) for part in text.split(",") if part.strip())
+
+
+def outside_url(text: str) -> str:
+    """A URL that data is sent to: https, or http on this machine; without a user or password in it."""
+    parts = urlsplit(text)
+    loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise ValueError("must be an https URL (http only on this machine)")
+    if not parts.hostname or parts.username or parts.password:
+        raise ValueError("must name a host, and no user")
+    return text
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:

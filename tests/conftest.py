@@ -8,4 +8,6 @@ pytest_plugins = [
     "tests.support.orders",
     "tests.support.xero",
     "tests.support.accounting",
+    "tests.support.people",
+    "tests.support.trail",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.audit import store
 from server.audit.actions import Action, Decision, LeafKind
 from server.audit.actor import Shown
 from server.audit.leaf import NO_TENANT, Leaf, Plain
+from server.audit.sealing import SubjectKey
 from server.audit.store import Entry
 from server.caller import AuthMethod, Caller, Request, Role
 from server.db.pool import Connection
@@ -33,8 +34,29 @@ class Author:
         decision: Decision = Decision.ALLOWED,
     ) -> Leaf:
         """Writes a CHANGE leaf on `connection`, inside its open transaction."""
+        leaf = self._leaf(action, targets, details, decision)
+        await store.add(connection, [Entry.of(leaf)])
+        return leaf
+
+    async def record_sealed(
+        self,
+        connection: Connection,
+        action: Action,
+        targets: Sequence[str],
+        details: Mapping[str, Plain],
+        key: SubjectKey,
+        personal: Mapping[str, str],
+    ) -> Leaf:
+        """The same with personal fields, sealed with their person's key."""
+        leaf = self._leaf(action, targets, details, Decision.ALLOWED)
+        sealed = tuple(key.sealed_value(field, text, leaf.event_id) for field, text in personal.items())
+        leaf = replace(leaf, sealed=sealed)
+        await store.add(connection, [Entry.of(leaf)])
+        return leaf
+
+    def _leaf(self, action: Action, targets: Sequence[str], details: Mapping[str, Plain], decision: Decision) -> Leaf:
         tenant = self.caller.tenant or NO_TENANT
-        leaf = Leaf(
+        return Leaf(
             tenant=tenant,
             action=action,
             actor=self.shown.actor(self.caller),
@@ -47,8 +69,6 @@ class Author:
             source=self.shown.source(tenant, self.request),
             details=details,
         )
-        await store.add(connection, [Entry.of(leaf)])
-        return leaf
 
 
 def operator(tenant: str) -> Author:

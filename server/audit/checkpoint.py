@@ -6,101 +6,25 @@
                                                     (an empty line)
     — NAME BASE64(key hash ‖ signature)             one line a signature; it signs the lines above the empty one
 
-The key hash is the first four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key). Public keys travel as
-`NAME+HASH+BASE64(0x01 ‖ public key)`.
+Keys and their hashes: server/signing.py.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from server.signing import MARK, NAME, PublicKey, SigningKey
 
-_ED25519 = b"\x01"  # the algorithm byte of signed notes
-_SIGNATURE = 64
 _MOST_SIGNATURES = 16
-_NAME = re.compile(r"[^\s+]{1,128}")
 _SIZE = re.compile(r"0|[1-9]\d{0,18}")
-_MARK = "— "  # em dash, space
 
 
 class NoteInvalid(Exception):
     """Not a checkpoint, or not signed by a key that is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """What verifies. `name` is shown in the signature line."""
-
-    name: str
-    key: bytes
-
-    @property
-    def hash(self) -> bytes:
-        """Four bytes that say which key signed; they prove nothing."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.key).digest()[:4]
-
-    @property
-    def id(self) -> str:
-        """The hash as text."""
-        return self.hash.hex()
-
-    def __str__(self) -> str:
-        return f"{self.name}+{self.id}+{base64.b64encode(_ED25519 + self.key).decode()}"
-
-    @classmethod
-    def parse(cls, text: str) -> PublicKey:
-        """The key behind `NAME+HASH+BASE64`. Raises ValueError."""
-        name, _, rest = text.strip().partition("+")
-        id, _, encoded = rest.partition("+")
-        try:
-            raw = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            raw = b""
-        if len(raw) != 33 or raw[:1] != _ED25519 or not _NAME.fullmatch(name):
-            raise ValueError("must be NAME+HASH+KEY, the public Ed25519 key of a signed note")
-        key = cls(name, raw[1:])
-        if key.id != id:
-            raise ValueError(f"is damaged: the hash of the key {name} is {key.id}")
-        return key
-
-    def signed(self, text: bytes, signature: bytes) -> bool:
-        """Whether this key signed the text."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.key).verify(signature, text)
-        except InvalidSignature:
-            return False
-        return True
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class SigningKey:
-    """What signs: `seed` is the private key (32 bytes, RFC 8032) and is not shown."""
-
-    name: str
-    seed: bytes
-
-    def __repr__(self) -> str:
-        return f"SigningKey({self.name})"
-
-    @property
-    def public(self) -> PublicKey:
-        """The other half."""
-        return PublicKey(self.name, self._private().public_key().public_bytes_raw())
-
-    def line(self, text: str) -> str:
-        """The signature line for `text`."""
-        signature = self._private().sign(text.encode())
-        return f"{_MARK}{self.name} {base64.b64encode(self.public.hash + signature).decode()}\n"
-
-    def _private(self) -> Ed25519PrivateKey:
-        return Ed25519PrivateKey.from_private_bytes(self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +111,11 @@ def parse_text(text: str) -> Checkpoint:
 
 
 def _signature(line: str) -> tuple[str, bytes, bytes]:
-    name, _, encoded = line.removeprefix(_MARK).partition(" ")
+    name, _, encoded = line.removeprefix(MARK).partition(" ")
     try:
         raw = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if not line.startswith(_MARK) or not _NAME.fullmatch(name) or len(raw) < 5:
+    if not line.startswith(MARK) or not NAME.fullmatch(name) or len(raw) < 5:
         raise NoteInvalid("a signature line is not understood")
     return name, raw[:4], raw[4:]

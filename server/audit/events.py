@@ -43,6 +43,9 @@ class Search:
     until: datetime | None = None
 
 
+SEARCHED = 512
+"""Characters of an actor or a resource that are searched: an index takes no more than some 2,700 bytes."""
+
 _COLUMNS: LiteralString = "tenant, seq, recorded_at, leaf as encoded, leaf_hash"
 
 
@@ -61,11 +64,11 @@ async def page(
     if before is not None:
         narrow("seq < $", before)
     if search.actor:
-        narrow("actor = $", search.actor)
+        narrow("actor = $", search.actor[:SEARCHED])
     if search.actions:
         narrow("action = any($::text[])", [action.value for action in search.actions])
     if search.resource:
-        narrow("(resource = $ or (others <> '{}' and others @> array[$]))", search.resource)
+        narrow("(resource = $ or (others <> '{}' and others @> array[$]))", search.resource[:SEARCHED])
     if search.decision is Decision.ALLOWED:
         narrow("decision = $", search.decision.value)
     elif search.decision is not None:

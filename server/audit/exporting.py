@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 
 from server.audit import cover, events, tree_store
-from server.audit.checkpoint import NoteInvalid, PublicKey, open_note
+from server.audit.checkpoint import NoteInvalid, open_note
 from server.audit.cover import Piece
 from server.audit.events import Event
 from server.audit.export_csv import CsvFormat
@@ -27,6 +29,7 @@ from server.audit.ranges import outside
 from server.audit.tree_store import SignedHead
 from server.db.pool import Database
 from server.errors import AppError, Code
+from server.signing import PublicKey
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,14 @@ _FORMATS: Mapping[FormatName, Callable[[Plan], Format]] = {
 def format_of(name: FormatName, plan: Plan) -> Format:
     """What writes one export in that format."""
     return _FORMATS[name](plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Whole lines of an export, and the record that comes next."""
+
+    next_seq: int
+    lines: bytes
 
 
 class Exporting:
@@ -82,35 +93,45 @@ class Exporting:
         note, keys = signed_by(found, self._keys)
         return Plan(tenant, first, last, size, found.root, note, keys)
 
-    async def export(self, plan: Plan, form: Format, *, start: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The whole export in pieces of whole lines; from record `start` on, without what comes before the records,
-        when one is continued. Ends with `end` or `cut`, never with an error once something was given."""
+    async def export(self, plan: Plan, form: Format) -> AsyncGenerator[bytes, None]:
+        """The whole export in pieces of whole lines. Ends with `end` or `cut`, never with an error once something was
+        given."""
         until = time.monotonic() + self._max_age
-        given = plan.first if start is None else start
+        given = plan.first
         try:
-            if start is None:
-                async for piece in self._beginning(plan, form):
-                    yield piece
-            while given <= plan.last:
-                if self._draining or time.monotonic() >= until:
-                    yield form.cut(given, "COME_BACK")
-                    return
-                batch = await self._batch(plan, given)
-                for piece in _chunks(map(form.event, batch)):
-                    yield piece
-                given = batch[-1].seq + 1 if batch else plan.last + 1
+            async with aclosing(self.pieces(plan, form)) as pieces:
+                async for piece in pieces:
+                    yield piece.lines
+                    given = piece.next_seq
+                    if given <= plan.last and (self._draining or time.monotonic() >= until):
+                        yield form.cut(given, "COME_BACK")
+                        return
         except AppError as away:
             if away.code is not Code.UNAVAILABLE:
                 raise
             log.warning("an audit export was cut", extra={"reason": away.reason.value})
             yield form.cut(given, away.reason.value)
-            return
-        yield form.end()
+
+    async def pieces(self, plan: Plan, form: Format, start: int | None = None) -> AsyncGenerator[Given, None]:
+        """The export as it is; from record `start` on, without what comes before the records, when one is continued.
+        Raises AppError when the store goes away."""
+        if start is None:
+            async with aclosing(self._beginning(plan, form)) as beginning:
+                async for lines in beginning:
+                    yield Given(plan.first, lines)
+        next_seq = plan.first if start is None else start
+        while next_seq <= plan.last:
+            batch = await self._batch(plan, next_seq)
+            for given in _chunks(batch, form):
+                yield given
+            next_seq = batch[-1].seq + 1 if batch else plan.last + 1
+        yield Given(next_seq, form.end())
 
     async def _beginning(self, plan: Plan, form: Format) -> AsyncGenerator[bytes, None]:
-        pieces = _cover_of(plan) if form.proves else iter(())
+        pieces = cover_of(plan) if form.proves else iter(())
         hashes = await self._hashes(plan, list(islice(pieces, COVER_RECORD)))  # before the first word: it may fail
-        yield form.begin()
+        if begun := form.begin():
+            yield begun
         while hashes:
             yield form.cover(hashes)
             hashes = await self._hashes(plan, list(islice(pieces, COVER_RECORD)))
@@ -145,19 +166,20 @@ def signed_by(found: SignedHead, keys: Sequence[PublicKey]) -> tuple[str, tuple[
     return f"{text}\n\n{''.join(lines)}", tuple(map(str, signers))
 
 
-def _cover_of(plan: Plan) -> Iterator[Piece]:
+def cover_of(plan: Plan) -> Iterator[Piece]:
+    """The subtrees that the plan's range is proven with."""
     stop = plan.last + 1
     return chain(cover.before(plan.first), cover.within(plan.first, stop), cover.after(stop, plan.tree_size))
 
 
-def _chunks(lines: Iterator[bytes]) -> Iterator[bytes]:
-    gathered: list[bytes] = []
+def _chunks(batch: Sequence[Event], form: Format) -> Iterator[Given]:
+    lines: list[bytes] = []
     size = 0
-    for line in lines:
-        gathered.append(line)
-        size += len(line)
+    for event in batch:
+        lines.append(form.event(event))
+        size += len(lines[-1])
         if size >= _CHUNK:
-            yield b"".join(gathered)
-            gathered, size = [], 0
-    if gathered:
-        yield b"".join(gathered)
+            yield Given(event.seq + 1, b"".join(lines))
+            lines, size = [], 0
+    if lines:
+        yield Given(batch[-1].seq + 1, b"".join(lines))

@@ -1,6 +1,6 @@
 """AuditService on the wire: decode, one call, encode.
 
-ExportSubject and EraseSubject are left to the layer that answers NOT_IMPLEMENTED until sealing serves them.
+ExportSubject and EraseSubject: server/audit/subject_handler.py.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from google.api.httpbody_pb2 import HttpBody
 from server.audit import decode, encode
 from server.audit.actor import Shown
 from server.audit.changes import Author
+from server.audit.desk import AuditDesk
 from server.audit.events import Event
 from server.audit.exporting import format_of
-from server.audit.wiring import AuditDesk
+from server.audit.subject_handler import SubjectHandler
+from server.audit.subjects import Subjects
 from server.caller import current_caller, current_request
 from server.idempotency import Idempotency
-from tria.audit.v1 import audit_pb2, audit_service_pb2, audit_service_pb2_grpc
+from tria.audit.v1 import audit_pb2, audit_service_pb2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-class AuditHandler(audit_service_pb2_grpc.AuditServiceServicer):
+class AuditHandler(SubjectHandler):
     """The RPCs of the trail. A caller's own tenant is always meant."""
 
-    def __init__(self, desk: AuditDesk, shown: Shown) -> None:
+    def __init__(self, desk: AuditDesk, subjects: Subjects, shown: Shown) -> None:
+        super().__init__(subjects, shown)
         self._desk = desk
         self._shown = shown
 

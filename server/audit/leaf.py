@@ -132,7 +132,7 @@ def decode(encoded: bytes) -> Leaf:
             event_id=tree["event_id"],
             occurred_at=_EPOCH + tree["occurred_at"] * _MICROSECOND,
         )
-    except (KeyError, TypeError) as cause:
+    except (KeyError, TypeError, OverflowError) as cause:
         raise ValueError("not an audit leaf") from cause
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.audit import tree_store
+from server.audit.merkle import Span, span_hashes, tiles_of
 from server.audit.ranges import outside
 from server.audit.tree_store import SignedHead
 from server.db.pool import Connection, Database
@@ -54,7 +55,7 @@ class Proving:
             if seq >= size:
                 raise outside("records", 0, size - 1, size)
             hashes = await tree_store.inclusion_proof(connection, tenant, seq, size)
-            leaf_hash = await tree_store.leaf_hash(connection, tenant, seq, size)
+            leaf_hash = await _leaf_hash(connection, tenant, seq, size)
         return Inclusion(seq, size, leaf_hash, hashes)
 
     async def consistency(self, tenant: str, first: int, second: int) -> Consistency:
@@ -71,3 +72,9 @@ class Proving:
 async def _signed_size(connection: Connection, tenant: str) -> int:
     found = await tree_store.latest_checkpoint(connection, tenant)
     return found.size if found else 0
+
+
+async def _leaf_hash(connection: Connection, tenant: str, seq: int, size: int) -> bytes:
+    """Also of an event that retention has dropped."""
+    spans = [Span(seq, seq + 1)]
+    return span_hashes(spans, await tree_store.tiles(connection, tenant, tiles_of(spans), size))[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from server.audit import events, store
+from typing import LiteralString
+
+from server.audit import events
 from server.audit.events import Event, Search
-from server.audit.leaf import leaf_hash
+from server.audit.leaf import decode, leaf_hash
 from server.db.pool import Connection, Database
 from server.errors import invalid, not_found
 from server.paging import PageTokens, page_size
@@ -44,9 +46,15 @@ class AuditReading:
         return found
 
 
+_PENDING: LiteralString = "select leaf from audit_pending where event_id = $1 and tenant = $2"
+
+
 async def _pending(connection: Connection, tenant: str, event_id: str) -> Event | None:
-    found = await store.pending(connection, tenant, event_id)
-    return Event(tenant, PENDING, found.leaf.occurred_at, found.encoded, leaf_hash(found.encoded)) if found else None
+    """The event while it waits for its place in the log."""
+    encoded = await connection.fetchval(_PENDING, event_id, tenant)
+    if encoded is None:
+        return None
+    return Event(tenant, PENDING, decode(encoded).occurred_at, encoded, leaf_hash(encoded))
 
 
 def _query(tenant: str, search: Search) -> str:

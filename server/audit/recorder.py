@@ -43,7 +43,8 @@ Waiting: TypeAlias = tuple[Entry, "asyncio.Future[None]"]
 
 @dataclass(frozen=True, slots=True)
 class RecorderSettings:
-    """Times in seconds. `linger` is waited for company under load only; `queue` bounds the leaves that wait."""
+    """Times in seconds. `linger` is waited for company under load only; `queue` bounds the leaves that wait;
+    `wake_interval` is how often at most the sequencer is told."""
 
     linger: float = 0.002
     batch: int = 1000
@@ -52,6 +53,7 @@ class RecorderSettings:
     replay_interval: float = 0.5
     replay_batch: int = 1000
     spool_retry: float = 1.0
+    wake_interval: float = 0.1
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class AuditRecorder:
         self._disk = asyncio.Lock()  # the spool is used by the writer and the replayer
         self._spooled = asyncio.Event()
         self._broken_until = 0.0
+        self._wake_at = 0.0
         self._loaded = False
         self._stats = RecorderStats()
         self._tasks: list[asyncio.Task[None]] = []
@@ -147,6 +150,19 @@ class AuditRecorder:
         """
         if asyncio.get_running_loop().time() < self._broken_until:
             raise unavailable()
+
+    async def writable(self) -> bool:
+        """Whether a leaf could be recorded now, in PostgreSQL or in the spool; tries both without leaving a leaf."""
+        try:
+            async with self._database.connection(self._settings.insert_timeout) as connection:
+                await store.add(connection, [])
+        except _REFUSED:
+            try:
+                async with self._disk:
+                    await asyncio.to_thread(self._spool.append, [])
+            except OSError:
+                return False
+        return True
 
     async def record(self, leaf: Leaf) -> None:
         """Returns when the leaf is durable. Raises AUDIT_UNAVAILABLE when it could not be made so."""
@@ -230,6 +246,10 @@ class AuditRecorder:
         async with asyncio.timeout(timeout):
             async with self._database.connection(timeout) as connection:
                 await store.add(connection, entries)
+                now = asyncio.get_running_loop().time()
+                if now >= self._wake_at:
+                    self._wake_at = now + self._settings.wake_interval
+                    await store.wake(connection)
 
     async def _keep(self, entries: Sequence[Entry], refused: BaseException) -> bool:
         """Spools the entries; False when the disk refuses too."""

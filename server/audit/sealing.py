@@ -87,7 +87,7 @@ class Keys:
         try:
             return key.open(box, *place)
         except NotOpened as problem:
-            log.error("a sealed field does not open: %s", problem, extra={"place": place[0]})
+            log.warning("a sealed field does not open: %s", problem, extra={"place": place[0]})
             return None
 
     def value(self, sealed: SealedValue, event_id: str) -> str | None:
@@ -99,7 +99,7 @@ class Keys:
             context = _context(key.tenant, ("audit", sealed.field, event_id))
             return key.cipher.decrypt(sealed.nonce, sealed.ciphertext, context).decode("utf-8", "surrogatepass")
         except InvalidTag:
-            log.error("a sealed field of an audit event does not open", extra={"place": sealed.field})
+            log.warning("a sealed field of an audit event does not open", extra={"place": sealed.field})
             return None
 
 
@@ -128,6 +128,11 @@ class Vault:
         for held in [held for held, (_, key) in self._by_id.items() if (held[0], key.person) == (tenant, person)]:
             del self._by_id[held]
         self._current.pop((tenant, person), None)
+
+    @property
+    def remembering(self) -> bool:
+        """Whether keys stay in memory at this moment."""
+        return self._remembering
 
     @property
     def remembered(self) -> int:
@@ -178,7 +183,7 @@ class Vault:
         try:
             opened = self._masters.open(stored.wrapped, _wrapping(tenant, stored.id))
         except NotOpened as problem:
-            log.error("the key of a person does not open: %s", problem, extra={"key": str(stored.id)})
+            log.warning("the key of a person does not open: %s", problem, extra={"key": str(stored.id)})
             return None
         return SubjectKey(tenant, stored.id, stored.person, AESGCM(opened))
 

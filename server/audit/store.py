@@ -28,6 +28,9 @@ class Entry:
         return cls(decode(encoded), encoded)
 
 
+CHANNEL: LiteralString = "tria_audit"
+"""Where the sequencer listens."""
+
 _ADD: LiteralString = """
     insert into audit_pending (tenant, event_id, occurred_at, leaf, action, actor, resource, decision, request_id)
     select * from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::bytea[], $5::text[], $6::text[], $7::text[],
@@ -53,10 +56,9 @@ async def add(connection: Connection, entries: Sequence[Entry]) -> None:
     )
 
 
-_PENDING: LiteralString = "select leaf from audit_pending where event_id = $1 and tenant = $2"
+_WAKE: LiteralString = f"notify {CHANNEL}"
 
 
-async def pending(connection: Connection, tenant: str, event_id: str) -> Entry | None:
-    """The leaf with this id while it waits for its place in the log."""
-    encoded = await connection.fetchval(_PENDING, event_id, tenant)
-    return None if encoded is None else Entry.from_bytes(encoded)
+async def wake(connection: Connection) -> None:
+    """Tells the sequencer that leaves wait. Outside transactions, and seldom: commits with a NOTIFY go one by one."""
+    await connection.execute(_WAKE)

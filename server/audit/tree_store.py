@@ -73,12 +73,6 @@ async def inclusion_proof(connection: Connection, tenant: str, seq: int, size: i
     return await _proof(connection, tenant, inclusion_spans(seq, size), size)
 
 
-async def leaf_hash(connection: Connection, tenant: str, seq: int, size: int) -> bytes:
-    """The hash of event `seq`, whether or not retention has left the event. Raises ValueError like the proofs."""
-    spans = [Span(seq, seq + 1)]
-    return span_hashes(spans, await tiles(connection, tenant, tiles_of(spans), size))[0]
-
-
 async def consistency_proof(connection: Connection, tenant: str, first: int, second: int) -> list[bytes]:
     """The hashes that prove that the tree of `second` continues the one of `first`; else like `inclusion_proof`."""
     return await _proof(connection, tenant, consistency_spans(first, second), second)

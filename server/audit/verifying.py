@@ -17,11 +17,12 @@ from typing import Any
 import orjson
 
 from server.audit import cover, export_lines
-from server.audit.checkpoint import Checkpoint, NoteInvalid, PublicKey, open_note, origin_of
+from server.audit.checkpoint import Checkpoint, NoteInvalid, open_note, origin_of
 from server.audit.cover import Growing, Piece
 from server.audit.export_lines import Header
 from server.audit.leaf import VERSION as LEAF_VERSION
 from server.audit.leaf import leaf_hash
+from server.signing import PublicKey
 
 _HASH_BYTES = 32
 _LARGEST = 1 << 53
@@ -45,17 +46,18 @@ class Proven:
 
     header: Header
     root: bytes
+    signers: tuple[PublicKey, ...]
     first_seq: int
     parts: int
     extends_older: bool
 
 
 class ExportVerifier:
-    """Takes the lines of one export. `key`: trust this one and no other; `older`: a checkpoint that was kept, which the
-    log must still hold."""
+    """Takes the lines of one export. `keys`: one of these must have signed, none given trusts what the export says;
+    `older`: a checkpoint that was kept, which the log must still hold."""
 
-    def __init__(self, *, key: PublicKey | None = None, older: Checkpoint | None = None) -> None:
-        self._key = key
+    def __init__(self, *, keys: Sequence[PublicKey] = (), older: Checkpoint | None = None) -> None:
+        self._keys = tuple(keys)
         self._older = older
         self._extends_older = False
         self._line = 0
@@ -63,6 +65,7 @@ class ExportVerifier:
         self._first_seq = 0
         self._header: Header | None = None
         self._root: bytes | None = None
+        self._signers: tuple[PublicKey, ...] = ()
         self._hashes: list[bytes] = []
         self._blocks: Iterator[tuple[Piece, bytes]] | None = None
         self._piece, self._digest = Piece(0, 0), b""
@@ -109,7 +112,7 @@ class ExportVerifier:
             raise self._wrong("it is empty")
         if not self._ended or self._root is None:
             raise self._wrong("the end is missing: the export was cut off", self.next_seq)
-        return Proven(self._header, self._root, self._first_seq, self._parts, self._extends_older)
+        return Proven(self._header, self._root, self._signers, self._first_seq, self._parts, self._extends_older)
 
     def _record(self, line: bytes) -> dict[str, Any]:
         seq = self.next_seq if self._blocks else None
@@ -173,9 +176,10 @@ class ExportVerifier:
             raise self._wrong(f"the checkpoint is not signed by the keys of the header: {error}") from error
         if [str(key) for key in opened.signers] != list(header.keys) or not _written_once(note, len(keys)):
             raise self._wrong("the checkpoint is signed by other keys than the header names")
-        if self._key is not None and self._key not in opened.signers:
-            raise self._wrong(f"the checkpoint is not signed by the key {self._key.name}+{self._key.id}")
-        signed = opened.checkpoint
+        if self._keys and not set(self._keys) & set(opened.signers):
+            trusted = ", ".join(f"{key.name}+{key.id}" for key in self._keys)
+            raise self._wrong(f"the checkpoint is not signed by {trusted}")
+        self._signers, signed = opened.signers, opened.checkpoint
         if header.origin != origin_of(header.tenant) or signed.origin != header.origin:
             raise self._wrong("the checkpoint is of another log than the header")
         if signed.size != header.tree_size:

@@ -1,7 +1,7 @@
 """Conversations and messages in PostgreSQL: SQL and row mapping only.
 
-Titles and texts are sealed with the key of the person who wrote them or whom they answer; rows from before that are read
-as they are, until the worker has sealed them.
+Titles and texts are sealed with the key of the person who wrote them or whom they answer; rows from before that are
+read as they are, until the worker has sealed them.
 """
 
 from __future__ import annotations
@@ -272,9 +272,9 @@ async def insert_message(
     ordinal = await connection.fetchval(NEXT_ORDINAL, tenant, conversation)
     citations = json.dumps([_citation_row(citation) for citation in new.citations], ensure_ascii=False)
     [row] = await connection.fetch(
-        INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author, key.seal(new.text, TEXT, conversation, new.id),
-        new.run, new.client_message_id, new.intent, new.answer_kind, new.confidence, new.state, citations, new.person,
-        new.proposal,
+        INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author,
+        key.seal(new.text, TEXT, conversation, new.id), new.run, new.client_message_id, new.intent, new.answer_kind,
+        new.confidence, new.state, citations, new.person, new.proposal,
     )  # fmt: skip
     return _message(row, Keys({key.id: key}))
 

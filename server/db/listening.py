@@ -17,16 +17,24 @@ _PROBE = 15.0  # seconds of silence after which the connection is tried
 
 
 class Listening:
-    """Calls `heard` with each payload of the channel, and `again` whenever it begins to listen: what was said before
-    was missed."""
+    """Calls `heard` with each payload of the channel, `again` whenever it begins to listen (what was said before was
+    missed), and `lost` whenever it does not listen any more."""
 
     def __init__(
-        self, dsn: str, channel: str, heard: Callable[[str], None], again: Callable[[], None], *, name: str
+        self,
+        dsn: str,
+        channel: str,
+        heard: Callable[[str], None],
+        again: Callable[[], None],
+        *,
+        name: str,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._dsn = dsn
         self._channel = channel
         self._heard = heard
         self._again = again
+        self._lost = lost
         self._name = name
 
     async def keep_listening(self) -> None:
@@ -42,7 +50,12 @@ class Listening:
     async def _listen(self) -> None:
         connection = await asyncpg.connect(self._dsn, timeout=5.0, server_settings={"application_name": self._name})
         lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
+
+        def gone(_: object) -> None:
+            self._lost()
+            lost.set()
+
+        connection.add_termination_listener(gone)
         try:
             await connection.add_listener(self._channel, self._received)
             self._again()
@@ -52,6 +65,7 @@ class Listening:
                 except TimeoutError:
                     await connection.execute("select 1", timeout=5.0)
         finally:
+            self._lost()
             connection.terminate()
 
     def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:

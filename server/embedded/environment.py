@@ -22,6 +22,7 @@ def child_environment(
         "TRIA_GRPC_LISTEN": f"{HOST}:{ports.grpc}",
         "TRIA_INTERNAL_LISTEN": f"{HOST}:{ports.internal_grpc}",
         "TRIA_METRICS_LISTEN": f"{HOST}:{ports.metrics}",
+        "TRIA_WORKER_METRICS_LISTEN": f"{HOST}:{ports.worker_metrics}",
         "TRIA_PROCESSES": "1",
         "TRIA_JWKS": str(issuer.jwks_path),
         "TRIA_JWT_ISSUER": ISSUER,
@@ -31,6 +32,8 @@ def child_environment(
         "TRIA_AUDIT_FILE": str(state / "audit.log"),
         "TRIA_STATE_SECRET": stored_password(state / "state_secret"),
         "TRIA_MASTER_KEYS": f"local={stored_key(state / 'master_key')}",
+        "TRIA_AUDIT_KEY": f"tria-local={stored_key(state / 'audit_key')}",
+        "TRIA_AUDIT_CHECKPOINT_FILE": str(state / "checkpoints.jsonl"),
         "TRIA_LOG_LEVEL": "INFO",
         "TAX_RATE": "2023-01-01=0.08,2024-01-01=0.09",  # Singapore's GST
         "XERO_SALES_ACCOUNT_CODE": "200",

@@ -25,6 +25,7 @@ class Ports:
     grpc: int
     internal_grpc: int
     metrics: int
+    worker_metrics: int
     envoy_admin: int
     envoy_metrics: int
     xero_sandbox: int

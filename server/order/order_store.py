@@ -68,8 +68,8 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
 async def _insert_lines(connection: Connection, key: SubjectKey, order: str, revision: int, priced: Priced) -> None:
     rows = [
         (
-            key.tenant, order, revision, position, line.sku, line.description, line.quantity, line.unit, line.unit_price,
-            line.tax_code, line.tax_rate, line.line_total, line.line_tax,
+            key.tenant, order, revision, position, line.sku, line.description, line.quantity, line.unit,
+            line.unit_price, line.tax_code, line.tax_rate, line.line_total, line.line_tax,
             json.dumps(impersonal(line.provenance)), _said(key, line, order, revision, position),
         )
         for position, line in enumerate((*priced.lines, *priced.fee_lines), start=1)

@@ -38,8 +38,8 @@ class Asked:
     """What somebody wants done, from which a proposal is made.
 
     `order` is the bare id of the order to change or cancel. `day` None means the first possible one, or the order's
-    own. `language` is "en", "zh" or "ms"; '' means the outlet's. `questions` are what is still unclear. `person` is whom
-    it is proposed to.
+    own. `language` is "en", "zh" or "ms"; '' means the outlet's. `questions` are what is still unclear.
+    `person` is whom it is proposed to.
     """
 
     kind: Kind

@@ -1,5 +1,8 @@
-"""SQL of proposals. What people wrote (the note, the questions that quote them, the words behind each line) is sealed with
-the key of the person to whom the proposal is made."""
+"""SQL of proposals.
+
+What people wrote (the note, questions that quote them, the words behind each line) is sealed with the key of the person
+to whom the proposal is made.
+"""
 
 from __future__ import annotations
 

@@ -9,13 +9,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from server.audit.actions import Action, Decision, LeafKind
 from server.audit.file import AuditFile
 from server.audit.leaf import Actor, Leaf, decode, encode
-from server.audit.recorder import AuditRecorder
+from server.audit.recorder import AuditRecorder, RecorderSettings
 from server.audit.spool import Spool
+from server.audit.store import CHANNEL
 from server.caller import AuthMethod, Caller, Role
 from server.db.migrate import migrate
 from server.db.pool import Database, PoolSettings
@@ -129,6 +131,40 @@ async def test_only_when_table_and_disk_both_fail_a_leaf_is_lost_and_said_to_be(
         await recorder.record(a_leaf())
         recorder.check()
         assert recorder.stats().lost == 1
+
+
+async def test_writable_is_said_without_leaving_a_leaf(database: Database, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    async with AuditRecorder(database, Spool(spool), None) as recorder:
+        assert await recorder.writable()
+        await hide_the_table(database, away=True)
+        assert await recorder.writable()  # the disk takes them
+        for path in spool.iterdir():
+            path.unlink()
+        await asyncio.to_thread(recorder._spool.close)
+        spool.rmdir()
+        spool.write_text("in the way")
+        assert not await recorder.writable()
+        await hide_the_table(database, away=False)
+        assert await recorder.writable()
+        assert await stored(database) == []
+
+
+async def test_the_sequencer_is_told_but_not_for_every_leaf(database: Database, dsn: str, tmp_path: Path) -> None:
+    told: list[object] = []
+    listening = await asyncpg.connect(dsn)
+    await listening.add_listener(CHANNEL, lambda *_: told.append(1))
+    settings = RecorderSettings(wake_interval=3600)
+    async with AuditRecorder(database, Spool(tmp_path), None, settings) as recorder:
+        for number in range(20):
+            await recorder.record(a_leaf(number))
+
+        async def heard() -> bool:
+            return bool(told)
+
+        await eventually(heard)
+    await listening.close()
+    assert len(told) == 1
 
 
 async def test_a_cancelled_caller_s_leaf_is_written(database: Database, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict
         "TRIA_GRPC_LISTEN": "127.0.0.1:0",
         "TRIA_INTERNAL_LISTEN": "127.0.0.1:0",
         "TRIA_METRICS_LISTEN": "127.0.0.1:0",
+        "TRIA_WORKER_METRICS_LISTEN": "127.0.0.1:0",
         "TRIA_POOL_MIN": "2",
         "TRIA_JWKS": str(issuer.jwks_path),
         "TRIA_JWT_ISSUER": ISSUER,
@@ -90,6 +91,9 @@ def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict
         "TRIA_ASSISTANT": "offline",
         "TRIA_ACCOUNTING": "none",
         "TRIA_AUDIT_FILE": str(folder / "audit.log"),
+        "TRIA_AUDIT_KEY": "test=" + base64.b64encode(b"a" * 32).decode(),
+        "TRIA_AUDIT_CHECKPOINT_INTERVAL": "0.5",
+        "TRIA_AUDIT_CHECKPOINT_FILE": str(folder / "checkpoints.jsonl"),
         "TAX_RATE": "2024-01-01=0.09",
         "XERO_SALES_ACCOUNT_CODE": "200",
     }

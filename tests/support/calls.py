@@ -231,6 +231,7 @@ async def serving(
     *,
     caps: Caps | None = None,
     options: tuple[tuple[str, int], ...] = (),
+    recorder_type: type[AuditRecorder] = AuditRecorder,
 ) -> AsyncIterator[Served]:
     """The probe behind the whole chain."""
     secret = Secret("0123456789abcdef0123456789abcdef")
@@ -238,7 +239,7 @@ async def serving(
         client = redis.asyncio.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
         stack.push_async_callback(client.aclose)
         recorder = await stack.enter_async_context(
-            AuditRecorder(
+            recorder_type(
                 database,
                 Spool(directory / "spool"),
                 AuditFile(directory / "audit.jsonl"),

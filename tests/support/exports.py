@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from server.audit import cover, export_lines
 from server.audit.actions import Action, Decision, LeafKind
-from server.audit.checkpoint import Checkpoint, SigningKey, origin_of, sign
+from server.audit.checkpoint import Checkpoint, origin_of, sign
 from server.audit.export_lines import Header
 from server.audit.leaf import Actor, Leaf, encode, leaf_hash
+from server.signing import SigningKey
 from tests.support.trees import naive_root
 
 KEY = SigningKey("tria", b"k" * 32)

@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry
 
 from server import grpc_servers
 from server.accounting.invoices import Invoices
-from server.app import SERVICES, open_chain
 from server.audit.actor import pseudonyms_from
 from server.audit.changes import Author, operator
 from server.audit.recorder import AuditRecorder
@@ -31,6 +30,7 @@ from server.chat.proposal_handler import ProposalHandler
 from server.config import load
 from server.db.pool import Connection, Database, PoolSettings
 from server.embedded.issuer import Claims, Issuer
+from server.foundations import open_chain
 from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import Row
 from server.order.handler import OrderHandler
@@ -41,6 +41,7 @@ from server.order.terms import MoneyRules
 from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
+from server.served import SERVICES
 from server.settings import Secret, parse_tax_rates
 from tests.support.app import configuration
 from tests.support.ledger import CREATE, Ledger

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from server.audit.checkpoint import (
     Checkpoint,
     NoteInvalid,
-    PublicKey,
-    SigningKey,
     countersign,
     open_note,
     origin_of,
     parse_text,
     sign,
 )
+from server.signing import PublicKey, SigningKey
 
 KEY = SigningKey("tria-test", bytes(range(32)))
 NEW = SigningKey("tria-next", bytes(range(1, 33)))

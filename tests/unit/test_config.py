@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -24,6 +25,8 @@ GOOD = {
     "TRIA_ASSISTANT": "offline",
     "TRIA_ACCOUNTING": "none",
     "TRIA_AUDIT_FILE": "/var/log/tria/audit.log",
+    "TRIA_AUDIT_KEY": "tria-2026=" + base64.b64encode(b"hidden-nine" + bytes(21)).decode(),
+    "TRIA_AUDIT_CHECKPOINT_FILE": "/mnt/elsewhere/checkpoints.jsonl",
     "TAX_RATE": "2023-01-01=0.08,2024-01-01=0.09",
     "XERO_SALES_ACCOUNT_CODE": "200",
 }
@@ -44,7 +47,7 @@ def test_everything_missing_is_named_at_once() -> None:
         load({}, version="1")
     text = str(caught.value)
     for name in set(GOOD):
-        assert f"{name} is missing" in text
+        assert re.search(rf"{name} .*is missing|{name} is missing", text)
 
 
 def test_wrong_values_are_named_at_once_with_what_is_right() -> None:
@@ -66,6 +69,34 @@ def test_wrong_values_are_named_at_once_with_what_is_right() -> None:
         "TRIA_POOL_MIN",
     ]
     assert "development, staging, production" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("TRIA_AUDIT_KEY", base64.b64encode(bytes(32)).decode(), "name=seed"),
+        ("TRIA_AUDIT_KEY", "a b=" + base64.b64encode(bytes(32)).decode(), "name=seed"),
+        ("TRIA_AUDIT_KEY", "tria=" + base64.b64encode(bytes(31)).decode(), "32 bytes"),
+        ("TRIA_AUDIT_KEYS_OLD", "sum.golang.org+033de0af+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8", "damaged"),
+        ("TRIA_AUDIT_KEYS_OLD", "tria", "NAME+HASH+KEY"),
+        ("TRIA_AUDIT_CHECKPOINT_WEBHOOK", "http://elsewhere.example/checkpoints", "https"),
+        ("TRIA_AUDIT_CHECKPOINT_WEBHOOK", "https://user:word@elsewhere.example/", "no user"),
+        ("TRIA_AUDIT_CHECKPOINT_INTERVAL", "0", "between"),
+    ],
+)
+def test_what_the_audit_log_does_not_take(name: str, value: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({**GOOD, name: value}, version="1")
+    assert [line.split()[0] for line in caught.value.problems] == [name]
+    assert problem in caught.value.problems[0]
+
+
+def test_checkpoints_have_a_place_outside_the_database() -> None:
+    without = {name: value for name, value in GOOD.items() if name != "TRIA_AUDIT_CHECKPOINT_FILE"}
+    with pytest.raises(ConfigError, match="TRIA_AUDIT_CHECKPOINT_FILE"):
+        load(without, version="1")
+    config = load({**without, "TRIA_AUDIT_CHECKPOINT_WEBHOOK": "http://127.0.0.1:9999/checkpoints"}, version="1")
+    assert config.audit.checkpoint_file is None
 
 
 def test_openai_needs_a_key_and_a_model() -> None:

@@ -112,10 +112,13 @@ create table audit_checkpoint_push (
     tenant text not null,
     size bigint not null,
     key_id text not null,
+    signed_at timestamptz not null, -- the checkpoint's: what is older than a sink's newest has mostly arrived
     pushed_at timestamptz not null default now(),
     primary key (sink, tenant, size, key_id),
     foreign key (tenant, size, key_id) references audit_checkpoint
 );
+
+create index audit_checkpoint_push_signed_at on audit_checkpoint_push (sink, signed_at);
 
 -- Pending rows that are no leaves: kept for a person to look at, in nobody's way.
 create table audit_quarantine (

@@ -324,7 +324,10 @@ class RecordEventRequest(_message.Message):
     """Makes the call idempotent for 7 days (AIP-155)."""
     @_builtins.property
     def event(self) -> _audit_pb2.AuditEvent:
-        """What happened; seq, times of recording and hashes are the server's."""
+        """What happened, with whatever personal data the service knows: scrubbed before it is kept. `action` is one that a
+        service may record, `decision` is set; `actor` is empty or the service, `actor.on_behalf_of` whom it acted for. The
+        server says seq, ids, rpc, source, hashes and the time of recording.
+        """
 
     def __init__(
         self,

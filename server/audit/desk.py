@@ -1,0 +1,50 @@
+"""The parts that reading the trail is made of, put together for one process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.audit.bell import AuditBell
+from server.audit.exporting import Exporting
+from server.audit.proving import Proving
+from server.audit.reading import AuditReading
+from server.audit.recording import Recording
+from server.audit.tailing import Tailing, TailLimits
+from server.db.pool import Database
+from server.paging import PageTokens
+from server.signing import PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class AuditDesk:
+    """The use cases of the trail. `bell.keep_listening()` is a task that the application owns; `drain()` belongs to its
+    drain."""
+
+    reading: AuditReading
+    tailing: Tailing
+    proving: Proving
+    exporting: Exporting
+    recording: Recording
+    bell: AuditBell
+
+    def drain(self) -> None:
+        """Sends every open stream elsewhere."""
+        self.tailing.drain()
+        self.exporting.drain()
+
+
+def audit_desk(
+    database: Database, dsn: str, keys: Sequence[PublicKey], tokens: PageTokens, limits: TailLimits
+) -> AuditDesk:
+    """The use cases over one database; `dsn` is the same database's, for the connection that listens; `keys` are those
+    that sign its checkpoints."""
+    bell = AuditBell(dsn)
+    return AuditDesk(
+        reading=AuditReading(database, tokens),
+        tailing=Tailing(database, bell, limits),
+        proving=Proving(database),
+        exporting=Exporting(database, keys, limits.max_age),
+        recording=Recording(database),
+        bell=bell,
+    )

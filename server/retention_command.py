@@ -1,0 +1,60 @@
+"""`tria retention …`: removing what is too old, by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from server.config import Config, ConfigError, load
+from server.db.pool import Database, PoolSettings
+from server.errors import AppError
+from server.retention import Retention
+from server.retention_policy import cutoffs
+from server.state_dir import NotRunning, environment
+
+
+@click.group()
+def retention() -> None:
+    """How long data is kept: TRIA_RETENTION_…, in days. The worker removes what is older every night."""
+
+
+@retention.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="State directory of `tria up`; not needed where the environment configures the stores.",
+)
+def run(dry_run: bool, as_json: bool, state_dir: Path | None) -> None:
+    """Remove what is too old, now."""
+    try:
+        config = load(environment(os.environ, state_dir), version=version("tria"))
+        now = datetime.now(UTC)
+        counts = asyncio.run(_run(config, now, dry_run=dry_run))
+    except NotRunning as error:
+        raise click.ClickException(str(error)) from error
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    except AppError as error:
+        raise click.ClickException(error.message) from error
+    if as_json:
+        click.echo(json.dumps(counts))
+        return
+    verb = "would be removed" if dry_run else "removed"
+    for name, (_, cutoff) in cutoffs(config.retention, now).items():
+        click.echo(f"{name}: {counts[name]} {verb} (older than {cutoff:%Y-%m-%d})")
+
+
+async def _run(config: Config, now: datetime, *, dry_run: bool) -> Mapping[str, int]:
+    settings = PoolSettings(min_size=1, max_size=1, application_name="tria-retention")
+    async with Database(config.store.database_url.reveal(), settings) as database:
+        work = Retention(database, config.retention)
+        return await work.old(now) if dry_run else await work.run(now)

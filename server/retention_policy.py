@@ -1,0 +1,169 @@
+"""How long each kind of data is kept, and the statement that removes what is older. The one place; server/audit/DATA.md
+says it in words, and a test compares the two.
+
+Each statement takes the time before which rows are too old and how many to remove at most, and returns (tenant,
+removed). What belongs to a person on legal hold stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, LiteralString
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionDays:
+    """Days that each kind is kept, as configured."""
+
+    conversations: int
+    order_events: int
+    learnt_words: int
+    audit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of data. `old` counts (tenant, rows) that are too old; `remove` removes some of them."""
+
+    name: str
+    old: LiteralString
+    remove: LiteralString
+
+
+OLD_CONVERSATIONS: Final[LiteralString] = """
+select conversation.tenant, count(*) as count from conversation
+where update_time < $1 and not exists (
+    select from legal_hold as hold where hold.tenant = conversation.tenant and (hold.person = conversation.person
+        or exists (select from message where message.tenant = hold.tenant and message.conversation = conversation.id
+            and message.person = hold.person)))
+group by conversation.tenant"""
+
+# Foreign keys are looked at when the whole statement is done.
+REMOVE_CONVERSATIONS: Final[LiteralString] = """
+with old as (
+    select tenant, id from conversation
+    where update_time < $1 and not exists (
+        select from legal_hold as hold where hold.tenant = conversation.tenant and (hold.person = conversation.person
+            or exists (select from message where message.tenant = hold.tenant
+                and message.conversation = conversation.id and message.person = hold.person)))
+    order by update_time
+    limit $2
+    for update skip locked
+), messages as (
+    delete from message using old where message.tenant = old.tenant and message.conversation = old.id
+), runs as (
+    delete from run using old where run.tenant = old.tenant and run.conversation = old.id
+), removed as (
+    delete from conversation using old where conversation.tenant = old.tenant and conversation.id = old.id
+    returning conversation.tenant
+)
+select tenant, count(*) as count from removed group by tenant"""
+
+# An order's own proposal is part of how it came about, but nothing of the order needs it any more.
+OLD_PROPOSALS: Final[LiteralString] = """
+select tenant, count(*) as count from proposal
+where greatest(expires_at, decide_time) < $1 and not exists (
+    select from legal_hold as hold where hold.tenant = proposal.tenant and hold.person = proposal.person)
+group by tenant"""
+
+REMOVE_PROPOSALS: Final[LiteralString] = """
+with removed as (
+    delete from proposal where ctid = any(array(
+        select ctid from proposal
+        where greatest(expires_at, decide_time) < $1 and not exists (
+            select from legal_hold as hold where hold.tenant = proposal.tenant and hold.person = proposal.person)
+        limit $2
+        for update skip locked))
+    returning tenant
+)
+select tenant, count(*) as count from removed group by tenant"""
+
+OLD_WORDS: Final[LiteralString] = """
+select tenant, count(*) as count from outlet_alias as word
+where last_time < $1 and not exists (
+    select from legal_hold as hold where hold.tenant = word.tenant and hold.person = word.person)
+group by tenant"""
+
+REMOVE_WORDS: Final[LiteralString] = """
+with removed as (
+    delete from outlet_alias where ctid = any(array(
+        select ctid from outlet_alias as word
+        where last_time < $1 and not exists (
+            select from legal_hold as hold where hold.tenant = word.tenant and hold.person = word.person)
+        limit $2
+        for update skip locked))
+    returning tenant
+)
+select tenant, count(*) as count from removed group by tenant"""
+
+OLD_EVENTS: Final[LiteralString] = """
+select tenant, count(*) as count from order_event where time < $1 group by tenant"""
+
+REMOVE_EVENTS: Final[LiteralString] = """
+with removed as (
+    delete from order_event where ctid = any(array(
+        select ctid from order_event where time < $1 limit $2 for update skip locked))
+    returning tenant
+)
+select tenant, count(*) as count from removed group by tenant"""
+
+OLD_ANSWERS: Final[LiteralString] = """
+select tenant, count(*) as count from idempotency where created_at < $1 group by tenant"""
+
+REMOVE_ANSWERS: Final[LiteralString] = """
+with removed as (
+    delete from idempotency where ctid = any(array(
+        select ctid from idempotency where created_at < $1 limit $2 for update skip locked))
+    returning tenant
+)
+select tenant, count(*) as count from removed group by tenant"""
+
+OLD_TOMBSTONES: Final[LiteralString] = """
+select tenant, count(*) as count from subject_key where destroyed_at < $1 group by tenant"""
+
+REMOVE_TOMBSTONES: Final[LiteralString] = """
+with removed as (
+    delete from subject_key where ctid = any(array(
+        select ctid from subject_key where destroyed_at < $1 limit $2 for update skip locked))
+    returning tenant
+)
+select tenant, count(*) as count from removed group by tenant"""
+
+# By whole months; the function refuses what no checkpoint covers.
+OLD_AUDIT: Final[LiteralString] = """
+select tenant, count(*) as count from audit_event
+where recorded_at < date_trunc('month', $1::timestamptz, 'UTC') and not exists (select from legal_hold)
+group by tenant"""
+
+RETIRE_AUDIT: Final[LiteralString] = """
+select tenant, sum(last - first + 1)::bigint as count
+from audit_retire(case when exists (select from legal_hold) then '-infinity' else $1::timestamptz end)
+where $2::integer > 0
+group by tenant"""
+
+CONVERSATIONS = Kind("conversations", OLD_CONVERSATIONS, REMOVE_CONVERSATIONS)
+PROPOSALS = Kind("proposals", OLD_PROPOSALS, REMOVE_PROPOSALS)
+LEARNT_WORDS = Kind("learnt_words", OLD_WORDS, REMOVE_WORDS)
+ORDER_EVENTS = Kind("order_events", OLD_EVENTS, REMOVE_EVENTS)
+KEPT_ANSWERS = Kind("kept_answers", OLD_ANSWERS, REMOVE_ANSWERS)
+DESTROYED_KEYS = Kind("destroyed_keys", OLD_TOMBSTONES, REMOVE_TOMBSTONES)
+AUDIT = Kind("audit_log", OLD_AUDIT, RETIRE_AUDIT)
+
+ANSWERS_DAYS = 7  # CONTRACT: what a request_id is good for
+TOMBSTONE_DAYS = 90  # what says of a leftover box that its key was destroyed and not lost
+
+
+def cutoffs(days: RetentionDays, now: datetime) -> Mapping[str, tuple[Kind, datetime]]:
+    """Each kind by name, with the time before which it is too old."""
+    kept = {
+        CONVERSATIONS: days.conversations,
+        PROPOSALS: days.conversations,
+        LEARNT_WORDS: days.learnt_words,
+        ORDER_EVENTS: days.order_events,
+        KEPT_ANSWERS: ANSWERS_DAYS,
+        DESTROYED_KEYS: TOMBSTONE_DAYS,
+        AUDIT: days.audit,
+    }
+    return {kind.name: (kind, now - timedelta(days=count)) for kind, count in kept.items()}
