@@ -265,6 +265,27 @@ async def test_a_reader_that_leaves_ends_the_export(trail: Trail) -> None:
     await eventually(told)
 
 
+async def test_what_cannot_be_recorded_is_not_given(trail: Trail) -> None:
+    await trail.add(3)
+    await trail.run("alter table audit_pending rename to audit_hidden")
+    error = await refused(trail)
+    await trail.run("alter table audit_hidden rename to audit_pending")
+    assert error.code().name in {"UNAVAILABLE", "INTERNAL"}
+
+
+async def test_what_retention_dropped_is_not_there_and_the_rest_is_proven(trail: Trail) -> None:
+    await trail.add(400)
+    await trail.run(_RETIRE)
+    error = await refused(trail)
+    assert (reason(error), refusal(error).info.metadata["first"]) == ("AUDIT_RANGE_INVALID", "300")
+    proven = verified(trail, await exported(trail, first_seq=300, last_seq=399))
+    assert (proven.first_seq, proven.header.last_seq) == (300, 399)
+
+
+# As audit_retire would, were the events of a month that has ended.
+_RETIRE = "insert into audit_retired (tenant, first, last, partition) values ('acme', 0, 299, 'audit_event_2020_01')"
+
+
 async def test_a_new_key_signs_and_the_old_one_still_proves(dsn: str, redis_url: str, tmp_path: Any) -> None:
     async with trail_server(tmp_path / "a", dsn, redis_url) as before:
         await before.add(5)
