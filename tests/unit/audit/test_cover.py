@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,17 +19,15 @@ _LEAVES = [bytes([number % 256, number // 256]) for number in range(600)]
 @given(start=st.integers(0, 2**40), length=st.integers(0, 2**20), largest=st.sampled_from([1, 2, 64, 256, 1 << 62]))
 @settings(max_examples=300, deadline=None)
 def test_pieces_are_aligned_perfect_and_side_by_side(start: int, length: int, largest: int) -> None:
-    position, count = start, 0
-    for piece in pieces(start, start + length, largest):
-        if count > 500:  # a sample is enough, the rest is alike
-            return
+    position = start
+    for piece in islice(pieces(start, start + length, largest), 500):  # a sample is enough, the rest is alike
         assert piece.start == position
         assert piece.size.bit_count() == 1
         assert piece.start % piece.size == 0
         assert piece.size <= largest
         position += piece.size
-        count += 1
-    assert position == start + length
+    assert position <= start + length
+    assert position == start + length or length > 500
 
 
 @given(data=st.data(), size=st.integers(1, 600))

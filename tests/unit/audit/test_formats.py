@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from tests.support.trail import some_event
 PLAN = Plan("acme", 0, 0, 1, bytes(32), "", ())
 
 
-def placed(**fields: object) -> Event:
+def placed(**fields: Any) -> Event:
     encoded = encode(some_event(1, **fields))
     return Event("acme", 0, datetime(2026, 1, 1, tzinfo=UTC), encoded, leaf_hash(encoded))
 
