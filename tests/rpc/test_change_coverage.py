@@ -13,8 +13,8 @@ import pytest
 
 from interceptors.policy import contract, read_policies
 from interceptors.unserved import unserved
-from server.app import SERVED
 from server.caller import Role
+from server.served import SERVED
 from tests.rpc.test_proposals import asking, proposed
 from tests.support.app import Desk
 from tests.support.orders import Shop, line, new_key
