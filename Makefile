@@ -92,10 +92,11 @@ bench: $(SETUP) ## Measure speed, one bench after another
 chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under load and verify the log
 	@CHAOS_ROUNDS=$(ROUNDS) $(ENV)/pytest -q -s --no-header tests/chaos/test_audit_kills.py
 
-evaluate: $(SETUP) ## Measure retrieval, intents and the finding of personal data on labelled messages
+evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate
 	@$(ENV)/tria intents evaluate
 	@$(ENV)/tria pii evaluate
+	@$(ENV)/tria orders evaluate
 
 clean: ## Remove caches and reports; .venv and .tools stay
 	@rm -rf reports dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,7 +11,7 @@ from server.audit.changes import Author
 from server.db.pool import Connection
 from server.idempotency import Idempotency, Once, once
 from server.order import habits, order_store
-from server.order.access import check_etag, party
+from server.order.access import check_etag
 from server.order.holds import hold_reasons
 from server.order.order import Order
 from server.order.ordering import (
@@ -19,6 +19,7 @@ from server.order.ordering import (
     draft_state,
     invoice_request,
     load,
+    next_state,
     price,
     publish,
     reload,
@@ -26,7 +27,7 @@ from server.order.ordering import (
     wanted_of,
 )
 from server.order.pricing import UNPRICEABLE, Priced, Wanted, refuse
-from server.order.states import Move, State, after
+from server.order.states import Move, State
 from server.order.terms import Terms, load_terms, lock_outlet
 
 
@@ -65,7 +66,7 @@ async def change_order(
 ) -> Order:
     """Changes a locked order. A new note alone is no new revision: it is not on the invoice."""
     tenant = author.caller.tenant
-    changed = replace(order, state=after(order.state, Move.CHANGE, party(author.caller)))
+    changed = replace(order, state=await next_state(connection, ordering, author, order, Move.CHANGE))
     if change.note is not None:
         changed = replace(changed, note=change.note)
     if change.wanted is not None or change.day is not None:

@@ -10,7 +10,7 @@ from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency, Once, once
 from server.order import habits, order_store
-from server.order.access import check_etag, party
+from server.order.access import check_etag
 from server.order.order import Order
 from server.order.ordering import (
     Moved,
@@ -21,13 +21,15 @@ from server.order.ordering import (
     find_twin,
     invoice_request,
     load,
+    next_state,
     price,
     publish,
     reload,
     wanted_of,
 )
 from server.order.pricing import UNPRICEABLE, Priced, refuse
-from server.order.states import Move, State, after
+from server.order.sentences import Saying, say
+from server.order.states import Move, State
 from server.order.terms import load_terms, lock_outlet
 
 _ACTIONS = {
@@ -81,7 +83,7 @@ class Deciding:
     async def _confirm(self, connection: Connection, author: Author, name: str, etag: str, request_id: str) -> Order:
         ordering, tenant = self._ordering, author.caller.tenant
         order = await load(connection, ordering.vault, author, name)
-        after(order.state, Move.CONFIRM, party(author.caller))
+        await next_state(connection, ordering, author, order, Move.CONFIRM)
         check_etag(etag, order.etag)
         await lock_outlet(connection, tenant, order.outlet)
         terms = await load_terms(connection, tenant, order.outlet, ordering.money)
@@ -110,10 +112,11 @@ class Deciding:
                 await order_store.update(connection, vault, tenant, order)
                 order = await reload(connection, vault, tenant, order.id)
                 await publish(connection, self._ordering, author, order, Action.ORDER_UPDATE, {"repriced": 1})
+            terms = await load_terms(connection, author.caller.tenant, order.outlet, self._ordering.money, closed=True)
         return AppError(
             Code.ABORTED,
             Reason.ETAG_MISMATCH,
-            "prices have changed since this order was made; look at it again",
+            say(Saying.REPRICED, terms.language),
             metadata={"etag": order.etag},
         )
 
@@ -132,7 +135,7 @@ async def move_order(
     """Moves a locked order and everything that hangs on it: stock, habits, invoice, trail and feed."""
     tenant = author.caller.tenant
     was_open = order.state.open
-    state = after(order.state, move, party(author.caller))
+    state = await next_state(connection, ordering, author, order, move)
     moved = replace(order, state=state, hold_reasons=())
     called_off = state in {State.CANCELLED, State.REJECTED}
     if called_off and not was_open:

@@ -13,11 +13,12 @@ from decimal import Decimal
 
 from server.order.extraction_cues import Cue
 from server.order.extraction_cutting import MessageReader
+from server.order.extraction_finding import Slot
 from server.order.extraction_gate import ordering, topic
 from server.order.extraction_index import CatalogueIndex
 from server.order.extraction_parts import Amount, Mention, Part
 from server.order.extraction_questions import Ask, Question
-from server.order.extraction_slots import Sheet, Slot
+from server.order.extraction_slots import Sheet
 from server.order.product import CatalogueProduct
 
 _MOST_SAID = 60
@@ -71,7 +72,7 @@ class OrderExtractor:
         usual" means, and decides between products that fit equally. Never raises for any text."""
         parsed = self._reader.parse(text, today)
         sheet = Sheet(self._index, history_skus=[line.sku for line in history])
-        reading = _Reading(sheet, ordering(parsed.parts), history)
+        reading = _Reading(sheet, parsed.parts, history)
         reading.read()
         lines, questions = _outcome(sheet, text)
         if reading.asks_usual is not None and not history:
@@ -92,34 +93,52 @@ class _Reading:
     def __init__(self, sheet: Sheet, parts: Sequence[Part], history: Sequence[PastLine]) -> None:
         self._sheet = sheet
         self._parts = parts
+        self._ordering = {id(part) for part in ordering(parts)}
         self._history = history
         self._changing: Slot | None = None
+        self._changed: Mention | None = None  # what is changed and is not on the sheet
+        self._asked: Mention | None = None  # "do you have bleach? then send 5"
         self._shared: Amount | None = None  # "5 packs each of forks and spoons"
+        self._sentence = (-1, 0)  # its number and the slots before it
         self.asks_usual: tuple[int, int] | None = None
 
     def read(self) -> None:
         mode: Cue | None = None
         for part in self._parts:
+            if part.sentence != self._sentence[0]:
+                self._sentence = (part.sentence, len(self._sheet.slots))
+            if id(part) not in self._ordering:
+                self._asked = part.mentions[0] if _asks_of_one(part) else None
+                continue
             # "no napkins and straws": both go
             mode = mode if mode is Cue.REMOVE and part.joined and not part.amounts and part.mode is None else part.mode
-            match mode:
-                case Cue.REMOVE:
-                    self._remove(part)
-                case Cue.VOID:
-                    self._void(part)
-                case Cue.CHANGE:
-                    self._changing = self._sheet.matching(part.mentions)
-                case Cue.TO:
-                    self._set(part, self._changing)
-                case Cue.SET:
-                    self._set(part, None)
-                case Cue.USUAL:
-                    self._usual(part)
-                case _:
-                    self._add(part)
+            self._read(part, mode)
+
+    def _read(self, part: Part, mode: Cue | None) -> None:
+        match mode:
+            case Cue.REMOVE:
+                self._remove(part)
+            case Cue.VOID:
+                self._void(part)
+            case Cue.CHANGE:
+                self._changing = self._sheet.matching(part.mentions)
+                self._changed = part.mentions[0] if self._changing is None and len(part.mentions) == 1 else None
+            case Cue.TO if self._changed is not None and part.amounts and not part.mentions:
+                self._sheet.add(self._changed, part.amounts[0], ordered=True)
+            case Cue.TO:
+                self._set(part, self._changing)
+            case Cue.SET:
+                self._set(part, None)
+            case Cue.USUAL:
+                self._usual(part)
+            case _:
+                self._add(part)
 
     def _add(self, part: Part) -> None:
-        for amount, mention in _pairs(part):
+        pairs = list(_pairs(part))
+        if Cue.DROP in part.cues and pairs and (unwanted := pairs.pop()[1]) is not None:
+            self._sheet.remove(unwanted)
+        for amount, mention in pairs:
             if amount is None and mention is not None:
                 self._lone_mention(part, mention)
             elif mention is not None and part.each and self._sheet.last is not None and part.joined:
@@ -130,19 +149,27 @@ class _Reading:
             else:
                 self._sheet.add(mention, amount, ordered=Cue.ORDER in part.cues)
                 self._shared = amount if part.each else None
+            if mention is not None:
+                self._sheet.complete(self._sentence[1])
 
     def _lone_mention(self, part: Part, mention: Mention) -> None:
         """ "8 rolls of foil, the 45cm" says the rest; otherwise its quantity may follow, or is asked for."""
         if not part.joined and self._sheet.refine(mention):
             return
-        shared = self._shared if part.joined else None
+        listed = part.joined or (self._sheet.last is not None and self._sheet.last.amount is self._shared)
+        shared = self._shared if listed else None
         self._sheet.add(mention, shared, ordered=Cue.ORDER in part.cues)
 
     def _lone_amount(self, part: Part, amount: Amount) -> None:
+        if part.each:
+            for slot in self._sheet.slots[self._sentence[1] : -1]:
+                self._sheet.share(slot, amount)
         waiting = self._sheet.last
         if waiting is not None and waiting.mention is not None and waiting.amount is None:
             waiting.amount = amount
             self._sheet.settle(waiting)
+        elif waiting is None and self._asked is not None and Cue.ORDER in part.cues:
+            self._sheet.add(self._asked, amount, ordered=True)
         elif amount.quantity.unit or amount.quantity.marked or (part.unknown and amount.quantity.value != 1):
             self._sheet.add(None, amount, ordered=Cue.ORDER in part.cues)
 
@@ -172,6 +199,10 @@ class _Reading:
             for line in self._history:
                 self._sheet.repeat(line.sku, line.quantity, self.asks_usual)
         self._add(part)
+
+
+def _asks_of_one(part: Part) -> bool:
+    return len(part.mentions) == 1 and not part.amounts and bool(part.cues & {Cue.ASK, Cue.PRICE})
 
 
 def _cue_length(part: Part) -> int:

@@ -16,16 +16,28 @@ class Cue(StrEnum):
     """What a phrase makes of its part of the message."""
 
     ORDER = "order"  # goods are wanted
+    POLITE = "polite"  # "please": goods are wanted, or to know their price
+    VERB = "verb"  # goods are wanted in so many words; has no table of its own
     PRICE = "price"  # what would it cost: a quote is no order
     ASK = "ask"  # any other question
     REPORT = "report"  # of what was, is or went wrong
     SET = "set"  # the next quantity or size takes the place of the one before
+    DROP = "drop"  # what stands before it is not wanted
     REMOVE = "remove"  # what follows is not wanted
     CHANGE = "change"  # "change A to B"
     TO = "to"
     VOID = "void"  # "instead of A"
     USUAL = "usual"  # the lines of an earlier order
     CANCEL = "cancel"  # an order that was placed before
+
+
+# What a part is about once a phrase of a table was found in it.
+_MEANS = {Cue.ORDER: frozenset((Cue.ORDER, Cue.VERB)), Cue.POLITE: frozenset((Cue.ORDER,))}
+
+
+def meant(cue: Cue) -> frozenset[Cue]:
+    """What a phrase of the cue's table says of its part."""
+    return _MEANS.get(cue, frozenset((cue,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,7 @@ FILLER = frozenset(
     usual regular same standard new fresh our my your us me we i you u ur type kind size sized sizes one ones item items
     product order need want like get send give deliver add would will could should ll d m s re ve just only now asap
     urgent first next then so but from by today next week no not nice best cheapest big order stock outlet shop
+    anot liao qty quantity jumlah kuantiti
     dan atau dengan untuk yang ini itu tu ni saya kami nak mahu hendak minta pesan order hantar tolong sila bagi beli
     ya je saja sahaja lagi juga jugak dalam pesanan terima kasih bos encik puan kak abang cik esok saiz jenis sama punya
     perlu perlukan tambah ambil boleh ke di dekat kat ada ganti hari ready ship package include including""".split()  # noqa: SIM905

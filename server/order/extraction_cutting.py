@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from server.order.extraction_cues import FILLER, JOINTS, Cue, Cues, Hit
+from server.order.extraction_compounds import neighbours, recut
+from server.order.extraction_cues import FILLER, JOINTS, Cue, Cues, Hit, meant
 from server.order.extraction_dates import surroundings
 from server.order.extraction_index import CatalogueIndex
 from server.order.extraction_parts import Draft, Part, PartReader
@@ -16,7 +17,6 @@ from server.order.extraction_text import Folded, Kind, Token, fold, tokens
 _HARD = frozenset(".?!;\n。")
 _SOFT = frozenset(",、&+/")
 _SPLITTING = frozenset((Cue.SET, Cue.REMOVE, Cue.VOID, Cue.CHANGE, Cue.USUAL, Cue.CANCEL))
-_TOPICS = frozenset((Cue.PRICE, Cue.ASK, Cue.REPORT, Cue.ORDER, Cue.REMOVE))
 _HAN_JOINTS = frozenset("和与及跟")
 _WEAK_JOINTS = frozenset("with w dengan dgn n sama serta also then".split())  # noqa: SIM905
 _DENIALS = frozenset(("不是", "bukan"))
@@ -43,16 +43,20 @@ class MessageReader:
         """Cut `text` into parts and read what is in them."""
         folded = fold(text)
         around = surroundings(folded.text, today)
-        cut = [token for token in tokens(folded, self._index.skus) if not _masked(token, around.spans)]
+        whole = recut(folded.text, tokens(folded, self._index.skus), self._index)
+        cut = [token for place, token in enumerate(whole) if self._is_read(whole, place, around.spans)]
         drafts = _Cutter(folded, cut, self._cues, self._index).drafts()
         for place, draft in enumerate(drafts):
-            following = drafts[place + 1] if place + 1 < len(drafts) else None
+            following = next((later for later in drafts[place + 1 :] if later.tokens), None)
             PartReader(draft, self._index).read(quantity_follows=following is not None and _only_quantity(following))
         return Parsed(tuple(draft.part for draft in drafts), around.delivery_date)
 
-
-def _masked(token: Token, spans: Sequence[tuple[int, int]]) -> bool:
-    return token.kind is not Kind.CODE and any(start <= token.at < end for start, end in spans)
+    def _is_read(self, cut: Sequence[Token], place: int, spans: Sequence[tuple[int, int]]) -> bool:
+        """Whether a token is no date or price; a word of a product's name is none ("sun hat")."""
+        token = cut[place]
+        if token.kind is Kind.CODE or not any(start <= token.at < end for start, end in spans):
+            return True
+        return token.kind is Kind.WORD and bool(neighbours(cut, place) & self._index.pairs)
 
 
 def _only_quantity(draft: Draft) -> bool:
@@ -79,18 +83,18 @@ class _Cutter:
                 self._cue(place, self._hits.pop(0))
             if token.at >= self._skip_to:
                 self._token(place, token)
-        self._drafts[-1].part.cues |= {hit.cue for hit in self._hits}
+        self._drafts[-1].part.cues |= frozenset().union(*(meant(hit.cue) for hit in self._hits))
         return self._drafts
 
     def _cue(self, place: int, hit: Hit) -> None:
-        if hit.cue in _TOPICS and self._is_name(place, hit):
+        if self._is_name(place, hit):
             return
         if hit.cue in _SPLITTING:
             start, end = self._folded.span(hit.start, hit.end)
             self._open(Part(self._sentence, mode=self._mode(hit), start=start, end=end))
             self._skip_to = hit.end
         self._drafts[-1].in_cue |= {token.at for token in self._tokens[place:] if token.at < hit.end}
-        self._drafts[-1].part.cues.add(hit.cue)
+        self._drafts[-1].part.cues |= meant(hit.cue)
 
     def _mode(self, hit: Hit) -> Cue:
         """手套要两盒不是三盒 sets nothing: what follows at once is what is not meant."""
@@ -101,7 +105,9 @@ class _Cutter:
 
     def _token(self, place: int, token: Token) -> None:
         draft = self._drafts[-1]
-        if token.kind is Kind.MARK and token.text in _HARD | _SOFT:
+        if token.kind is Kind.MARK and (
+            token.text in _HARD | _SOFT or (token.text == ":" and draft.part.mode is Cue.TO)
+        ):
             draft.part.asked = token.text == "?"
             self._open(Part(self._sentence + (token.text in _HARD), mode=_kept_mode(draft)))
         elif self._joint(place):

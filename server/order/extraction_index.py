@@ -10,8 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import pairwise
 
+from server.order.extraction_compounds import splits
 from server.order.extraction_text import Kind, Token, fold, tokens
 from server.order.product import CatalogueProduct
 from server.spelling import one_slip, without_one
@@ -26,6 +28,7 @@ _BELONGS = frozenset(("for", "with", "untuk", "dengan", "连", "配", "带"))
 _QUALITIES = frozenset(
     """small medium large big extra regular mini jumbo plain printed clear black white red blue green yellow silver
     brown kraft wrapped unwrapped single double assorted zinc free disposable compostable standard premium fine
+    pink purple orange grey gray gold beige navy transparent
     coarse warm daylight kecil besar sederhana putih hitam merah biru hijau kuning jernih kosong bercetak
     号 色""".split()  # noqa: SIM905
 )
@@ -35,8 +38,11 @@ _BELONGING = 0.5
 # A mention without the noun of the product's name is a little less its own (汤碗 is no 汤碗盖).
 _NO_HEAD = 0.1
 _ENOUGH = 0.75
+_SOFT_BONUS = 0.1
 _EQUAL = 0.04
 _SHORTEST_MENDED = 4
+# Measures in which people say how much they want of what is sold by weight or volume.
+WEIGHED = frozenset(("g", "ml"))
 _UNIT_OF_SIZE = re.compile(r"[a-z]+$")
 
 
@@ -48,6 +54,7 @@ class _Entry:
     product: CatalogueProduct
     strength: Mapping[str, float]
     names: tuple[frozenset[str], ...]
+    words: tuple[str, ...]
     heads: frozenset[str]
     measures: frozenset[str]
 
@@ -72,9 +79,12 @@ class CatalogueIndex:
 
     entries: list[_Entry] = field(default_factory=list)
     holders: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    heads: set[str] = field(default_factory=set)
     skus: dict[str, int] = field(default_factory=dict)
+    plain_skus: dict[str, int] = field(default_factory=dict)
     pairs: set[tuple[str, str]] = field(default_factory=set)
     slips: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def build(cls, products: Iterable[CatalogueProduct]) -> CatalogueIndex:
@@ -85,12 +95,14 @@ class CatalogueIndex:
                 index._add(product)
         words = sorted(term for term in index.holders if len(term) > _SHORTEST_MENDED and term.isalpha())
         index.slips = {key: word for word in reversed(words) if word.isascii() for key in without_one(word)}
+        index.splits = splits(index.pairs, index.holders)
         return index
 
     def _add(self, product: CatalogueProduct) -> None:
         place = len(self.entries)
         strength: dict[str, float] = {}
         names, heads = [], set()
+        words = tuple(term for term, _ in _name_terms(tokens(fold(product.name))))
         word = product.sku if product.sku.isalpha() else ""
         for text in filter(None, (product.name, product.name_zh, product.name_ms, word, *product.aliases)):
             cut = tokens(fold(text))
@@ -101,8 +113,10 @@ class CatalogueIndex:
             heads |= _heads(cut, malay=text == product.name_ms)
             self._pair(cut)
         measures = frozenset(_measure(term) for term in strength if _measure(term))
-        self.entries.append(_Entry(product, strength, tuple(names), frozenset(heads), measures))
+        self.heads |= heads
+        self.entries.append(_Entry(product, strength, tuple(names), words, frozenset(heads), measures))
         self.skus[product.sku.casefold()] = place
+        self.plain_skus[_plain(product.sku)] = -1 if _plain(product.sku) in self.plain_skus else place
         for term in strength:
             self.holders[term].append(place)
 
@@ -114,6 +128,11 @@ class CatalogueIndex:
         """The product of a SKU in any case."""
         place = self.skus.get(sku.casefold())
         return None if place is None else self.entries[place].product
+
+    def nearly_sku(self, code: str) -> CatalogueProduct | None:
+        """The product of a SKU whose hyphens stand elsewhere (CL-1010 for CL1010)."""
+        place = self.plain_skus.get(_plain(code), -1)
+        return None if place < 0 else self.entries[place].product
 
     def with_prefix(self, code: str) -> tuple[CatalogueProduct, ...]:
         """The products whose SKU begins with a code that is none itself."""
@@ -140,9 +159,20 @@ class CatalogueIndex:
         heads = (self.entries[self.skus[product.sku.casefold()]].heads for product in (one, other))
         return not next(heads).isdisjoint(next(heads))
 
+    def size_of(self, product: CatalogueProduct, measure: str) -> Decimal | None:
+        """The product's one size in a measure ("g"); None when it has none or several."""
+        terms = self.entries[self.skus[product.sku.casefold()]].strength
+        sizes = {amount_of(term) for term in terms if _measure(term) == measure}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    def shared(self, product: CatalogueProduct, terms: Iterable[str]) -> list[str]:
+        """Those of `terms` that are in the product's names."""
+        strength = self.entries[self.skus[product.sku.casefold()]].strength
+        return [term for term in terms if term in strength]
+
     def is_head(self, term: str) -> bool:
         """Whether any product is called so."""
-        return any(term in self.entries[place].heads for place in self.holders.get(term, ()))
+        return term in self.heads
 
     def find(self, terms: Sequence[str], soft: Sequence[str] = (), among: Iterable[str] | None = None) -> Found:
         """The products that fit all of `terms` best. `soft` terms only break ties (a unit word that may be a noun).
@@ -152,25 +182,45 @@ class CatalogueIndex:
             return NOTHING
         allowed = None if among is None else {self.skus[sku.casefold()] for sku in among if sku.casefold() in self.skus}
         total = sum(map(_weight, wanted))
-        scored: list[tuple[float, bool, int]] = []
-        for place in sorted({place for term in wanted for place in self.holders.get(term, ())}):
+        scored: list[tuple[float, float, bool, int]] = []
+        nouns = wanted & self.heads
+        hints = frozenset(soft)
+        for place in sorted({place for term in self._telling(wanted, total) for place in self.holders.get(term, ())}):
             if allowed is None or place in allowed:
-                score, exact = _score(self.entries[place], wanted, frozenset(soft), total)
-                if score < 1 and any(self.is_head(term) for term in wanted - self.entries[place].strength.keys()):
+                score, penalty, exact = _score(self.entries[place], wanted, hints, total)
+                if score < 1 and nouns - self.entries[place].strength.keys():
                     continue  # it is called by another thing's name: 牛皮纸袋 is no 牛皮餐巾纸
-                scored.append((score, exact, place))
+                scored.append((score, penalty, exact, place))
         return self._best(scored)
 
-    def _best(self, scored: Sequence[tuple[float, bool, int]]) -> Found:
+    def _telling(self, wanted: frozenset[str], total: float) -> list[str]:
+        """The rarest of the terms, so many that no product without any of them can fit well enough."""
+        left = total
+        telling: list[str] = []
+        for term in sorted(wanted, key=lambda term: (len(self.holders.get(term, ())), term)):
+            if left < (_ENOUGH - _SOFT_BONUS) * total:
+                break
+            telling.append(term)
+            left -= _weight(term)
+        return telling
+
+    def _best(self, scored: Sequence[tuple[float, float, bool, int]]) -> Found:
         if not scored:
             return NOTHING
-        exact = [place for _, is_exact, place in scored if is_exact]
+        exact = [place for _, _, is_exact, place in scored if is_exact]
         if exact:
             return Found(tuple(self.entries[place].product for place in exact), 1.0, exact=True)
-        best = max(score for score, _, _ in scored)
+        best = max(score for score, _, _, _ in scored)
         if best < _ENOUGH:
             return NOTHING
-        equal = [place for score, _, place in scored if score >= best - _EQUAL]
+        equal = [place for score, _, _, place in scored if score >= best - _EQUAL]
+        # "coolant" is the pink one too, although it is called so by its last word.
+        like = self.entries[equal[0]] if len(equal) == 1 else None
+        equal += [
+            place
+            for score, penalty, _, place in scored
+            if like and score < best - _EQUAL <= score + penalty and _differ_by_one(self.entries[place], like)
+        ]
         return Found(tuple(self.entries[place].product for place in equal), round(min(best, 1.0), 4))
 
     def closest(self, products: Sequence[CatalogueProduct], terms: Iterable[str]) -> tuple[CatalogueProduct, ...]:
@@ -190,21 +240,37 @@ class CatalogueIndex:
         return [*kept, *(term for term in said if term not in kept)]
 
 
+def _plain(sku: str) -> str:
+    return "".join(character for character in sku.casefold() if character.isalnum())
+
+
+def amount_of(size: str) -> Decimal:
+    """The number of a size ("250" of "250g")."""
+    return Decimal(_UNIT_OF_SIZE.sub("", size))
+
+
 def measure_of(terms: Iterable[str]) -> str:
     """The measure of the first size among the terms ("in"), or ""."""
     return next((measure for term in terms if (measure := _measure(term))), "")
 
 
-def _score(entry: _Entry, wanted: frozenset[str], soft: frozenset[str], total: float) -> tuple[float, bool]:
+def _score(entry: _Entry, wanted: frozenset[str], soft: frozenset[str], total: float) -> tuple[float, float, bool]:
+    """How well a product fits, what of that was taken away for the missing noun, and whether by a whole name."""
     for term in wanted - entry.strength.keys():
         if _measure(term) in entry.measures or term[0].isdigit():
-            return 0.0, False
+            return 0.0, 0.0, False
     exact = wanted in entry.names or (bool(soft) and wanted | soft in entry.names)
     score = sum(_weight(term) * entry.strength.get(term, 0.0) for term in wanted) / total
-    if not wanted & entry.heads and not soft & entry.heads:
-        score -= _NO_HEAD
-    score += 0.1 * len(soft & entry.heads)
-    return score, exact
+    penalty = 0.0 if wanted & entry.heads or soft & entry.heads else _NO_HEAD
+    score += _SOFT_BONUS if soft & entry.heads else 0.0
+    return score - penalty, penalty, exact
+
+
+def _differ_by_one(one: _Entry, other: _Entry) -> bool:
+    """Whether the names of two products differ in one word and no more."""
+    if len(one.words) != len(other.words):
+        return False
+    return sum(mine != its for mine, its in zip(one.words, other.words, strict=True)) == 1
 
 
 def _weight(term: str) -> float:

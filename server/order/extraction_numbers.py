@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import pairwise
 
 from server.order.extraction_text import Kind, Token
 
@@ -49,9 +50,14 @@ _HAN_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10000}
 _HAN = frozenset((*_HAN_DIGITS, *_HAN_UNITS))
 # What begins with a numeral and is no number.
 _HAN_WORDS = frozenset(("一样", "一下", "一起", "一直", "一共", "一定", "十分", "千万", "万一", "第一", "一次", "一份"))
+_HAN_ABOUT = frozenset(("大概", "大约", "差不", "至少", "最多", "约莫"))
 _HAN_VAGUE = ("一些", "一点", "几", "若干", "一批")
 _VAGUE = frozenset(("few", "several", "some", "couple", "beberapa", "sikit", "sedikit", "many"))
-_ABOUT = frozenset(("about", "around", "roughly", "approx", "approximately", "lebih", "kira-kira", "maybe", "mungkin"))
+_A_VAGUE = frozenset(
+    ("bit", "handful", "bunch", "lot", "little", "load", "tad")
+)  # after "a" alone: a drill bit is none
+_ABOUT = frozenset(("about", "around", "roughly", "approx", "approximately", "lebih", "kira-kira", "maybe", "mungkin",
+    "least", "most", "dalam", "anggaran", "sekurang-kurangnya", "sekitar"))  # fmt: skip
 _DOZEN = frozenset(("dozen", "doz", "dz", "lusin"))
 _HALF = frozenset(("half", "setengah", "separuh", "suku", "quarter"))
 
@@ -84,6 +90,9 @@ def _dozens(tokens: Sequence[Token], number: Number | None) -> Number | None:
         return number
     following = _text(tokens, number.end)
     # 打 before another character is the verb of 打包 (take away), not twelve.
+    half = [_text(tokens, number.end + step) for step in range(3)] == ["and", "a", "half"]
+    if half and _text(tokens, number.end + 3) in _DOZEN:
+        return Number(number.value * 12 + 6, number.first, number.end + 4, spelled=True)
     packed = following == "打" and _text(tokens, number.end + 1) in {"包", "印"}
     if following in _DOZEN or (following == "打" and not packed):
         number = Number(number.value * 12, number.first, number.end + 1, spelled=True)
@@ -130,7 +139,7 @@ def _single_after(tokens: Sequence[Token], at: int) -> bool:
 def _article(tokens: Sequence[Token], at: int) -> Number | None:
     """ "a dozen", "a few", "a hundred": the article belongs to the number. "a carton" is left to the units."""
     following = _text(tokens, at + 1)
-    if following in _VAGUE:
+    if following in _VAGUE or following in _A_VAGUE:
         return Number(None, at, at + 2, Doubt.VAGUE)
     if following in _DOZEN:
         return Number(Decimal(1), at, at + 1, spelled=True)
@@ -195,6 +204,8 @@ def _han(tokens: Sequence[Token], at: int) -> Number | None:
     for vague in _HAN_VAGUE:
         if pair.startswith(vague):
             return Number(None, at, at + len(vague), Doubt.VAGUE)
+    if pair in _HAN_ABOUT:
+        return _about_han(tokens, at + 2 + (pair == "差不"))
     if tokens[at].text not in _HAN or pair in _HAN_WORDS:
         return None
     end = at
@@ -202,8 +213,17 @@ def _han(tokens: Sequence[Token], at: int) -> Number | None:
         end += 1
     if _text(tokens, end) == "几":
         return Number(None, at, end + 1, Doubt.VAGUE)
-    value = _han_value([token.text for token in tokens[at:end]])
+    said = [token.text for token in tokens[at:end]]
+    if any(_HAN_DIGITS.get(other, -1) - _HAN_DIGITS.get(one, 99) == 1 for one, other in pairwise(said)):
+        return Number(None, at, end, Doubt.RANGE)  # 五六 is five or six
+    value = _han_value(said)
     return Number(Decimal(value), at, end, spelled=True) if value else None
+
+
+def _about_han(tokens: Sequence[Token], at: int) -> Number | None:
+    """大概五, 至少5: no one quantity."""
+    number = _single(tokens, at) if at < len(tokens) else None
+    return None if number is None else Number(None, number.first, number.end, Doubt.VAGUE)
 
 
 def _han_value(characters: Sequence[str]) -> int:
@@ -227,11 +247,13 @@ def _han_value(characters: Sequence[str]) -> int:
 def _joined_range(tokens: Sequence[Token], number: Number) -> Number:
     """ "10-12", "10 to 12", "5 or 6", "20+" and "20左右" name no one quantity."""
     following = _text(tokens, number.end)
-    if following in {"-", "~", "to", "or", "atau", "hingga", "到", "至", "或"} and number.end + 1 < len(tokens):
+    if following in {"-", "~", "to", "or", "atau", "hingga", "ke", "到", "至", "或"} and number.end + 1 < len(tokens):
         close = following != "-" or tokens[number.end].start <= tokens[number.end - 1].end + 1
         other = _single(tokens, number.end + 1) if close else None
         if other is not None and other.value is not None and number.value is not None and number.value < other.value:
             return Number(None, number.first, other.end, Doubt.RANGE)
+    if following == "ish" or (following == "or" and _text(tokens, number.end + 1) == "so"):
+        return Number(None, number.first, number.end + 1, Doubt.VAGUE)
     if following == "+" and tokens[number.end].start == tokens[number.end - 1].end:
         return Number(None, number.first, number.end + 1, Doubt.VAGUE)
     if following + _text(tokens, number.end + 1) in {"左右", "多个"}:

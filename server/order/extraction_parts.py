@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import pairwise
 
-from server.order.extraction_cues import FILLER, Cue
-from server.order.extraction_index import CatalogueIndex
+from server.order.extraction_cues import FILLER, JOINTS, Cue
+from server.order.extraction_index import WEIGHED, CatalogueIndex, measure_of
 from server.order.extraction_numbers import Doubt
 from server.order.extraction_quantities import UNIT_WORDS, Quantity, read_quantity
 from server.order.extraction_text import Kind, Token
@@ -17,6 +19,7 @@ _SILENT_HAN = frozenset(
     "我你您他们要来给的了吗呢吧啊请帮麻烦送订下单买加个这那有没可以好谢老板明今天后早晚上午在到店家另"
     "外还再也都就和跟与多点一两三些需补货先然后号子色款种"
 )
+_ARTICLES = frozenset(("a", "an"))
 _EACH = frozenset(("each", "各", "setiap", "masing"))
 
 
@@ -119,6 +122,9 @@ class PartReader:
         place = 0
         while place < len(self._tokens):
             quantity = read_quantity(self._tokens, place) if not self._is_content_number(place) else None
+            quantity = quantity or self._article(place)
+            if quantity is not None and (self._attached(place) or self._is_decimal(place) or self._is_rating(place)):
+                quantity = None
             if quantity is None:
                 place += 1
             else:
@@ -128,6 +134,40 @@ class PartReader:
         if named and len(named) == len(found) and not quantity_follows:
             named = [] if len(named) == 1 and not self._needed(named[0]) else named[len(named) > 1 :]
         return {quantity.first: quantity for quantity in found if quantity not in named}
+
+    def _attached(self, place: int) -> bool:
+        """Whether the number is written onto the word before it, as in a name of the catalogue (5W-30)."""
+        back = place - 1 - (place > 1 and self._tokens[place - 1].text == "-")
+        if back < 0 or self._tokens[place].kind is not Kind.NUMBER:
+            return False
+        glued = all(one.end == two.start for one, two in pairwise(self._tokens[back : place + 1]))
+        return glued and (self._tokens[back].text, self._tokens[place].text) in self._index.pairs
+
+    def _is_rating(self, place: int) -> bool:
+        """60Ah and 10A say which: letters that are no unit and no goods are written onto the number."""
+        number, word = self._tokens[place], self._tokens[place + 1] if place + 1 < len(self._tokens) else None
+        if number.kind is not Kind.NUMBER or word is None or word.kind is not Kind.WORD or word.start != number.end:
+            return False
+        known = word.text in UNIT_WORDS or word.text in self._index.holders or bool(self._index.term(word.text)[0])
+        return not known and word.text not in JOINTS and word.text != "ish"
+
+    def _is_decimal(self, place: int) -> bool:
+        """Nobody orders 0.7 of a thing that is called so."""
+        token = self._tokens[place]
+        return token.kind is Kind.NUMBER and "." in token.text and token.text in self._index.holders
+
+    def _article(self, place: int) -> Quantity | None:
+        """ "I need a stapler" is one of them, where goods are wanted in so many words."""
+        if (
+            self._tokens[place].text not in _ARTICLES
+            or Cue.ORDER not in self._part.cues
+            or place + 1 == len(self._tokens)
+        ):
+            return None
+        following = self._tokens[place + 1]
+        if following.kind is not Kind.WORD or following.text not in self._index.holders or following.text in FILLER:
+            return None
+        return Quantity(Decimal(1), place, place + 1, place + 1)
 
     def _is_content_number(self, place: int) -> bool:
         """A vague word or an article that is part of a name ("half" of "half pan") is no quantity."""
@@ -168,6 +208,10 @@ class PartReader:
         term, sure = self._term(place)
         if term:
             self._extend(token, term, sure)
+        elif self._is_rating(place):
+            self._unknown.append(token.text)
+            if self._mention is not None:
+                self._mention.unknown.append(token.text)
         elif token.kind is Kind.WORD and token.text in UNIT_WORDS:
             self._late_unit(place)
         elif token.kind is Kind.WORD and self._is_unknown(token):
@@ -226,12 +270,22 @@ class PartReader:
     def _ends_with(self, character: str) -> bool:
         return self._mention is not None and self._mention.terms[-1] == character
 
+    def _begins_another(self, mention: Mention, size: str) -> bool:
+        """ "4 kg flour 2 kg sugar": the second weight is no part of what the first one is of."""
+        measure = measure_of([size])
+        places = [place for place, term in enumerate(mention.terms) if measure_of([term]) == measure]
+        if measure not in WEIGHED or not places:
+            return False
+        return any(self._index.is_head(term) for term in mention.terms[places[0] + 1 :])
+
     def _extend(self, token: Token, term: str, sure: float) -> None:
         if token.kind is Kind.CODE:
             self._mention = None
             self._part.items.append(Mention(token.start, token.end, sku=term))
             return
         mention = self._mention
+        if mention is not None and token.kind is Kind.SIZE and self._begins_another(mention, term):
+            mention = None
         if mention is None:
             mention = self._mention = Mention(token.start, token.end)
             self._part.items.append(mention)

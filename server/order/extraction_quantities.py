@@ -17,10 +17,13 @@ class Measure(StrEnum):
 
     PIECE = "piece"
     PACK = "pack"  # any container: pack_size pieces
+    SINGLE = "single"  # a piece of what is sold by the pack, else loose
     LOOSE = "loose"  # says nothing: the unit of sale is meant
 
 
-_PIECES = "pc pcs piece pieces ea each keping biji helai batang buah butir 个 只 张 支 根 枚 把 顶 块 片 粒"
+_PIECES = (
+    "pc pcs piece pieces ea each block blocks keping biji helai batang buah butir 个 只 张 支 根 枚 把 顶 块 片 粒"
+)
 _CONTAINERS = {
     "pack": "pack packs pk pks packet packets pkt pkts pek paket bungkus 包",
     "carton": "carton cartons ctn ctns cartoon case cases karton peti 箱 件",
@@ -30,20 +33,24 @@ _CONTAINERS = {
     "bag": "bag bags sack sacks beg guni 袋",
 }
 _LOOSE = (
-    "unit units roll rolls rl set sets tub tubs tin tins can cans bottle bottles btl btls tray trays pair pairs "
-    "jar jars tube tubes sheet sheets stick gulung set botol tin pasang tiub ream rim "
-    "卷 套 瓶 罐 桶 双 对 副 管 本 令 支装"
+    "unit units nos set sets pair pairs tray trays pad pads drum drums pail pails pasang papan set "
+    "套 双 对 副 本 桶 盘 支装"
+)
+# One thing that may stand in a pack of several: 24 rolls of what is sold by the carton of 12 are two.
+_SINGLES = (
+    "roll rolls rl tub tubs tin tins can cans bottle bottles btl btls jar jars tube tubes sheet sheets stick sticks "
+    "ream reams rim gulung botol tiub balang 卷 瓶 罐 管 令"
 )
 _UNITS = {
     stem(word): measure
     for measure, words in (
         (Measure.LOOSE, _LOOSE),
+        (Measure.SINGLE, _SINGLES),
         (Measure.PACK, " ".join(_CONTAINERS.values())),
         (Measure.PIECE, _PIECES),
     )
     for word in words.split()
 }
-_UNITS["can"] = Measure.LOOSE
 _CONTAINER_OF = {stem(word): name for name, words in _CONTAINERS.items() for word in words.split()}
 # One unit, said with the unit: "sekotak".
 _ONE_OF = {
@@ -52,7 +59,10 @@ _ONE_OF = {
 _SLIPS = {"pakc": "pack", "pcak": "pack", "packt": "packet", "slevee": "sleeve", "sleve": "sleeve", "ctns": "ctn",
           "cartn": "carton", "crton": "carton", "boxs": "box", "rols": "roll", "peice": "piece"}  # fmt: skip
 UNIT_WORDS = frozenset((*_UNITS, *_SLIPS, *_ONE_OF))
+_BARE_ONE = frozenset("个包箱盒瓶罐卷袋把支")
 _SKIPPED = frozenset(("more", "extra", "additional", "lagi", "full", "whole", "big", "standard", "大"))
+# A measure word right behind these counts one: 要个计算器.
+_WANTING = frozenset("要来拿加买订补")
 _ARTICLES = frozenset(("a", "an", "another"))
 
 
@@ -118,6 +128,8 @@ def _unit(tokens: Sequence[Token], at: int) -> str:
 def _one(tokens: Sequence[Token], at: int) -> Number | None:
     """ "a carton", "another box", "sekotak"."""
     token = tokens[at]
+    if token.kind is Kind.HAN and at and tokens[at - 1].text in _WANTING and token.text in _BARE_ONE:
+        return Number(Decimal(1), at, at, spelled=True)
     if token.text in _ONE_OF or (token.text in _ARTICLES and _unit(tokens, at + 1)):
         return Number(Decimal(1), at, at + 1, spelled=True)
     return None
@@ -147,19 +159,39 @@ def in_units_of_sale(
     `unit_is_name` says that the unit word names the product itself: twenty boxes of a pizza box are twenty.
     """
     value = quantity.value or Decimal(0)
-    measure = Measure.LOOSE if unit_is_name else quantity.measure
-    by_piece = _by_piece(product)
+    measure = _measure(product, quantity, unit_is_name=unit_is_name)
+    single = by_piece(product)
     exact = True
     if quantity.each is not None:
-        value, exact = _from_pieces(product, value * quantity.each, by_piece=by_piece)
-    elif measure is Measure.PIECE and not by_piece:
-        value, exact = _from_pieces(product, value, by_piece=by_piece)
-    elif measure is Measure.PACK and by_piece:
+        value, exact = _from_pieces(product, value * quantity.each, single=single)
+    elif measure is Measure.PIECE and not single:
+        value, exact = _from_pieces(product, value, single=single)
+    elif measure is Measure.PACK and single:
         value *= product.pack_size
-    elif measure is Measure.PACK and _UNITS.get(stem(product.unit.casefold()), Measure.PACK) is Measure.LOOSE:
+    elif (measure is Measure.PACK and _UNITS.get(stem(product.unit.casefold()), Measure.PACK) is not Measure.PACK) or (measure is Measure.PACK and _of_other_size(product, quantity)):
         return value, Misfit.NO_SUCH_PACK, False
-    same = measure is not Measure.PACK or by_piece or same_unit(product, quantity)
+    same = measure is not Measure.PACK or single or same_unit(product, quantity)
     return value, None if exact else Misfit.NOT_WHOLE, same
+
+
+def _measure(product: CatalogueProduct, quantity: Quantity, *, unit_is_name: bool) -> Measure:
+    measure = quantity.measure
+    if quantity.unit == "条" and not same_unit(product, quantity):
+        return Measure.PIECE  # a sleeve of cups, and else one of what is long
+    if measure is Measure.SINGLE:
+        packed = product.pack_size > 1 and _UNITS.get(stem(product.unit.casefold())) is Measure.PACK
+        return Measure.PIECE if packed else Measure.LOOSE
+    return Measure.LOOSE if unit_is_name else measure
+
+
+def _of_other_size(product: CatalogueProduct, quantity: Quantity) -> bool:
+    """Whether a carton is said of what is sold by the pack, or a pack of what is sold by the carton of several. What a
+    box is called differs from shop to shop."""
+    unit = _CONTAINER_OF.get(stem(product.unit.casefold()), "")
+    said = _CONTAINER_OF.get(quantity.unit, "")
+    if product.pack_size == 1 or not unit:
+        return False
+    return (said == "carton") != (unit == "carton") and (said, unit) != ("box", "carton")
 
 
 def same_unit(product: CatalogueProduct, quantity: Quantity) -> bool:
@@ -168,13 +200,14 @@ def same_unit(product: CatalogueProduct, quantity: Quantity) -> bool:
     return _CONTAINER_OF.get(unit, unit) == _CONTAINER_OF.get(quantity.unit, quantity.unit)
 
 
-def _by_piece(product: CatalogueProduct) -> bool:
+def by_piece(product: CatalogueProduct) -> bool:
+    """Whether the product is sold singly."""
     unit = stem(product.unit.casefold())
     return _UNITS.get(unit) is Measure.PIECE or unit in {"unit", *MEASURES}
 
 
-def _from_pieces(product: CatalogueProduct, pieces: Decimal, *, by_piece: bool) -> tuple[Decimal, bool]:
-    if by_piece:
+def _from_pieces(product: CatalogueProduct, pieces: Decimal, *, single: bool) -> tuple[Decimal, bool]:
+    if single:
         return pieces, True
     packs, rest = divmod(pieces, product.pack_size)
     return packs, rest == 0

@@ -181,13 +181,23 @@ def _size(text: str) -> str:
     return f"{number.normalize():f}{measure}"
 
 
+_IRREGULAR = {
+    "knives": "knife", "loaves": "loaf", "leaves": "leaf", "shelves": "shelf", "tomatoes": "tomato",
+    "potatoes": "potato", "mangoes": "mango",
+}  # fmt: skip
 _LETTER_SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 
 def stem(word: str) -> str:
     """Singular of an English plural (boxes, trays, dishes); a lone S, M or L is the size that it stands for."""
+    if word == "ones":  # "the small ones" are not one
+        return word
     if len(word) == 1:
         return _LETTER_SIZES.get(word, word)
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) > 4 and word.endswith(("ies", "ie")):
+        return word[: word.rindex("ie")] + "y"
     if len(word) > 4 and word.endswith(("xes", "ches", "shes", "sses")):
         return word[:-2]
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):

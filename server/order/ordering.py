@@ -19,16 +19,16 @@ from server.audit.sealing import Vault
 from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason, not_found
 from server.order import feed, habits, order_store, price_list
-from server.order.access import new_id, outlet_scope
+from server.order.access import new_id, outlet_scope, party
 from server.order.holds import hold_reasons
 from server.order.invoicing import InvoiceLine, InvoiceRequest, Invoicing
 from server.order.money import Money
 from server.order.order import Order
 from server.order.order_store import NewOrder
 from server.order.pricing import LINE_QUESTIONS, UNPRICEABLE, Priced, Violation, Wanted, price_order, refuse
-from server.order.sentences import Saying, say
+from server.order.sentences import Saying, say, say_not_now
 from server.order.states import Move, Party, State, after
-from server.order.terms import MoneyRules, Terms
+from server.order.terms import MoneyRules, Terms, load_terms
 
 # Crockford's base 32: no letter that is read as a digit.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -86,6 +86,18 @@ async def price(
     skus = sorted({line.sku for line in wanted})
     offers = await price_list.offers(connection, tenant, skus, terms.money.currency, now)
     return price_order(wanted, offers, terms, day, now, held=held)
+
+
+async def next_state(connection: Connection, ordering: Ordering, author: Author, order: Order, move: Move) -> State:
+    """The state that the move leads to. Raises FAILED_PRECONDITION (ORDER_TRANSITION_ILLEGAL) in the outlet's
+    language."""
+    try:
+        return after(order.state, move, party(author.caller))
+    except AppError as refusal:
+        tenant = author.caller.tenant
+        terms = await load_terms(connection, tenant, order.outlet, ordering.money, closed=True)
+        sentence = say_not_now(order.state, move, terms.language)
+        raise AppError(refusal.code, refusal.reason, sentence, metadata=refusal.metadata) from refusal
 
 
 def wanted_of(order: Order) -> tuple[Wanted, ...]:
@@ -159,7 +171,7 @@ async def confirm(
     """Confirms a locked order that has passed its guards: stock is taken, and the invoice queued unless staff must
     look first. The caller holds the outlet's lock. Publish the order afterwards."""
     tenant, now = author.caller.tenant, ordering.now()
-    state = after(order.state, Move.CONFIRM, _party(author))
+    state = after(order.state, Move.CONFIRM, party(author.caller))
     quantities = habits.units_by_sku(priced)
     habit = await habits.habit(connection, tenant, order.outlet)
     reasons = hold_reasons(priced.subtotal, quantities, habit, terms.holds)
@@ -252,10 +264,6 @@ def duplicate(twin: Order, language: str) -> AppError:
         say(Saying.DUPLICATE, language, number=twin.number),
         metadata={"order": twin.name},
     )
-
-
-def _party(author: Author) -> Party:
-    return Party.CUSTOMER if outlet_scope(author.caller) else Party.STAFF
 
 
 def _number(day: date) -> str:

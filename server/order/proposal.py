@@ -13,6 +13,7 @@ import orjson
 
 from server.errors import AppError, Code, Reason
 from server.order.pricing import Line, Priced, Wanted, plain
+from server.order.sentences import Saying, say
 
 
 class Kind(StrEnum):
@@ -87,11 +88,11 @@ class ProposalMoved(AppError):
     details."""
 
     def __init__(self, reason: Reason, proposal: Proposal) -> None:
-        message = {
-            Reason.PROPOSAL_EXPIRED: "the proposal is past its end; here it is anew",
-            Reason.ORDER_DUPLICATE_SUSPECTED: "a very similar order was placed minutes ago; confirm again if this one"
-            " is meant as well",
-        }.get(reason, "price, stock or the order have changed; here is what holds now")
+        language = proposal.asked.language or "en"
+        saying = Saying.PROPOSAL_EXPIRED if reason is Reason.PROPOSAL_EXPIRED else Saying.PROPOSAL_CHANGED
+        message = say(saying, language)
+        if reason is Reason.ORDER_DUPLICATE_SUSPECTED and proposal.questions:
+            message = proposal.questions[-1]  # it names the order
         super().__init__(Code.FAILED_PRECONDITION, reason, message, metadata={"proposal": proposal.name})
         self.proposal = proposal
 

@@ -20,6 +20,7 @@ from server.order.ordering import Ordering, confirm, find_twin, publish, store_d
 from server.order.pricing import refuse
 from server.order.proposal import Asked, Kind, Proposal, ProposalMoved, ProposalState
 from server.order.proposing import Presented, present, propose
+from server.order.sentences import Saying, say
 from server.order.states import Move
 from server.order.terms import lock_outlet
 
@@ -178,6 +179,6 @@ def _closed(proposal: Proposal) -> AppError:
     return AppError(
         Code.FAILED_PRECONDITION,
         Reason.PROPOSAL_CLOSED,
-        f"the proposal was {proposal.state.value.lower()} already",
+        say(Saying[f"PROPOSAL_{proposal.state.value}"], proposal.asked.language or "en"),
         metadata={"state": proposal.state.value, "proposal": proposal.name, "resource": proposal.resource},
     )

@@ -27,6 +27,12 @@ class Saying(StrEnum):
     NO_DELIVERY = "NO_DELIVERY"
     CREDIT_HOLD = "CREDIT_HOLD"
     DUPLICATE = "DUPLICATE"
+    PROPOSAL_CHANGED = "PROPOSAL_CHANGED"
+    PROPOSAL_EXPIRED = "PROPOSAL_EXPIRED"
+    PROPOSAL_CONFIRMED = "PROPOSAL_CONFIRMED"
+    PROPOSAL_REJECTED = "PROPOSAL_REJECTED"
+    REPRICED = "REPRICED"
+    NOT_NOW = "NOT_NOW"
     ORDER_TITLE = "ORDER_TITLE"
     CHANGE_TITLE = "CHANGE_TITLE"
     CANCEL_TITLE = "CANCEL_TITLE"
@@ -90,6 +96,36 @@ _WORDS: Mapping[Saying, tuple[str, str, str]] = {
         "您几分钟前下过非常相似的订单 {number}。还要再下这一单吗？",
         "Anda baru membuat pesanan yang hampir sama, {number}. Adakah anda mahu pesanan ini juga?",
     ),
+    Saying.PROPOSAL_CHANGED: (
+        "Price, stock, delivery day or the order have changed since. Nothing was ordered; please look at it again.",
+        "价格、库存、送货日期或订单已有变动。尚未下单，请再确认一次。",
+        "Harga, stok, hari penghantaran atau pesanan telah berubah. Belum ada yang dipesan; sila semak semula.",
+    ),
+    Saying.PROPOSAL_EXPIRED: (
+        "This offer has run out. Nothing was ordered; here it is anew.",
+        "该方案已过期，尚未下单。请确认新的方案。",
+        "Cadangan ini telah tamat. Belum ada yang dipesan; ini yang baharu.",
+    ),
+    Saying.PROPOSAL_CONFIRMED: (
+        "This was confirmed already; nothing was ordered twice.",
+        "该方案已确认过，没有重复下单。",
+        "Cadangan ini sudah disahkan; tiada pesanan berulang.",
+    ),
+    Saying.PROPOSAL_REJECTED: (
+        "This was declined already. Please tell us again what you need.",
+        "该方案已被拒绝。请重新告诉我们您的需求。",
+        "Cadangan ini sudah ditolak. Sila beritahu semula apa yang anda perlukan.",
+    ),
+    Saying.REPRICED: (
+        "Prices have changed since this order was made. Please look at it again before you confirm.",
+        "下单后价格有变动，请再看一次后确认。",
+        "Harga telah berubah sejak pesanan ini dibuat. Sila semak semula sebelum mengesahkan.",
+    ),
+    Saying.NOT_NOW: (
+        "This order is {state}: it cannot be {move} now.",
+        "该订单{state}，现在无法{move}。",
+        "Pesanan ini {state}: ia tidak boleh {move} sekarang.",
+    ),
     Saying.ORDER_TITLE: ("Order for delivery on {date}", "订单，{date} 送货", "Pesanan untuk penghantaran pada {date}"),
     Saying.CHANGE_TITLE: (
         "Change of order {number}, for delivery on {date}",
@@ -100,12 +136,40 @@ _WORDS: Mapping[Saying, tuple[str, str, str]] = {
     Saying.DELIVERY: ("Delivery", "送货费", "Penghantaran"),
     Saying.SURCHARGE: ("Zone surcharge: {zone}", "区域附加费：{zone}", "Surcaj zon: {zone}"),
 }
+# States and moves (server/order/states.py) as people say them.
+_STATES = {
+    "DRAFT": ("a draft", "还是草稿", "masih draf"),
+    "NEEDS_INFO": ("waiting for an answer", "在等待答复", "menunggu jawapan"),
+    "CONFIRMED": ("confirmed", "已确认", "sudah disahkan"),
+    "ACCEPTED": ("accepted", "已接单", "sudah diterima"),
+    "FULFILLING": ("being prepared", "正在备货", "sedang disediakan"),
+    "COMPLETED": ("completed", "已完成", "sudah selesai"),
+    "CANCELLED": ("cancelled", "已取消", "sudah dibatalkan"),
+    "REJECTED": ("declined", "已被拒绝", "sudah ditolak"),
+}
+_MOVES = {
+    "ask": ("asked about", "询问", "ditanya"),
+    "settle": ("settled", "补全", "dilengkapkan"),
+    "change": ("changed", "更改", "diubah"),
+    "confirm": ("confirmed", "确认", "disahkan"),
+    "accept": ("accepted", "接单", "diterima"),
+    "reject": ("declined", "拒绝", "ditolak"),
+    "fulfil": ("prepared", "备货", "disediakan"),
+    "complete": ("completed", "完成", "diselesaikan"),
+    "cancel": ("cancelled", "取消", "dibatalkan"),
+}
 _INDEX = {"en": 0, "zh": 1, "ms": 2}
 
 
 def say(saying: Saying, language: str, **fields: str) -> str:
     """The sentence in `language` ("en", "zh", "ms"), cut to what a violation or question may hold."""
     return _WORDS[saying][_INDEX[language]].format(**fields)[:500]
+
+
+def say_not_now(state: str, move: str, language: str) -> str:
+    """Why an order that stands so cannot be moved so."""
+    place = _INDEX[language]
+    return say(Saying.NOT_NOW, language, state=_STATES[state][place], move=_MOVES[move][place])
 
 
 def day_text(day: date, language: str) -> str:

@@ -190,6 +190,11 @@ async def test_guards_of_confirmation(
 async def test_refusals_speak_the_outlets_language(shop: Shop) -> None:
     draft = await shop.create(("FEW", "11"), outlet="wok")
     assert (await refused(shop.confirm(draft, "wok"))).details() == "Rare tray 只剩 10 sleeve，您订了 11。"
+    await move(shop, "Cancel", draft)
+    assert (await refused(shop.confirm(draft, "wok"))).details() == "该订单已取消，现在无法确认。"
+    draft = await shop.create(outlet="sentosa")
+    await shop.run("update product_price set amount = 0.60 where sku = 'PB-12'")
+    assert str((await refused(shop.confirm(draft, "sentosa"))).details()).startswith("Harga telah berubah")
 
 
 async def test_a_day_that_is_gone(shop: Shop) -> None:

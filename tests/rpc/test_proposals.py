@@ -135,6 +135,25 @@ async def test_an_expired_proposal_comes_anew(shop: Shop) -> None:
     assert (await confirm(shop, new)).resource
 
 
+@pytest.mark.parametrize(
+    ("language", "expired", "closed"),
+    [
+        ("en", "This offer has run out.", "This was confirmed already"),
+        ("zh", "该方案已过期", "该方案已确认过"),
+        ("ms", "Cadangan ini telah tamat.", "Cadangan ini sudah disahkan"),
+    ],
+)
+async def test_refusals_are_in_the_customers_language(shop: Shop, language: str, expired: str, closed: str) -> None:
+    proposal = await proposed(shop, asking(("PB-12", "200"), language=language))
+    shop.clock.ahead = timedelta(minutes=31)
+    error = await refused(confirm(shop, proposal))
+    assert str(error.details()).startswith(expired)
+    _, new = await moved(confirm(shop, proposal))
+    await confirm(shop, new)
+    error = await refused(confirm(shop, new))
+    assert str(error.details()).startswith(closed)
+
+
 async def test_another_hash_is_not_what_was_shown(shop: Shop) -> None:
     proposal = await proposed(shop, asking(("PB-12", "200")))
     why, same = await moved(confirm(shop, proposal, "0" * 64))

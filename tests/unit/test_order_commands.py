@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from server.chat.order_commands import orders
+from server.order.extraction_evaluation import SETS
 
-HARDWARE = Path(__file__).parent / "data" / "hardware.csv"
+HARDWARE = Path(str(resources.files("server"))) / "order/labelled/hardware.csv"
 
 
 def run(*arguments: str, stdin: bytes = b"") -> tuple[int, list[dict[str, object]], str]:
@@ -43,6 +45,7 @@ def test_lines_questions_and_intent_are_answered_as_the_contract_says() -> None:
         ("20 electrical tape black", "ORDER"),
         ("3 of the LED bulbs 9 W came broken", "COMPLAINT"),
         ("how much is 10 packs of m8 bolts?", "PRODUCT_QUESTION"),
+        ("how much are sandpapers?", "PRODUCT_QUESTION"),
         ("can I talk to a person", "HAND_OFF"),
     ],
 )
@@ -86,9 +89,14 @@ def test_wrong_use_is_two() -> None:
 def test_evaluate_prints_the_figures_and_fails_below_the_bars(tmp_path: Path) -> None:
     code, rows, _ = run("evaluate", "--json")
     assert code == 0
-    assert {(row["split"], row["language"]) for row in rows} == {
-        (split, language) for split in ("tune", "unseen", "all") for language in ("en", "zh", "ms", "all")
-    }
+    kinds = {(split, language) for split in ("tune", "unseen", "all") for language in ("en", "zh", "ms", "all")}
+    for name in SETS:
+        assert {(row["split"], row["language"]) for row in rows if row["set"] == name} == kinds
+    together = [row for row in rows if row["set"] == "all"]
+    assert [row["language"] for row in together] == ["all"] * 3
+    assert all(row["median_us"] for row in rows if row["set"] != "all" and row["split"] == row["language"] == "all")
+    code, rows, _ = run("evaluate", "--json", "--set", "tea")
+    assert (code, {row["set"] for row in rows}) == (0, {"tea"})
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text(
         '{"id":"1","language":"en","order":false,"text":"3 goggles please","lines":{},"asks":false}', encoding="utf-8"

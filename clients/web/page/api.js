@@ -28,6 +28,11 @@ export class Desk {
     return (await this.#fetch(path, body)).json();
   }
 
+  /** GET of a stream; read it with eventsOf. Throws DeskError. */
+  open(path) {
+    return this.#fetch(path);
+  }
+
   /**
    * Sends a message and yields the run's events in order, each once, until its terminal event. A cut connection is
    * resumed after the last event seen; before the first one, sending again with the same id attaches to the same run.
@@ -85,7 +90,7 @@ export class Desk {
 }
 
 /** The JSON of each `data:` line of a stream, as it arrives. */
-async function* eventsOf(response) {
+export async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {

@@ -1,6 +1,7 @@
 // The customer's chat page: one conversation, streamed answers, proposals that a person decides.
 
 import { Desk, DeskError, newId } from "./api.js";
+import { OrderBoard } from "./orders.js";
 import { Answer, ownMessage } from "./view.js";
 
 const find = (id) => document.getElementById(id);
@@ -21,6 +22,7 @@ const ENDINGS = { HANDED_OFF: "A person will take over.", ABSTAINED: "The desk f
 
 let session = null; // {token, tenant, outlet, outlets} as session.json has it, or {token} typed in
 let desk = null;
+let board = null; // the orders that were confirmed here
 let conversation = ""; // resource name; empty until the first message
 let currentRun = "";
 
@@ -33,6 +35,8 @@ function begin(found) {
   session = found;
   conversation = "";
   desk = new Desk(session.token, renewToken);
+  board?.stop();
+  board = new OrderBoard(desk, find("orders"), find("order-list"));
   find("sign-in").hidden = true;
   find("chat").hidden = false;
   find("human").disabled = true;
@@ -144,7 +148,10 @@ async function decide(proposal, choice) {
   if (choice === "confirm") body.argumentsSha256 = proposal.argumentsSha256;
   try {
     const made = await desk.call(`/v1/${proposal.name}:${choice}`, body);
-    return { text: choice === "confirm" ? `Confirmed: ${made.resource}.` : "Nothing was ordered.", final: true };
+    if (choice !== "confirm") return { text: "Nothing was ordered.", final: true };
+    board.follow(made.resource);
+    say("");
+    return { text: "Confirmed. How it stands is shown below, under your orders.", final: true };
   } catch (error) {
     if (!(error instanceof DeskError)) return { text: "The desk cannot be reached. Please try again.", final: false };
     return { text: error.message, final: error.reason.startsWith("PROPOSAL_") };
