@@ -168,7 +168,7 @@ def in_units_of_sale(
         value, exact = _from_pieces(product, value, single=single)
     elif measure is Measure.PACK and single:
         value *= product.pack_size
-    elif (measure is Measure.PACK and _UNITS.get(stem(product.unit.casefold()), Measure.PACK) is not Measure.PACK) or (measure is Measure.PACK and _of_other_size(product, quantity)):
+    elif measure is Measure.PACK and (_sold_otherwise(product) or _of_other_size(product, quantity)):
         return value, Misfit.NO_SUCH_PACK, False
     same = measure is not Measure.PACK or single or same_unit(product, quantity)
     return value, None if exact else Misfit.NOT_WHOLE, same
@@ -182,6 +182,11 @@ def _measure(product: CatalogueProduct, quantity: Quantity, *, unit_is_name: boo
         packed = product.pack_size > 1 and _UNITS.get(stem(product.unit.casefold())) is Measure.PACK
         return Measure.PIECE if packed else Measure.LOOSE
     return Measure.LOOSE if unit_is_name else measure
+
+
+def _sold_otherwise(product: CatalogueProduct) -> bool:
+    """True for goods whose unit of sale is no pack."""
+    return _UNITS.get(stem(product.unit.casefold()), Measure.PACK) is not Measure.PACK
 
 
 def _of_other_size(product: CatalogueProduct, quantity: Quantity) -> bool:
