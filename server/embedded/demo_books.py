@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 import redis.asyncio
 
-from server.accounting.connecting import connect_by_credentials
+from server.accounting.connecting import NotConnectable, connect_by_credentials
 from server.accounting.connection import ConnectionState
 from server.accounting.wiring import books_access
 from server.accounting_config import AccountingChoice
 from server.audit.changes import operator
 from server.config import load
 from server.db.pool import Database
+from server.embedded.child import StartFailed
 from server.embedded.loopback import HOST
 
 
@@ -29,4 +30,7 @@ async def connect_books(database: Database, tenant: str) -> None:
     async with client, books_access(config, database, client) as access:
         if (await access.connections.view(tenant)).state is ConnectionState.NOT_CONNECTED:
             wanted = config.accounting.xero.organisation
-            await connect_by_credentials(access.connections, access.identity, operator(tenant), wanted)
+            try:
+                await connect_by_credentials(access.connections, access.identity, operator(tenant), wanted)
+            except NotConnectable as problem:
+                raise StartFailed(f"the Xero sandbox does not connect: {problem}") from problem
