@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _PATIENCE = 1.0  # seconds that one question to Redis may take
 _AWAY = 1.0  # seconds without asking Redis after it failed
 _MINUTE, _DAY = 60.0, 86_400.0
+_MOST_OWED = 1000  # the rest ends with its lease
 _SPREAD = 0.2  # what a delay is stretched by at most, so that those who were held back do not return as one herd
 
 
@@ -140,6 +141,9 @@ class Budget:
         self._take, self._give_back, self._peek = (redis.register_script(text) for text in (TAKE, GIVE_BACK, PEEK))
         self._own: dict[str, _Own] = {}
         self._away_until = 0.0
+        # Places that Redis may still count as ours: given back when it was away, or taken by a question whose answer
+        # never came.
+        self._owed: deque[tuple[Place, Spent]] = deque(maxlen=_MOST_OWED)
 
     async def take(self, tenant: str, lane: Lane, wait: float) -> Place:
         """A place, waited for at most `wait` seconds. Raises Throttled with the delay when that would not do."""
@@ -165,22 +169,11 @@ class Budget:
             if spent.sent:
                 own.ended.append(time.monotonic())
             return
-        # What is set aside for the time without Redis is not ours to use, whatever the books would still allow.
-        minute_aside, day_aside = self._limits.minute - self._shared.minute, self._limits.day - self._shared.day
-        arguments: list[str | float] = [
-            place.token,
-            int(spent.sent),
-            -1 if spent.minute_left is None else max(0, spent.minute_left - minute_aside),
-            -1 if spent.day_left is None else max(0, spent.day_left - day_aside),
-            self._shared.minute,
-            self._shared.day,
-            int(spent.block * 1000),
-            spent.limit,
-        ]
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._give_back(keys=self._keys(place.tenant), args=arguments)
+                await self._settle(place, spent)
         except (RedisError, OSError) as gone:  # TimeoutError is an OSError
+            self._owed.append((place, spent))
             self._went_away(gone)
 
     async def peek(self, tenant: str) -> BudgetView:
@@ -220,15 +213,45 @@ class Budget:
         limits, token = self._shared, secrets.token_hex(8)
         day = limits.day - (limits.people_reserve if lane is Lane.JOBS else 0)
         arguments: list[str | float] = [token, limits.minute, day, limits.concurrency, int(limits.lease * 1000)]
+        place = Place(tenant, token, local=False)
         try:
             async with asyncio.timeout(_PATIENCE):
+                await self._settle_owed()
                 taken, delay, limit = await self._take(keys=self._keys(tenant), args=arguments)
         except (RedisError, OSError) as gone:
+            self._owed.append((place, Spent(sent=False)))
             self._went_away(gone)
             return self._local(tenant, own)
+        except asyncio.CancelledError:
+            self._owed.append((place, Spent(sent=False)))
+            raise
         if taken:
-            return Place(tenant, token, local=False), 0.0, ""
+            return place, 0.0, ""
         return None, max(0.001, int(delay) / 1000), limit.decode() if isinstance(limit, bytes) else str(limit)
+
+    async def _settle_owed(self) -> None:
+        while self._owed:
+            owed = self._owed.popleft()
+            try:
+                await self._settle(*owed)
+            except (RedisError, OSError, asyncio.CancelledError):
+                self._owed.append(owed)
+                raise
+
+    async def _settle(self, place: Place, spent: Spent) -> None:
+        # What is set aside for the time without Redis is not ours to use, whatever the books would still allow.
+        minute_aside, day_aside = self._limits.minute - self._shared.minute, self._limits.day - self._shared.day
+        arguments: list[str | float] = [
+            place.token,
+            int(spent.sent),
+            -1 if spent.minute_left is None else max(0, spent.minute_left - minute_aside),
+            -1 if spent.day_left is None else max(0, spent.day_left - day_aside),
+            self._shared.minute,
+            self._shared.day,
+            int(spent.block * 1000),
+            spent.limit,
+        ]
+        await self._give_back(keys=self._keys(place.tenant), args=arguments)
 
     def _local(self, tenant: str, own: _Own) -> tuple[Place | None, float, str]:
         if own.running >= self._share.concurrency:

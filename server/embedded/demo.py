@@ -4,22 +4,12 @@ nothing that is there already."""
 from __future__ import annotations
 
 import csv
-import os
-from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import redis.asyncio
-
-from server.accounting.connecting import connect_by_credentials
-from server.accounting.connection import ConnectionState
-from server.accounting.wiring import books_access
-from server.accounting_config import AccountingChoice
 from server.audit.changes import operator
-from server.config import load
 from server.db.pool import Database, PoolSettings
+from server.embedded.demo_books import connect_books
 from server.embedded.demo_session import Demo, DemoOutlet
-from server.embedded.loopback import HOST
 from server.embedded.stack import SeedTarget
 from server.knowledge.wiring import KnowledgeSettings, open_knowledge
 from server.order.catalogue import Catalogue
@@ -61,22 +51,8 @@ async def seed(target: SeedTarget) -> Demo:
                 await service.import_document(operator(TENANT), path.name, path.read_bytes()) for path in documents()
             ]
             await service.wait_indexed(TENANT, [each.document.name for each in imported])
-        await _connect_books(database)
+        await connect_books(database, TENANT)
     return Demo(TENANT, outlets)
-
-
-async def _connect_books(database: Database) -> None:
-    """Connects the tenant to the sandbox, the first time; to an organisation of the user's only a person connects it,
-    because demo orders would be booked there."""
-    config = load(os.environ, version=version("tria"))
-    is_sandbox = urlsplit(config.accounting.xero.api_url).hostname == HOST
-    if config.accounting.books is AccountingChoice.NONE or not is_sandbox:
-        return
-    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal())
-    async with client, books_access(config, database, client) as access:
-        if (await access.connections.view(TENANT)).state is ConnectionState.NOT_CONNECTED:
-            wanted = config.accounting.xero.organisation
-            await connect_by_credentials(access.connections, access.identity, operator(TENANT), wanted)
 
 
 async def seed_tenant(database: Database) -> list[DemoOutlet]:

@@ -35,7 +35,7 @@ async def test_doctor_says_what_is_configured_and_reachable(live: System) -> Non
     assert code == 0
     report = json.loads(output)
     assert {part for part, found in report["parts"].items() if found["ok"]} == {
-        "PostgreSQL", "Redis", "Chroma", "token keys", "model",
+        "PostgreSQL", "Redis", "Chroma", "token keys", "model", "books",
     }  # fmt: skip
     assert report["configuration"]["store.database_url"] == "Secret(set)"
     environment = json.loads((live.state_dir / "environment.json").read_text())

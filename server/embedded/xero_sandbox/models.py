@@ -15,11 +15,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
+_MOST = 10**12  # products of two such numbers still have all their cents
+
+
 def _number(value: object) -> object:
     """JSON numbers and nothing that looks like one: no strings, no booleans."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError("must be a number")  # noqa: TRY004  # pydantic reports a ValueError
-    return Decimal(value)
+    number = Decimal(value)
+    if abs(number) >= _MOST:
+        raise ValueError("must be less than a million millions")
+    return number
 
 
 Number = Annotated[Decimal, BeforeValidator(_number)]
@@ -117,7 +123,7 @@ class LineIn(Strict):
     TaxType: str | None = None
     TaxAmount: Number | None = None
     LineAmount: Number | None = None
-    DiscountRate: Number | None = None
+    DiscountRate: Annotated[Number, Field(ge=0, le=100)] | None = None
     Tracking: list[dict[str, Any]] | None = None
 
 

@@ -34,6 +34,8 @@ def price(call: Call, document: Document, sent: Document) -> None:
         document["LineItems"] = [_line(call.ledger, line, places) for line in sent["LineItems"]]
     document["LineAmountTypes"] = sent.get("LineAmountTypes", document["LineAmountTypes"])
     subtotal, tax, total = complete(document["LineItems"], document["LineAmountTypes"], call.ledger.rates)
+    if total < 0:
+        raise Refused(["The total of this document must not be less than zero"])
     wrong = call.wrong_by if total else Decimal(0)
     document |= {"SubTotal": subtotal, "TotalTax": tax + wrong, "Total": total + wrong}
 
