@@ -76,7 +76,7 @@ def test_the_configuration_table_is_what_is_read() -> None:
 
 
 def test_the_command_table_is_the_command_line() -> None:
-    named = {name for row in rows("| command | what it does |") for name in re.findall(r"`tria ([a-z]+)", row[0])}
+    named = {name for row in rows("| command | what it does |") for name in re.findall(r"`tria ([a-z-]+)", row[0])}
     assert named == set(main.list_commands(None))  # type: ignore[arg-type]
 
 
