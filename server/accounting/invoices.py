@@ -8,7 +8,7 @@ from dataclasses import replace
 from server.accounting import invoice_jobs, invoice_store
 from server.accounting.invoice import Invoice, Totals, posting_of
 from server.accounting.invoice_jobs import Entry
-from server.accounting.recording import follow_ups
+from server.accounting.recording import follow_ups, record
 from server.accounting.steps import voided
 from server.db.pool import Connection
 from server.order.invoicing import InvoiceRequest, InvoiceState, InvoiceView
@@ -73,6 +73,7 @@ class Invoices:
         gone = replace(invoice, withdrawn=True)
         if invoice.state in _NEVER_SENT and not (invoice.in_doubt or invoice.in_books):
             gone = voided(gone)
+            await record(connection, invoice, gone)
         await invoice_store.save(connection, gone)
         for entry in follow_ups(invoice, gone):
             await invoice_jobs.ask(connection, entry, gone)

@@ -52,9 +52,7 @@ class Recording:
         if after.state is InvoiceState.VOIDED and before.state is not InvoiceState.VOIDED:
             await self.queue_successor(connection, after)
         if _visible(before) != _visible(after):
-            await (author or worker(after.tenant)).record(
-                connection, _action(after), (f"orders/{after.order}",), _facts(before, after)
-            )
+            await record(connection, before, after, author)
             await self.announce(connection, after.tenant, after.order)
 
     async def queue_successor(self, connection: Connection, gone: Invoice) -> None:
@@ -84,6 +82,12 @@ async def store_may_be_away() -> AsyncIterator[None]:
         if error.reason not in _AWAY:
             raise
         raise Postpone(_PAUSE, "the database is away") from error
+
+
+async def record(connection: Connection, before: Invoice, after: Invoice, author: Author | None = None) -> None:
+    """The audit leaf of a change."""
+    shown = author or worker(after.tenant)
+    await shown.record(connection, _action(after), (f"orders/{after.order}",), _facts(before, after))
 
 
 def follow_ups(before: Invoice, after: Invoice) -> Sequence[Entry]:

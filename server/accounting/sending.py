@@ -25,7 +25,7 @@ from server.order.invoicing import InvoiceState
 log = logging.getLogger(__name__)
 
 _BATCH = 50  # invoices in one call
-_LOOK_AGAIN = 2.0  # seconds, at most, until a job looks again at an invoice that went with another's batch
+_LOOK_AGAIN = 5.0  # seconds, at most, until a job looks again at an invoice that went with another's batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,9 @@ class _Posting:
             await self._settle(invoice, error, wrote=True, alone=True)
 
     async def _settle_sent(self, invoice: Invoice, answer: Booked | BooksError) -> None:
-        if not isinstance(answer, NumberTaken):
+        """Records the answer to a sending; a refusal that may be the echo of an earlier success is looked into."""
+        in_question = isinstance(answer, NumberTaken) or (isinstance(answer, Rejected) and invoice.in_doubt)
+        if not in_question:
             await self._settle(invoice, answer)
             return
         try:
@@ -195,7 +197,9 @@ class _Posting:
         except BooksError as error:
             await self._settle(invoice, OutcomeUnknown(str(error)))
             return
-        if found is None or (found.state in GONE and found.reference == invoice.posting.reference):
+        if found is None:
+            await self._settle(invoice, answer)
+        elif found.state in GONE and found.reference == invoice.posting.reference and not invoice.in_doubt:
             await self._renumber(invoice)
         else:
             await self._settle(invoice, found)
@@ -217,7 +221,7 @@ class _Posting:
             if fresh is None:
                 return
             if alone:
-                after = steps.held_back(replace(fresh, alone=True))
+                after = replace(steps.held_back(fresh), alone=True, read_first=fresh.in_doubt)
             elif isinstance(answer, BooksError):
                 jitter = random.random()  # noqa: S311 - jitter, not a secret
                 delay = steps.delay_of(answer, fresh.attempts, jitter, recording.patience)

@@ -111,7 +111,7 @@ def marked_sending(invoice: Invoice, now: datetime, patience: Patience, key: str
         send_key=key,
         send_count=count,
         first_sent_at=now if fresh else invoice.first_sent_at,
-        in_doubt=invoice.in_doubt and not fresh,
+        in_doubt=not fresh,  # the same key again: because nobody knows what became of the first time
         read_first=False,
         absences=0 if fresh else invoice.absences,
         absent_at=None if fresh else invoice.absent_at,

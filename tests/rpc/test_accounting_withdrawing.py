@@ -132,6 +132,7 @@ async def test_what_was_never_sent_is_never_sent(accounts: Accounts) -> None:
     placed = await accounts.placed()
     cancelled = await cancel(accounts, placed.name)
     assert cancelled.invoice.state == _S.VOIDED
+    assert [(leaf["was"], leaf["state"]) for leaf in await accounts.leaves("INVOICE_VOID")] == [("QUEUED", "VOIDED")]
     async with accounts.working():
         await _idle(accounts)
     assert accounts.booked(alive=False) == []
