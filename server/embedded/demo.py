@@ -4,12 +4,7 @@ nothing that is there already."""
 from __future__ import annotations
 
 import csv
-<<<<<<< HEAD
-import os
 from decimal import Decimal
-from importlib.metadata import version
-=======
->>>>>>> xero
 from pathlib import Path
 
 from server.audit.changes import operator
