@@ -18,7 +18,7 @@ from itertools import chain, islice
 from server.audit import cover, events, tree_store
 from server.audit.actions import Action
 from server.audit.changes import Author
-from server.audit.checkpoint import NoteInvalid, open_note
+from server.audit.checkpoint import NoteInvalid, open_note, signer
 from server.audit.cover import Piece
 from server.audit.events import Event
 from server.audit.export_csv import CsvFormat
@@ -169,8 +169,8 @@ def signed_by(found: SignedHead, keys: Sequence[PublicKey]) -> tuple[str, tuple[
         log.critical("a stored checkpoint is not signed by a known key", extra={"tree_size": found.size})
         raise
     text, _, rest = found.note.rpartition("\n\n")
-    known = {f"— {key.name} " for key in signers}
-    lines = [line for line in rest.splitlines(keepends=True) if line.startswith(tuple(known))]
+    known = {(key.name, key.hash) for key in signers}
+    lines = [line for line in rest.splitlines(keepends=True) if signer(line) in known]
     return f"{text}\n\n{''.join(lines)}", tuple(map(str, signers))
 
 
