@@ -22,6 +22,7 @@ from server.audit.exporting import signed_by
 from server.audit.leaf import encode, leaf_hash
 from server.audit.ocsf_classes import CLASSES, class_of
 from server.audit.tree_store import SignedHead
+from server.errors import AppError
 from tests.support.exports import KEY, OTHER_KEY, note_of
 from tests.support.trail import some_event
 
@@ -70,3 +71,5 @@ def test_signatures_of_unknown_keys_are_left_out() -> None:
     shown, keys = signed_by(head, [KEY.public])
     assert shown == note_of([b"x"])
     assert keys == (str(KEY.public),)
+    with pytest.raises(AppError):
+        signed_by(head, [])
