@@ -110,6 +110,11 @@ def parse_text(text: str) -> Checkpoint:
     return Checkpoint(origin, int(size), root, tuple(extensions))
 
 
+def signer(line: str) -> tuple[str, bytes]:
+    """Name and hash of the key that a signature line is of. Raises NoteInvalid."""
+    return _signature(line.removesuffix("\n"))[:2]
+
+
 def _signature(line: str) -> tuple[str, bytes, bytes]:
     name, _, encoded = line.removeprefix(MARK).partition(" ")
     try:

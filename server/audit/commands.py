@@ -12,6 +12,7 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "verify": ("server.audit.verify_command", "verify", "Check an export, offline."),
     "export": ("server.audit.export_command", "export", "Export a tenant's trail."),
     "key": ("server.audit.key_command", "key", "Print the public keys that sign the trail."),
+    "coverage": ("server.audit_coverage", "coverage", "Say whether every RPC leaves a record."),
     "report": ("server.audit.report_command", "report", "Summarise a period for compliance."),
 }
 

@@ -18,7 +18,7 @@ from itertools import chain, islice
 from server.audit import cover, events, tree_store
 from server.audit.actions import Action
 from server.audit.changes import Author
-from server.audit.checkpoint import NoteInvalid, open_note
+from server.audit.checkpoint import NoteInvalid, open_note, signer
 from server.audit.cover import Piece
 from server.audit.events import Event
 from server.audit.export_csv import CsvFormat
@@ -30,7 +30,7 @@ from server.audit.merkle import Span, span_hashes, tiles_of
 from server.audit.ranges import outside
 from server.audit.tree_store import SignedHead
 from server.db.pool import Database
-from server.errors import AppError, Code
+from server.errors import AppError, Code, Reason
 from server.signing import PublicKey
 
 log = logging.getLogger(__name__)
@@ -162,15 +162,19 @@ class Exporting:
 
 
 def signed_by(found: SignedHead, keys: Sequence[PublicKey]) -> tuple[str, tuple[str, ...]]:
-    """The note with the signatures of known keys only, and those keys: nothing is given that cannot be checked."""
+    """The note with the signatures of known keys only, and those keys: nothing is given that cannot be checked.
+
+    Raises INTERNAL when there is no such signature.
+    """
     try:
         signers = open_note(found.note, keys).signers
-    except NoteInvalid:
+    except NoteInvalid as cause:
         log.critical("a stored checkpoint is not signed by a known key", extra={"tree_size": found.size})
-        raise
+        refusal = "the newest checkpoint is not signed by a key that is configured"
+        raise AppError(Code.INTERNAL, Reason.INTERNAL, refusal) from cause
     text, _, rest = found.note.rpartition("\n\n")
-    known = {f"— {key.name} " for key in signers}
-    lines = [line for line in rest.splitlines(keepends=True) if line.startswith(tuple(known))]
+    known = {(key.name, key.hash) for key in signers}
+    lines = [line for line in rest.splitlines(keepends=True) if signer(line) in known]
     return f"{text}\n\n{''.join(lines)}", tuple(map(str, signers))
 
 

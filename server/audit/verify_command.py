@@ -29,7 +29,7 @@ _STEP = 1024 * 1024  # bytes between two looks at the progress
     "--checkpoint",
     "note_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A checkpoint that was kept elsewhere: the log must still hold it.",
+    help="A checkpoint that was kept elsewhere (its note, or JSON that holds it): the log must still hold it.",
 )
 @click.option(
     "--proof",
@@ -83,11 +83,14 @@ def _key(text: str) -> PublicKey:
 
 
 def _note(path: Path, keys: Sequence[PublicKey]) -> Checkpoint:
-    """With keys its signature is wanted; without, whoever kept it vouches for it."""
+    """A note, or a JSON object that has it as `note`: an answer of GetCheckpoint, a line of the checkpoint file. With
+    keys its signature is wanted; without, whoever kept it vouches for it."""
     try:
         note = path.read_text(encoding="utf-8")
+        if note.startswith("{"):
+            note = str(json.loads(note)["note"])
         return open_note(note, keys).checkpoint if keys else parse_text(note.partition("\n\n")[0] + "\n")
-    except (NoteInvalid, OSError, UnicodeDecodeError) as error:
+    except (NoteInvalid, OSError, KeyError, ValueError) as error:
         raise click.BadParameter(f"{path}: {error}", param_hint="--checkpoint") from error
 
 

@@ -86,7 +86,7 @@ async def test_verify_knows_wrong_use(tmp_path: Path) -> None:
 
 async def test_a_kept_checkpoint_is_compared(trail: Trail, state_dir: Path, tmp_path: Path) -> None:
     """Inside the range from the export alone, elsewhere with a consistency proof."""
-    who = trail.who()
+    who, public = trail.who(), str(trail.config.audit.key.public)
     kept = await trail.stub.GetCheckpoint(rpc.GetCheckpointRequest(), metadata=who)
     note = tmp_path / "kept.note"
     note.write_text(kept.note)
@@ -96,6 +96,10 @@ async def test_a_kept_checkpoint_is_compared(trail: Trail, state_dir: Path, tmp_
     code, output, errors = await tria("audit", "verify", whole, "--checkpoint", note)
     assert code == 0, errors
     assert "the checkpoint you kept" in output
+    line = tmp_path / "kept.json"
+    line.write_text((trail.config.audit.checkpoint_file or tmp_path).read_text().splitlines()[0])
+    code, output, errors = await tria("audit", "verify", whole, "--checkpoint", line, "--key", public)
+    assert code == 0, errors
     await tria("audit", "export", "--tenant", "acme", "--last", "9", "--out", part, "--state-dir", state_dir)
     code, _, errors = await tria("audit", "verify", part, "--checkpoint", note)
     assert code == 1

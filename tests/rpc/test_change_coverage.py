@@ -19,11 +19,13 @@ from tests.rpc.test_proposals import asking, proposed
 from tests.support.app import Desk
 from tests.support.orders import Shop, line, new_key
 from tests.support.stores import eventually
+from tria.audit.v1 import audit_pb2, audit_service_pb2, audit_service_pb2_grpc
 from tria.chat.v1 import chat_service_pb2 as chat
 from tria.knowledge.v1 import knowledge_service_pb2 as knowledge
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
 from tria.order.v1 import order_pb2
 from tria.order.v1 import order_service_pb2 as rpc
+from tria.policy.v1 import audit_action_pb2
 
 METHODS = read_policies(contract())
 DECIDED = ("AcceptOrder", "FulfilOrder", "CompleteOrder", "RejectOrder", "CancelOrder")
@@ -39,6 +41,7 @@ TRIED = {
         "CancelRun",
     },
     "KnowledgeService": {"ImportDocument", "DeleteDocument"},
+    "AuditService": {"RecordEvent"},
 }
 Metadata = tuple[tuple[str, str], ...]
 
@@ -173,6 +176,16 @@ async def test_conversations(desk: Desk) -> None:
 
         await eventually(recorded)
         assert (await changes(desk.dsn, request_id)).count("MESSAGE_SEND") == 1, name
+
+
+async def test_what_a_service_records(desk: Desk) -> None:
+    """The change is the service's event, of the action that it names."""
+    event = audit_pb2.AuditEvent(action=audit_action_pb2.CONSENT_CHANGE, decision=audit_pb2.AuditEvent.ALLOWED)
+    request = audit_service_pb2.RecordEventRequest(event=event, request_id=new_key())
+    stub = audit_service_pb2_grpc.AuditServiceStub(desk.channel)
+    who = desk.metadata(Role.SERVICE)
+    found = [await left(desk.dsn, who, lambda who: stub.RecordEvent(request, metadata=who)) for _ in range(2)]
+    assert [actions for _, actions in found] == [["CONSENT_CHANGE"], []]
 
 
 async def _all(stream: Any) -> list[Any]:

@@ -13,12 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.audit.actions import Action, Decision
+from server.audit.checkpoint import countersign
 from server.audit.events import Event
 from server.audit.export_csv import COLUMNS, CsvFormat, defused
 from server.audit.export_ocsf import OcsfFormat
 from server.audit.export_plan import Plan
+from server.audit.exporting import signed_by
 from server.audit.leaf import encode, leaf_hash
 from server.audit.ocsf_classes import CLASSES, class_of
+from server.audit.tree_store import SignedHead
+from server.errors import AppError
+from tests.support.exports import KEY, OTHER_KEY, note_of
 from tests.support.trail import some_event
 
 PLAN = Plan("acme", 0, 0, 1, bytes(32), "", ())
@@ -57,3 +62,14 @@ def test_a_row_is_one_line(text: str) -> None:
     [cells] = list(csv.reader(io.StringIO(row)))
     assert len(cells) == len(COLUMNS)
     assert row.count("\n") == 1
+
+
+def test_signatures_of_unknown_keys_are_left_out() -> None:
+    """Also where two keys have one name: nothing is given that the export's keys cannot check."""
+    note = countersign(note_of([b"x"], key=OTHER_KEY), KEY, [OTHER_KEY.public])
+    head = SignedHead("acme", 1, bytes(32), note, KEY.public.id, datetime(2026, 1, 1, tzinfo=UTC))
+    shown, keys = signed_by(head, [KEY.public])
+    assert shown == note_of([b"x"])
+    assert keys == (str(KEY.public),)
+    with pytest.raises(AppError):
+        signed_by(head, [])

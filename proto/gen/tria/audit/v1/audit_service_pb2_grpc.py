@@ -101,14 +101,16 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportEvents(self, request, context):
-        """Streams events with their proofs, in order, resumable by seq.
+        """Streams a range of the log, in order, proven in the newest checkpoint. The last record is `end`, or `cut`, which says
+        from which seq to go on. server/audit/README.md describes the records.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TailEvents(self, request, context):
-        """Streams events as they are sequenced, from a seq on.
+        """Streams events as they are sequenced, from a seq on. A seq that the log does not hold is OUT_OF_RANGE: who has seen
+        more than there is has found a log that was cut short.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +145,7 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordEvent(self, request, context):
-        """An internal service writes an event of its own.
+        """An internal service writes an event of its own, as itself, about what TRIA does not witness.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

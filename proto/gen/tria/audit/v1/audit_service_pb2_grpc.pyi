@@ -38,9 +38,13 @@ class AuditServiceStub:
     ListEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListEventsRequest, _audit_service_pb2.ListEventsResponse]
     """Lists events, newest first (AIP-132)."""
     ExportEvents: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.ExportEventsRequest, _httpbody_pb2.HttpBody]
-    """Streams events with their proofs, in order, resumable by seq."""
+    """Streams a range of the log, in order, proven in the newest checkpoint. The last record is `end`, or `cut`, which says
+    from which seq to go on. server/audit/README.md describes the records.
+    """
     TailEvents: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.TailEventsRequest, _audit_service_pb2.TailEventsResponse]
-    """Streams events as they are sequenced, from a seq on."""
+    """Streams events as they are sequenced, from a seq on. A seq that the log does not hold is OUT_OF_RANGE: who has seen
+    more than there is has found a log that was cut short.
+    """
     GetEvent: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetEventRequest, _audit_pb2.AuditEvent]
     """Reads an event (AIP-131)."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetCheckpointRequest, _audit_pb2.Checkpoint]
@@ -50,7 +54,7 @@ class AuditServiceStub:
     GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetConsistencyProofRequest, _audit_pb2.ConsistencyProof]
     """Proof that a later tree extends an earlier one (RFC 9162)."""
     RecordEvent: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.RecordEventRequest, _audit_pb2.AuditEvent]
-    """An internal service writes an event of its own."""
+    """An internal service writes an event of its own, as itself, about what TRIA does not witness."""
     ExportSubject: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ExportSubjectRequest, _audit_pb2.SubjectExport]
     """Everything that is held about a person."""
     EraseSubject: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.EraseSubjectRequest, _audit_pb2.ErasureReceipt]
@@ -64,9 +68,13 @@ class AuditServiceAsyncStub(AuditServiceStub):
     ListEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListEventsRequest, _audit_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events, newest first (AIP-132)."""
     ExportEvents: _aio.UnaryStreamMultiCallable[_audit_service_pb2.ExportEventsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Streams events with their proofs, in order, resumable by seq."""
+    """Streams a range of the log, in order, proven in the newest checkpoint. The last record is `end`, or `cut`, which says
+    from which seq to go on. server/audit/README.md describes the records.
+    """
     TailEvents: _aio.UnaryStreamMultiCallable[_audit_service_pb2.TailEventsRequest, _audit_service_pb2.TailEventsResponse]  # type: ignore[assignment]
-    """Streams events as they are sequenced, from a seq on."""
+    """Streams events as they are sequenced, from a seq on. A seq that the log does not hold is OUT_OF_RANGE: who has seen
+    more than there is has found a log that was cut short.
+    """
     GetEvent: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetEventRequest, _audit_pb2.AuditEvent]  # type: ignore[assignment]
     """Reads an event (AIP-131)."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetCheckpointRequest, _audit_pb2.Checkpoint]  # type: ignore[assignment]
@@ -76,7 +84,7 @@ class AuditServiceAsyncStub(AuditServiceStub):
     GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetConsistencyProofRequest, _audit_pb2.ConsistencyProof]  # type: ignore[assignment]
     """Proof that a later tree extends an earlier one (RFC 9162)."""
     RecordEvent: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.RecordEventRequest, _audit_pb2.AuditEvent]  # type: ignore[assignment]
-    """An internal service writes an event of its own."""
+    """An internal service writes an event of its own, as itself, about what TRIA does not witness."""
     ExportSubject: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ExportSubjectRequest, _audit_pb2.SubjectExport]  # type: ignore[assignment]
     """Everything that is held about a person."""
     EraseSubject: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.EraseSubjectRequest, _audit_pb2.ErasureReceipt]  # type: ignore[assignment]
@@ -99,7 +107,9 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.ExportEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
-        """Streams events with their proofs, in order, resumable by seq."""
+        """Streams a range of the log, in order, proven in the newest checkpoint. The last record is `end`, or `cut`, which says
+        from which seq to go on. server/audit/README.md describes the records.
+        """
 
     @_abc_1.abstractmethod
     def TailEvents(
@@ -107,7 +117,9 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.TailEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_service_pb2.TailEventsResponse], _abc.AsyncIterator[_audit_service_pb2.TailEventsResponse]]:
-        """Streams events as they are sequenced, from a seq on."""
+        """Streams events as they are sequenced, from a seq on. A seq that the log does not hold is OUT_OF_RANGE: who has seen
+        more than there is has found a log that was cut short.
+        """
 
     @_abc_1.abstractmethod
     def GetEvent(
@@ -147,7 +159,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.RecordEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.AuditEvent, _abc.Awaitable[_audit_pb2.AuditEvent]]:
-        """An internal service writes an event of its own."""
+        """An internal service writes an event of its own, as itself, about what TRIA does not witness."""
 
     @_abc_1.abstractmethod
     def ExportSubject(
