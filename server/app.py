@@ -163,7 +163,6 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         tokens = PageTokens(config.auth.state_secret)
         orders = _orders(config, stores, tokens)
         audit = _audit(config, stores.database, tokens)
-        erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, (logs.forget,))
         runner = Runner(
             f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             stores.database,
@@ -174,6 +173,8 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             logs,
             SharedTick(asyncio.get_running_loop()),
         )
+        forgetful = (logs.forget, runner.forget)
+        erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, forgetful)
         following = Following(stores.database, stores.vault, logs, _limits(config))
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
