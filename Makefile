@@ -5,6 +5,9 @@ SETUP := .venv/.setup
 CODE := server interceptors clients/python tests proto/generate.py
 CHECKS := format lint types imports proto breaking generated envoy layout
 
+# Xero's own OpenAPI file judges our sandbox where it lies beside this folder; it is not ours to publish.
+export XERO_OPENAPI_FILE ?= $(abspath $(wildcard ../shared/data/xero/xero_accounting.yaml))
+
 # Extra arguments, such as `make test ARGS="-k resume"`.
 ARGS ?=
 

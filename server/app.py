@@ -10,99 +10,67 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import grpc
-import redis.asyncio
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from interceptors.api_keys import ApiKeys
-from interceptors.buckets import Buckets
-from interceptors.chain import Chain, Identity, build_chain
-from interceptors.jwks import JwksStore
-from interceptors.policy import contract
-from interceptors.tokens import TokenVerifier
 from interceptors.unserved import unserved
-from server import grpc_servers, sentry, service_keys
-from server.audit.actor import pseudonyms_from
+from server import grpc_servers, sentry
+from server.accounting.handler import AccountingHandler
+from server.accounting.invoice_wiring import accounting_handler, invoices
+from server.accounting.invoices import Invoices
+from server.accounting.recording import Recording
+from server.accounting.wiring import BooksAccess, books_access
+from server.accounting_config import AccountingChoice
 from server.audit.desk import AuditDesk, audit_desk
 from server.audit.erasures import ErasureFeed
-from server.audit.file import AuditFile
 from server.audit.handler import AuditHandler
-from server.audit.recorder import AuditRecorder
-from server.audit.sealing import Vault
-from server.audit.spool import Spool
 from server.audit.subjects import Subjects
 from server.audit.tailing import TailLimits
-from server.chat.assistant import Tools
+from server.chat.assistant import Assistant, Tools
 from server.chat.desk_tools import DeskTools
 from server.chat.following import Following, StreamLimits
 from server.chat.handler import ChatHandler
+from server.chat.order_talk import OrderTalk
 from server.chat.relay import SharedTick
 from server.chat.runlog import RunLogs
 from server.chat.runner import Runner
 from server.chat.sending import Sending
 from server.chat.service import ConversationService
+from server.chat.task import Task
 from server.chat.wiring import Desk, assistant
-from server.config import AuthConfig, Config
-from server.db.migrate import pending
-from server.db.pool import Database, PoolSettings
+from server.config import Config
+from server.db.pool import Connection, Database
+from server.foundations import Stores, open_chain, open_stores
 from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
-from server.knowledge.wiring import Knowledge, knowledge
 from server.metrics import ProcessMetrics
 from server.metrics_listener import serving_metrics
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
+from server.order.encode import order_message
+from server.order.feed import invoice_changed
 from server.order.handler import OrderHandler
-from server.order.invoicing import NotConnected
-from server.order.reading import Reading
+from server.order.invoicing import Invoicing
+from server.order.showing import order_with_invoice
 from server.order.terms import MoneyRules
 from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
-from server.people_wiring import open_vault, subjects
-from server.pii.messages import redacted
-from server.pii.people import People
+from server.people_wiring import subjects
+from server.served import REGISTER, SERVED, SERVICES
 from server.waiting import first_of
-from tria.audit.v1 import audit_service_pb2_grpc
-from tria.chat.v1 import chat_service_pb2_grpc
-from tria.knowledge.v1 import knowledge_service_pb2_grpc
-from tria.ops.v1 import ops_service_pb2_grpc
-from tria.order.v1 import order_service_pb2_grpc
 
 log = logging.getLogger(__name__)
 
-SERVICES = tuple(service.full_name for service in contract())
-_REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = {
-    "tria.audit.v1.AuditService": audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
-    "tria.chat.v1.ChatService": chat_service_pb2_grpc.add_ChatServiceServicer_to_server,
-    "tria.knowledge.v1.KnowledgeService": knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server,
-    "tria.order.v1.OrderService": order_service_pb2_grpc.add_OrderServiceServicer_to_server,
-    "tria.ops.v1.OpsService": ops_service_pb2_grpc.add_OpsServiceServicer_to_server,
-}
-SERVED: Mapping[str, type] = {
-    "tria.audit.v1.AuditService": AuditHandler,
-    "tria.chat.v1.ChatService": ChatHandler,
-    "tria.knowledge.v1.KnowledgeService": KnowledgeHandler,
-    "tria.order.v1.OrderService": OrderHandler,
-    "tria.ops.v1.OpsService": OpsHandler,
-}
-"""The handlers of this server; RPCs that they leave out answer NOT_IMPLEMENTED."""
-
 _GOODBYE = 2.0  # seconds for calls that are still open when everything is settled
 _HEALTH = {Status.NOT_SERVING: health_pb2.HealthCheckResponse.NOT_SERVING}
-
-
-class NotReady(Exception):
-    """The server cannot start; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +103,6 @@ class Application:
             raise SystemExit(1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stores:
-    """What the parts stand on."""
-
-    database: Database
-    redis: redis.asyncio.Redis
-    vault: Vault
-    recorder: AuditRecorder
-    knowledge: Knowledge
-
-
 @asynccontextmanager
 async def application(config: Config, process: int) -> AsyncIterator[Application]:
     """The server of one process, listening; closes everything at the end."""
@@ -153,7 +110,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     registry = CollectorRegistry()
     broken = asyncio.Event()
     async with AsyncExitStack() as stack:
-        stores = await _open_stores(stack, config, process)
+        stores = await open_stores(stack, config, process)
         desk = await stack.enter_async_context(
             assistant(config.model, stores.knowledge.lexicon, stores.knowledge.embedder)
         )
@@ -161,33 +118,28 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
-        orders = _orders(config, stores, tokens)
+        invoicing = invoices(config.accounting)
+        orders = _orders(config, stores, catalogue, tokens, invoicing)
+        access = await stack.enter_async_context(books_access(config, stores.database, stores.redis))
         audit = _audit(config, stores.database, tokens)
-        runner = Runner(
-            f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-            stores.database,
-            stores.vault,
-            stores.recorder,
-            desk.assistant,
-            _tools(stores.knowledge, catalogue, orders.reading),
-            logs,
-            SharedTick(asyncio.get_running_loop()),
-        )
+        runner = _runner(stores, desk.assistant, _tools(stores, catalogue, orders), logs)
         forgetful = (logs.forget, runner.forget)
         erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, forgetful)
-        following = Following(stores.database, stores.vault, logs, _limits(config))
+        following = Following(stores.database, stores.vault, logs, _limits(config), orders.proposals)
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
         people = subjects(stores.database, stores.vault, config.audit.key)
         release = config.observability.release
-        handlers = _handlers(stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release)
+        handlers = _handlers(stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release) | {
+            "tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)
+        }
         servers = grpc_servers.build(
             config.listen.grpc,
             config.listen.internal,
             chain,
             health,
-            [partial(_REGISTER[service], handler) for service, handler in handlers.items()],
+            [partial(REGISTER[service], handler) for service, handler in handlers.items()],
             SERVICES,
         )
         log.info("not served yet", extra={"methods": " ".join(unserved(chain.methods.values(), SERVED))})
@@ -209,53 +161,16 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         yield Application(servers, monitor, following, orders, audit, runner, registry, config.stream.drain, broken)
 
 
-async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _Stores:
-    settings = PoolSettings(config.store.pool_min, config.store.pool_max, recycle=config.store.pool_recycle)
-    database = await stack.enter_async_context(Database(config.store.database_url.reveal(), settings))
-    if database.available and (missing := await pending(config.store.database_url.reveal())):
-        raise NotReady(f"the database schema is behind by {len(missing)} migrations: run `tria migrate`")
-    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=1.0, protocol=3)
-    stack.push_async_callback(client.aclose)
-    audit_file = config.observability.audit_file
-    numbered = audit_file.with_name(f"{audit_file.stem}.{process}{audit_file.suffix}")
-    spool = Spool(audit_file.with_name(f"{audit_file.stem}-spool"))
-    recorder = await stack.enter_async_context(
-        AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=pseudonyms_from(config.auth.state_secret))
-    )
-    vault = open_vault(config.auth)
-    return _Stores(database, client, vault, recorder, await stack.enter_async_context(knowledge(config, database)))
-
-
-@asynccontextmanager
-async def open_chain(
-    auth: AuthConfig,
-    database: Database,
-    redis_client: redis.asyncio.Redis,
-    recorder: AuditRecorder,
-    registry: CollectorRegistry,
-) -> AsyncIterator[Chain]:
-    """What every call goes through, with what it needs to live: signing keys and buckets, closed at the end."""
-    async with JwksStore(auth.jwks) as keys, Buckets(redis_client) as buckets:
-        tokens = TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience)
-        yield build_chain(
-            registry=registry,
-            recorder=recorder,
-            identity=Identity(
-                tokens.verify,
-                ApiKeys(partial(service_keys.find, database)).verify,
-                auth.trust_domain,
-                People(auth.state_secret),
-            ),
-            buckets=buckets,
-            redactor=partial(redacted, pseudonyms=pseudonyms_from(auth.state_secret)),
-            gateways=auth.gateways,
-            sentry_scope=sentry.call_scope,
-            sentry_capture=sentry.capture,
-        )
+def _runner(
+    stores: Stores, answering: Assistant, tools: Callable[[Task, Callable[[], None]], Tools], logs: RunLogs
+) -> Runner:
+    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    tick = SharedTick(asyncio.get_running_loop())
+    return Runner(owner, stores.database, stores.vault, stores.recorder, answering, tools, logs, tick)
 
 
 def _handlers(
-    stores: _Stores,
+    stores: Stores,
     catalogue: Catalogue,
     orders: OrderDesk,
     audit: AuditDesk,
@@ -290,16 +205,36 @@ def _limits(config: Config) -> StreamLimits:
     return StreamLimits(config.stream.heartbeat, config.stream.max_age)
 
 
-def _tools(known: Knowledge, catalogue: Catalogue, orders: Reading) -> Callable[[str, str, Callable[[], None]], Tools]:
-    return lambda tenant, outlet, degraded: DeskTools(known.search, catalogue, orders, tenant, outlet, degraded)
+def _tools(stores: Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable[[Task, Callable[[], None]], Tools]:
+    def tools(task: Task, degraded: Callable[[], None]) -> Tools:
+        tenant, outlet = task.caller.tenant, task.conversation.outlet
+        talk = OrderTalk(orders.taking, stores.database, stores.vault, task) if outlet else None
+        return DeskTools(stores.knowledge.search, catalogue, orders.reading, tenant, outlet, talk, degraded)
+
+    return tools
 
 
-def _orders(config: Config, stores: _Stores, tokens: PageTokens) -> OrderDesk:
+def _accounting(
+    config: Config, stores: Stores, invoicing: Invoices, tokens: PageTokens, access: BooksAccess
+) -> AccountingHandler:
+    async def show(connection: Connection, tenant: str, order: str) -> bytes:
+        return order_message(await order_with_invoice(connection, invoicing, tenant, order)).SerializeToString()
+
+    recording = Recording(stores.database, partial(invoice_changed, invoicing=invoicing))
+    chosen = config.accounting.books is not AccountingChoice.NONE
+    known = (access.connections, access.budget) if chosen else None
+    return accounting_handler(config.accounting, recording, show, tokens, stores.recorder.shown, known)
+
+
+def _orders(
+    config: Config, stores: Stores, catalogue: Catalogue, tokens: PageTokens, invoicing: Invoicing
+) -> OrderDesk:
     return order_desk(
         stores.database,
         stores.vault,
+        catalogue,
         config.store.database_url.reveal(),
-        NotConnected(),
+        invoicing,
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
         WatchLimits(config.stream.heartbeat, config.stream.max_age),
@@ -316,7 +251,7 @@ def _audit(config: Config, database: Database, tokens: PageTokens) -> AuditDesk:
     )
 
 
-def _health(stores: _Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.HealthServicer]:
+def _health(stores: Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.HealthServicer]:
     """The monitor, and the grpc.health.v1 service that follows it."""
     servicer = grpc_health.aio.HealthServicer()
 

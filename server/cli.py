@@ -22,6 +22,8 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "products": ("server.order.commands", "products", "Import the catalogue."),
     "intents": ("server.chat.commands", "intents", "Measure how well wishes are understood, and train that."),
     "orders": ("server.chat.order_commands", "orders", "Read order lines from messages and measure how well."),
+    "xero-sandbox": ("server.embedded.xero_sandbox.command", "xero_sandbox", "Run a Xero of our own, for development."),
+    "accounting": ("server.accounting.commands", "accounting", "Connect to the books that invoices are posted to."),
     "audit": ("server.audit.commands", "audit", "Verify, export and report the audit trail."),
     "subjects": ("server.people_commands", "subjects_command", "Give out, erase or hold a person's data."),
     "keys": ("server.people_commands", "keys", "Rotate the keys that seal personal data."),

@@ -21,6 +21,7 @@ from server.db.migrate import MigrationError, migrate
 from server.embedded import demo
 from server.embedded.child import StartFailed
 from server.embedded.up_command import up_command
+from server.foundations import NotReady
 
 
 def configured() -> Config:
@@ -53,7 +54,7 @@ def serve(process: int | None) -> None:
         raise SystemExit(processes.run(config))
     try:
         uvloop.run(_until_stopped(config, process or 0))
-    except app.NotReady as error:
+    except NotReady as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from server.accounting_config import AccountingConfig, read_accounting
 from server.envelope import MasterKey
 from server.retention_policy import RetentionDays
 from server.settings import (
@@ -177,6 +178,7 @@ class Config:
     auth: AuthConfig
     model: ModelConfig
     money: MoneyConfig
+    accounting: AccountingConfig
     observability: ObservabilityConfig
     audit: AuditConfig
     stream: StreamConfig
@@ -194,8 +196,9 @@ class ConfigError(Exception):
 def load(environ: Mapping[str, str], *, version: str) -> Config:
     """Reads the configuration; raises ConfigError with every problem at once."""
     read = Reader(environ)
+    environment = read.get("TRIA_ENVIRONMENT", member_of(Environment))
     config = Config(
-        environment=read.get("TRIA_ENVIRONMENT", member_of(Environment)),
+        environment=environment,
         store=_store(read),
         listen=ListenConfig(
             grpc=read.get("TRIA_GRPC_LISTEN", parse_listen, "127.0.0.1:50051"),
@@ -219,6 +222,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             sales_account_code=read.get("XERO_SALES_ACCOUNT_CODE", matching(r"[A-Za-z0-9]{1,10}", "an account code")),
             currency=read.get("TRIA_CURRENCY", matching(r"[A-Z]{3}", "an ISO 4217 code"), "SGD"),
         ),
+        accounting=read_accounting(read, development=environment is Environment.DEVELOPMENT),
         observability=ObservabilityConfig(
             log_level=read.get("TRIA_LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
             log_json=read.get("TRIA_LOG_JSON", flag, "true"),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
+from server.accounting_config import AccountingChoice
 from server.config import AssistantChoice, Config, ConfigError, describe, load
 from server.db.migrate import MigrationError, pending
 from server.state_dir import NotRunning, environment
@@ -33,6 +35,10 @@ class Finding:
     part: str
     ok: bool
     said: str
+
+
+class BooksNotConnected(Exception):
+    """Invoices wait until a person has connected."""
 
 
 @click.command()
@@ -71,6 +77,7 @@ async def _look(config: Config) -> list[Finding]:
         "Chroma": _chroma,
         "token keys": _keys,
         "model": _model,
+        "books": _books,
     }
     return list(await asyncio.gather(*(_ask(part, probe, config) for part, probe in probes.items())))
 
@@ -89,6 +96,7 @@ async def _ask(part: str, probe: Callable[[Config], Awaitable[str]], config: Con
         RedisError,
         aiohttp.ClientError,
         ValueError,
+        BooksNotConnected,
     ) as error:
         return Finding(part, ok=False, said=f"{type(error).__name__}: {error}")
 
@@ -147,6 +155,28 @@ async def _model(config: Config) -> str:
     ):
         answer.raise_for_status()
     return f"{config.model.model} is configured and its provider answers"
+
+
+BOOKS: Final = "select tenant, state, organisation, last_error from accounting_connection order by tenant"
+
+
+async def _books(config: Config) -> str:
+    if config.accounting.books is AccountingChoice.NONE:
+        return "invoices are not booked"
+    connection = await asyncpg.connect(config.store.database_url.reveal(), timeout=_PATIENCE)
+    try:
+        rows = await connection.fetch(BOOKS)
+    finally:
+        await connection.close()
+    if not rows:
+        raise BooksNotConnected("no tenant is connected: run `tria accounting connect`")
+    said = [
+        f"{row['tenant']}: {row['organisation']}" if row["state"] == "CONNECTED" else f"{row['tenant']}: disconnected"
+        for row in rows
+    ]
+    if any(row["state"] != "CONNECTED" for row in rows):
+        raise BooksNotConnected(f"{'; '.join(said)}: run `tria accounting connect`")
+    return "Xero, " + "; ".join(said)
 
 
 def _show(config: Config, findings: list[Finding]) -> None:

@@ -131,9 +131,11 @@ async def enqueue(
     dedupe_key: str | None = None,
     *,
     delay: float = 0.0,
+    priority: int = 0,
     headers: Mapping[str, str] | None = None,
 ) -> int | None:
-    """Add a job on `connection`, in its transaction if one is open; it may start `delay` s after the commit.
+    """Add a job on `connection`, in its transaction if one is open; it may start `delay` s after the commit. Of the
+    jobs that may start, those of higher `priority` do first.
 
     Returns the job's id, or None when a job with `dedupe_key` is already queued or running (the transaction stays
     usable). Raises the driver's errors: call it inside `Database.transaction()`, which translates them.
@@ -142,6 +144,7 @@ async def enqueue(
     (job_id,) = await queries.enqueue(
         entrypoint,
         payload,
+        priority,
         execute_after=timedelta(seconds=delay),
         dedupe_key=dedupe_key,
         headers=dict(headers) if headers else None,

@@ -176,6 +176,17 @@ def parse_prices(text: str) -> dict[str, tuple[Decimal, Decimal, Decimal]]:
     return prices
 
 
+def parse_pairs(text: str) -> dict[str, str]:
+    """`STANDARD=OUTPUT,EXEMPT=EXEMPTOUTPUT`: each name once."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if not name or not value or name in pairs:
+            raise ValueError("must be name=value pairs, each name once")
+        pairs[name] = value
+    return pairs
+
+
 def optional_decimal(text: str) -> Decimal | None:
     return None if text == "none" else Decimal(text)
 

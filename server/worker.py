@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import redis.asyncio
 from prometheus_client import CollectorRegistry
 
+from server.accounting.invoice_wiring import entrypoints, invoices, periodics
+from server.accounting.recording import Recording
+from server.accounting.wiring import books_access, open_books
 from server.audit.elsewhere import forget_in_redis
 from server.audit.sealing import Vault
 from server.audit.subjects import FINISH
@@ -23,6 +27,7 @@ from server.knowledge.service import KnowledgeService
 from server.knowledge.vectors import KnowledgeIndexUnavailable
 from server.knowledge.wiring import knowledge
 from server.metrics_listener import serving_metrics
+from server.order.feed import invoice_changed
 from server.people_wiring import open_vault, subjects
 from server.retention import Retention
 from server.sealing_old_rows import seal_old_rows
@@ -35,13 +40,13 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     settings = PoolSettings(min_size=1, max_size=5, recycle=config.store.pool_recycle, application_name="tria-worker")
     registry = CollectorRegistry()
     dsn = config.store.database_url.reveal()
+    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=5.0, protocol=3)
     async with (
+        client,
         Database(dsn, settings) as database,
         knowledge(config, database) as known,
         log_keeper(config.audit, dsn, database, registry),
-        aclosing(
-            redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=5.0, protocol=3)
-        ) as client,
+        _invoicing(config, database, client) as (invoice_jobs, invoice_clock),
     ):
         vault = open_vault(config.auth)
         people = subjects(database, vault, config.audit.key)
@@ -50,12 +55,14 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             [
                 Entrypoint("index_document", known.service.index_document, concurrency=2),
                 Entrypoint(FINISH, partial(people.finish, elsewhere=partial(forget_in_redis, client))),
+                *invoice_jobs,
             ],
             [
                 Periodic("forget_old_requests", "23 * * * *", partial(forget_old_requests, database)),
                 Periodic("retention", "41 3 * * *", Retention(database, config.retention).nightly),
                 Periodic("seal_old_rows", "11 * * * *", partial(_seal, database, vault)),
                 Periodic("repair_knowledge", "*/10 * * * *", partial(_repair, known.service)),
+                *invoice_clock,
             ],
             JobSettings(grace=config.stream.drain),
         )
@@ -77,6 +84,19 @@ async def _work(runtime: JobRuntime, stop: asyncio.Event) -> None:
 async def _seal(database: Database, vault: Vault) -> None:
     if sealed := await seal_old_rows(database, vault):
         log.info("old rows sealed", extra={"fields": sealed})
+
+
+@asynccontextmanager
+async def _invoicing(
+    config: Config, database: Database, client: redis.asyncio.Redis
+) -> AsyncIterator[tuple[Sequence[Entrypoint], Sequence[Periodic]]]:
+    """The jobs of invoices; none without an accounting system, where invoices wait for one."""
+    async with books_access(config, database, client) as access, open_books(config, access) as books:
+        if books is None:
+            yield (), ()
+            return
+        recording = Recording(database, partial(invoice_changed, invoicing=invoices(config.accounting)))
+        yield entrypoints(recording, books.jobs, books.people), periodics(recording, books.jobs)
 
 
 async def _repair(service: KnowledgeService) -> None:

@@ -6,6 +6,8 @@ pytest_plugins = [
     "tests.support.calls",
     "tests.support.system",
     "tests.support.orders",
+    "tests.support.xero",
+    "tests.support.accounting",
     "tests.support.people",
     "tests.support.trail",
 ]

@@ -46,7 +46,8 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """An invoice as the books have it; `id` is theirs, `credited` what credit notes have taken off it."""
+    """An invoice as the books have it; `id` is theirs, `credited` what credit notes have taken off it, `reference` what
+    it was posted with."""
 
     id: str
     number: str
@@ -56,6 +57,7 @@ class Booked:
     total: Money
     credited: Decimal
     updated_at: datetime
+    reference: str = ""
 
 
 class BooksError(Exception):

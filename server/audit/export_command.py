@@ -14,7 +14,6 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from server.audit.actions import Action
 from server.audit.changes import operator
 from server.audit.export_file import AnotherExport, ExportFile
 from server.audit.export_plan import Plan
@@ -63,9 +62,7 @@ async def _export(log: OfLog, tenant: str, name: FormatName, first: int, last: i
         plan = await exporting.plan(
             tenant, first, resumed.last if resumed else last, tree_size=resumed.tree_size if resumed else None
         )
-        details = {"format": name.value, "first": plan.first, "last": plan.last}
-        async with database.transaction() as connection:
-            await operator(tenant).record(connection, Action.AUDIT_EXPORT, (), details)
+        await exporting.announce(operator(tenant), name, plan)
         if file is None:
             await _write(exporting, plan, name, sys.stdout.buffer, None)
             return

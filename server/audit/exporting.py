@@ -16,6 +16,8 @@ from enum import StrEnum
 from itertools import chain, islice
 
 from server.audit import cover, events, tree_store
+from server.audit.actions import Action
+from server.audit.changes import Author
 from server.audit.checkpoint import NoteInvalid, open_note
 from server.audit.cover import Piece
 from server.audit.events import Event
@@ -92,6 +94,12 @@ class Exporting:
             raise outside("records", kept, size - 1, size)
         note, keys = signed_by(found, self._keys)
         return Plan(tenant, first, last, size, found.root, note, keys)
+
+    async def announce(self, author: Author, name: FormatName, plan: Plan) -> None:
+        """Records who is about to be given what, before the first byte: a stream's own record comes at its end."""
+        details = {"format": name.value, "first": plan.first, "last": plan.last, "tree_size": plan.tree_size}
+        async with self._database.transaction() as connection:
+            await author.record(connection, Action.AUDIT_EXPORT, (), details)
 
     async def export(self, plan: Plan, form: Format) -> AsyncGenerator[bytes, None]:
         """The whole export in pieces of whole lines. Ends with `end` or `cut`, never with an error once something was

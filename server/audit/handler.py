@@ -63,7 +63,9 @@ class AuditHandler(SubjectHandler):
     ) -> AsyncGenerator[HttpBody, None]:
         """A range of the log in one of its formats."""
         plan = await self._desk.exporting.plan(current_caller.get().tenant, request.first_seq, request.last_seq or None)
-        form = format_of(decode.export_format(request), plan)
+        name = decode.export_format(request)
+        await self._desk.exporting.announce(self._author(), name, plan)
+        form = format_of(name, plan)
         async with aclosing(self._desk.exporting.export(plan, form)) as pieces:
             async for piece in pieces:
                 yield encode.body_message(form.media_type, piece)
@@ -92,14 +94,16 @@ class AuditHandler(SubjectHandler):
         self, request: audit_service_pb2.RecordEventRequest, context: Context
     ) -> audit_pb2.AuditEvent:
         """An event of another system; the same request_id again gives the first answer."""
-        author = Author(current_caller.get(), current_request.get(), self._shown)
         key = Idempotency(
             "RecordEvent", request.request_id, request.event.SerializeToString(deterministic=True), _event_bytes
         )
-        done = await self._desk.recording.record(author, decode.told(request.event), key)
+        done = await self._desk.recording.record(self._author(), decode.told(request.event), key)
         if done.replayed:
             context.set_trailing_metadata((("x-idempotent-replay", "true"),))
         return audit_pb2.AuditEvent.FromString(done.answer)
+
+    def _author(self) -> Author:
+        return Author(current_caller.get(), current_request.get(), self._shown)
 
 
 def _event_bytes(event: Event) -> bytes:

@@ -114,6 +114,8 @@ class OpenAIAssistant:
 
     async def _reply(self, turn: Turn, tools: Tools, meter: UsageMeter) -> AsyncGenerator[Event, None]:
         intent = await self._understand(turn.text, turn.locale)
+        if not intent.food_safety:
+            intent = replace(intent, intent=await tools.hear_order(intent.intent))
         if intent.intent in self._settings.no_model or intent.courtesy or intent.food_safety:
             async with aclosing(self._fallback.reply(turn, tools)) as reply:
                 async for event in reply:

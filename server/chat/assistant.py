@@ -15,6 +15,7 @@ from typing import Protocol
 
 from server.errors import AppError, Code, Reason
 from server.knowledge.passages import Passage, SearchResult
+from server.order.proposal import Proposal
 
 
 class Intent(StrEnum):
@@ -88,12 +89,37 @@ class OrderSummary:
     placed_on: str
 
 
+@dataclass(frozen=True, slots=True)
+class OrderTaken:
+    """What came of an order message. Sentences are for the customer, in the language that was asked for.
+
+    `proposal` is what a person may confirm, `unchanged` when the message added nothing to it; `questions` stand alone
+    when nothing could be proposed; `refusal` says why it cannot be ordered; `emptied` that nothing is left of it;
+    `amends` that it seems to change an order that was placed before.
+    """
+
+    proposal: Proposal | None = None
+    unchanged: bool = False
+    questions: tuple[str, ...] = ()
+    refusal: str = ""
+    emptied: bool = False
+    amends: bool = False
+
+
 class Tools(Protocol):
-    """What an assistant may look up, always with the caller's rights (tenant and outlet are bound inside)."""
+    """What an assistant may look up, always with the caller's rights (tenant and outlet are bound inside).
+
+    The last three are not for a model: they read the message that is being answered and propose what it orders.
+    `hear_order` says what the message wants, seen with the catalogue, and comes first; the others answer None where
+    nothing can be ordered or called off.
+    """
 
     async def search_knowledge(self, query: str, *, limit: int = 4) -> SearchResult: ...
     async def search_products(self, query: str, *, limit: int = 5) -> Sequence[Product]: ...
     async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]: ...
+    async def hear_order(self, intent: Intent) -> Intent: ...
+    async def take_order(self, language: Language, *, changes: bool) -> OrderTaken | None: ...
+    async def cancel_order(self, language: Language) -> OrderTaken | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +156,13 @@ class ToolUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposed:
+    """Something that a person may confirm or reject."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens and money of one turn. `cost_micros` is millionths of `currency`; `estimated` says that the provider
     never reported and the count is ours."""
@@ -156,7 +189,7 @@ class Answered:
 
 
 # An assistant yields any number of these and exactly one Answered, last, unless it raises.
-Event = Step | Delta | Cited | ToolUsed | Answered
+Event = Step | Delta | Cited | ToolUsed | Proposed | Answered
 
 
 class ModelFailed(AppError):

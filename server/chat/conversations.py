@@ -54,7 +54,8 @@ class StoredCitation:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One stored message; `author` is CUSTOMER, ASSISTANT or STAFF, `state` is STREAMING, COMPLETE or PARTIAL."""
+    """One stored message; `author` is CUSTOMER, ASSISTANT or STAFF, `state` is STREAMING, COMPLETE or PARTIAL,
+    `proposal` the bare id of what it proposed."""
 
     id: str
     conversation: str
@@ -68,6 +69,7 @@ class Message:
     confidence: float
     state: str
     citations: tuple[StoredCitation, ...]
+    proposal: str
     create_time: datetime
     person: str = ""
 
@@ -77,7 +79,7 @@ _CONVERSATION = (
 )
 _MESSAGE = (
     "id, conversation, ordinal, author, text, run, client_message_id, intent, answer_kind, confidence, state, "
-    "citations, create_time, person, text_box, erased_at"
+    "citations, proposal, create_time, person, text_box, erased_at"
 )
 TITLE, TEXT = "conversation title", "message text"
 
@@ -237,9 +239,9 @@ returning last_ordinal
 INSERT_MESSAGE = f"""
 insert into message (
     tenant, conversation, id, ordinal, author, text, text_box, run, client_message_id, intent, answer_kind, confidence,
-    state, citations, person
+    state, citations, person, proposal
 )
-values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, $10, $11, $12, $13, $14)
+values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, $10, $11, $12, $13, $14, nullif($15, ''))
 returning {_MESSAGE}
 """
 
@@ -258,6 +260,7 @@ class NewMessage:
     answer_kind: AnswerKind | None = None
     confidence: float = 0.0
     citations: Sequence[StoredCitation] = ()
+    proposal: str = ""
     person: str = ""
 
 
@@ -271,7 +274,7 @@ async def insert_message(
     [row] = await connection.fetch(
         INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author,
         key.seal(new.text, TEXT, conversation, new.id), new.run, new.client_message_id, new.intent, new.answer_kind,
-        new.confidence, new.state, citations, new.person,
+        new.confidence, new.state, citations, new.person, new.proposal,
     )  # fmt: skip
     return _message(row, Keys({key.id: key}))
 
@@ -325,6 +328,7 @@ def _message(row: asyncpg.Record, keys: Keys) -> Message:
         confidence=row["confidence"] or 0.0,
         state=row["state"],
         citations=tuple(StoredCitation(**citation) for citation in json.loads(row["citations"])),
+        proposal=row["proposal"] or "",
         create_time=row["create_time"],
         person=row["person"],
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from server.chat.assistant import OrderSummary, Product
+from server.chat.assistant import Intent, Language, OrderSummary, OrderTaken, Product
+from server.chat.order_talk import OrderTalk
 from server.knowledge.passages import SearchResult
 from server.knowledge.search import KnowledgeSearch
 from server.order.catalogue import Catalogue
@@ -16,7 +17,7 @@ from server.order.reading import Reading
 
 class DeskTools:
     """`server.chat.assistant.Tools` with the rights of one outlet. `degraded` is called when the vector index was
-    away and documents were searched by words only."""
+    away and documents were searched by words only; `talk` is None where nobody may order."""
 
     def __init__(
         self,
@@ -25,6 +26,7 @@ class DeskTools:
         orders: Reading,
         tenant: str,
         outlet: str,
+        talk: OrderTalk | None,
         degraded: Callable[[], None],
     ) -> None:
         self._knowledge = knowledge
@@ -32,6 +34,7 @@ class DeskTools:
         self._orders = orders
         self._tenant = tenant
         self._outlet = outlet
+        self._talk = talk
         self._degraded = degraded
 
     async def search_knowledge(self, query: str, *, limit: int = 4) -> SearchResult:
@@ -49,6 +52,15 @@ class DeskTools:
             return ()
         found = await self._orders.recent(self._tenant, self._outlet, limit)
         return [_summary(order) for order in found]
+
+    async def hear_order(self, intent: Intent) -> Intent:
+        return await self._talk.hear(intent) if self._talk else intent
+
+    async def take_order(self, language: Language, *, changes: bool) -> OrderTaken | None:
+        return await self._talk.take(language, changes=changes) if self._talk else None
+
+    async def cancel_order(self, language: Language) -> OrderTaken | None:
+        return await self._talk.cancel(language) if self._talk else None
 
 
 def _summary(order: Order) -> OrderSummary:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from google.type import money_pb2
 
-from server.chat.assistant import Cited, Step, ToolUsed, Usage
+from server.chat.assistant import Cited, Proposed, Step, ToolUsed, Usage
 from server.chat.conversations import Conversation, Message, StoredCitation
 from server.chat.events import (
     Accepted,
@@ -29,6 +31,9 @@ from server.chat.events import (
 from server.chat.following import Item
 from server.chat.runs import Run
 from server.errors import AppError
+from server.order.money import Money
+from server.order.pricing import Line, plain
+from server.order.proposal import Proposal
 from tria.chat.v1 import chat_event_pb2, chat_pb2
 
 
@@ -155,6 +160,8 @@ def _set(message: chat_event_pb2.ChatEvent, event: Event) -> None:
 
 def _set_ending(message: chat_event_pb2.ChatEvent, event: Event) -> None:
     match event:
+        case Proposed(proposal):
+            message.proposal.CopyFrom(proposal_message(proposal))
         case Completed():
             message.completed.CopyFrom(_completed(event))
         case Snapshot(text, last_seq):
@@ -219,3 +226,36 @@ def _failed(error: AppError) -> chat_event_pb2.Failed:
         retry.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
         status.details.add().Pack(retry)
     return chat_event_pb2.Failed(status=status, info=info)
+
+
+def proposal_message(proposal: Proposal) -> chat_pb2.Proposal:
+    """The proposal as chat shows it; fees are lines without a SKU, so the lines and their tax add up to the total."""
+    message = chat_pb2.Proposal(
+        name=proposal.name,
+        kind=chat_pb2.Proposal.Kind.Value(proposal.asked.kind.value),
+        title=proposal.title[:300],
+        lines=[_line(line, proposal.currency) for line in proposal.lines[:200]],
+        arguments_sha256=proposal.arguments_sha256,
+        resource=proposal.resource,
+        resource_etag=proposal.resource_etag,
+        state=chat_pb2.Proposal.State.Value(proposal.state.value),
+        questions=proposal.questions,
+    )
+    _put(message.total, proposal.currency, proposal.total)
+    message.expires_at.FromDatetime(proposal.expires_at)
+    return message
+
+
+def _line(line: Line, currency: str) -> chat_pb2.ProposalLine:
+    message = chat_pb2.ProposalLine(
+        sku=line.sku, description=line.description, quantity=plain(line.quantity), unit=line.unit
+    )
+    _put(message.unit_price, currency, line.unit_price)
+    _put(message.line_tax, currency, line.line_tax)
+    _put(message.line_total, currency, line.line_total)
+    return message
+
+
+def _put(target: money_pb2.Money, currency: str, amount: Decimal) -> None:
+    target.currency_code = currency
+    target.units, target.nanos = Money(currency, amount).to_wire()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from server.chat.assistant import AnswerKind, Cited, Intent, Step, ToolUsed, Usage
+from server.chat.assistant import AnswerKind, Cited, Intent, Proposed, Step, ToolUsed, Usage
 from server.errors import AppError
 
 
@@ -119,7 +119,7 @@ class Failed:
 
 
 Event = (
-    Accepted | Queued | Step | TextPiece | TextDone | Cited | ToolUsed | Spent | Warned | Snapshot
+    Accepted | Queued | Step | TextPiece | TextDone | Cited | ToolUsed | Proposed | Spent | Warned | Snapshot
     | Completed | Cancelled | Interrupted | Failed
 )  # fmt: skip
 TERMINALS = (Completed, Cancelled, Interrupted, Failed)

@@ -15,7 +15,7 @@ from server.audit.sealing import Vault
 from server.caller import Caller
 from server.chat import conversations, runs
 from server.chat.access import outlet_scope, run_ids
-from server.chat.assistant import Cited
+from server.chat.assistant import Cited, Proposed
 from server.chat.conversations import Message, StoredCitation
 from server.chat.events import Event, Heartbeat, LogEntry, Reconnect, Snapshot, Spent
 from server.chat.runlog import RunLog, RunLogs
@@ -24,6 +24,7 @@ from server.chat.settling import stored_terminal
 from server.db.pool import Database
 from server.errors import AppError, not_found
 from server.knowledge.passages import Passage
+from server.order.proposals import Proposals
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,12 @@ class StreamLimits:
 class Following:
     """Streams of run events. `draining` is set once, when the process is about to stop."""
 
-    def __init__(self, database: Database, vault: Vault, logs: RunLogs, limits: StreamLimits) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, logs: RunLogs, limits: StreamLimits, proposals: Proposals
+    ) -> None:
         self._database = database
         self._vault = vault
+        self._proposals = proposals
         self._logs = logs
         self._limits = limits
         self._draining = False
@@ -69,7 +73,7 @@ class Following:
         if held is None or not _may_see(caller, held):
             stored = await self._stored(caller, run)
             until = math.inf if to_the_end else self._until(caller)
-            async for item in self._remembered(caller.tenant, stored, after_seq, until):
+            async for item in self._remembered(caller, stored, after_seq, until):
                 yield item
             return
         until = math.inf if to_the_end else self._until(caller)
@@ -107,8 +111,9 @@ class Following:
             raise not_found(run)
         return stored
 
-    async def _remembered(self, tenant: str, run: Run, after_seq: int, until: float) -> AsyncGenerator[Item, None]:
+    async def _remembered(self, caller: Caller, run: Run, after_seq: int, until: float) -> AsyncGenerator[Item, None]:
         """The end of a run whose log is not here; waits for it while another process runs it."""
+        tenant = caller.tenant
         silent_since = time.monotonic()
         while not run.state.final:
             if (delay := self._leave(until)) is not None:
@@ -125,7 +130,10 @@ class Following:
                 if run.answer
                 else None
             )
-        for entry in _closing(run, answer, after_seq):
+        proposed = None
+        if answer is not None and answer.proposal:
+            proposed = Proposed(await self._proposals.get(caller, f"proposals/{answer.proposal}"))
+        for entry in _closing(run, answer, proposed, after_seq):
             yield entry
 
     async def _again(self, tenant: str, run: Run) -> Run:
@@ -142,7 +150,7 @@ def _may_see(caller: Caller, held: RunLog) -> bool:
     return not scope or scope == held.outlet
 
 
-def _closing(run: Run, answer: Message | None, after_seq: int) -> Iterator[LogEntry]:
+def _closing(run: Run, answer: Message | None, proposed: Proposed | None, after_seq: int) -> Iterator[LogEntry]:
     """The last events of an ended run under their own numbers, after a Snapshot that stands for all before them.
 
     The terminal always comes, above what the follower has: a run whose process died ended sooner than it had told.
@@ -151,6 +159,7 @@ def _closing(run: Run, answer: Message | None, after_seq: int) -> Iterator[LogEn
     events: list[Event] = []
     if answer is not None:
         events += [_cited(citation) for citation in answer.citations]
+        events += [proposed] if proposed else []
         events.append(Spent(run.usage, run.time_to_first_token_ms))
     events.append(stored_terminal(run, answer))
     last = max(run.last_seq, len(events) + 1, after_seq)

@@ -11,7 +11,7 @@ import grpc
 from server.audit.actor import Shown
 from server.caller import Caller, Request, current_caller, current_request
 from server.chat import encode
-from server.chat.assistant import Cited
+from server.chat.assistant import Cited, Proposed
 from server.chat.conversations import Conversation
 from server.chat.events import TERMINALS, Cancelled, Completed, Event, Failed, Interrupted, LogEntry, Reconnect
 from server.chat.following import Following
@@ -163,6 +163,8 @@ def _gather(reply: chat_service_pb2.ChatReply, event: Event) -> None:
     match event:
         case Cited():
             reply.citations.add().CopyFrom(encode.cited_message(event))
+        case Proposed(proposal):
+            reply.proposal.CopyFrom(encode.proposal_message(proposal))
         case Completed(kind, text, intent, confidence, _):
             reply.text, reply.confidence = text, confidence
             reply.answer_kind = chat_pb2.AnswerKind.Value(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from server.chat.breaker import CircuitBreaker, CircuitOpenError
+from server.breaker import CircuitBreaker, CircuitOpenError
 from server.chat.completions import ModelCall, ModelError, ModelEvent
 from server.chat.metering import UsageMeter
 from server.chat.openai_stream import OpenAIStream

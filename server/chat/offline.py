@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 
 from server.chat.assistant import (
     Answered,
@@ -19,6 +20,7 @@ from server.chat.assistant import (
     Language,
     OrderSummary,
     Product,
+    Proposed,
     Step,
     Tools,
     Turn,
@@ -26,6 +28,7 @@ from server.chat.assistant import (
 )
 from server.chat.extract import Extract, Quote, extract
 from server.chat.intents import IntentResult, classify, reply_language
+from server.chat.order_reply import order_reply
 from server.chat.question import parts
 from server.chat.quoting import order_line, product_lines
 from server.chat.replies import Replies, Voice, load_replies, plain, says
@@ -95,6 +98,8 @@ class OfflineAssistant:
 
     async def _events(self, turn: Turn, tools: Tools) -> AsyncGenerator[Event, None]:
         intent = await self._intent(turn)
+        if not intent.food_safety:
+            intent = replace(intent, intent=await tools.hear_order(intent.intent))
         voice = self._replies.voices[intent.language]
         answer = _Answer(self._lexicon, self._replies, voice, turn, tools, intent)
         async for event in answer.events():
@@ -220,7 +225,7 @@ class _Answer:
         return f"{self._voice.say('product_list')}\n{lines}{gap}{self._voice.say('product_more')}"
 
     async def _order(self) -> AsyncIterator[Event]:
-        """A person books it; a question that came along is answered first."""
+        """A proposal for a person to confirm; a question that came along is answered first."""
         questions = [part for part in parts(self._turn.text) if classify(part).intent in _QUESTIONS]
         if questions and _QUESTIONS & set(self._intent.also):
             yield Step("retrieving")
@@ -229,9 +234,13 @@ class _Answer:
                 for event in self._quotes(found):
                     yield event
                 yield Delta("\n\n")
-        changing = says(self._turn.text, self._replies.heard.change)
-        async for event in self._said("order_change" if changing else "order", AnswerKind.HANDED_OFF):
-            yield event
+        yield Step("reading_catalogue")
+        reply = await order_reply(self._turn, self._tools, self._voice, self._replies.heard)
+        for piece in _pieces(reply.text):
+            yield piece
+        if reply.proposal is not None:
+            yield Proposed(reply.proposal)
+        yield self._ended(reply.kind, 1.0)
 
     async def _status(self) -> AsyncIterator[Event]:
         yield Step("checking_orders")

@@ -13,22 +13,13 @@ from rich.table import Table
 
 from server.chat.assistant import Intent
 from server.chat.intents import classify
+from server.chat.order_intent import corrected
 from server.json_lines import answer_lines, id_and_text
 from server.order.catalogue_csv import CatalogueFileError, read_catalogue
-from server.order.extraction import Extraction, OrderExtractor
-from server.order.extraction_cues import Cue
+from server.order.extraction import OrderExtractor
 from server.order.extraction_evaluation import EXACT, PRECISION, RECALL, Scores, Split, demo, evaluate, read_labelled
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-# Where the phrases see neither this nor anything else, what has quantities to ask about is an order.
-_OPEN = frozenset((Intent.OTHER, Intent.GREETING, Intent.ORDER))
-# Goods that are named and not ordered: "3 bulbs came broken" looks like an order to who does not know bulbs.
-_MISTAKEN = {
-    Cue.PRICE: frozenset((Intent.ORDER, Intent.ORDER_STATUS, Intent.OTHER, Intent.GREETING)),
-    Cue.ASK: frozenset((Intent.ORDER,)),
-    Cue.REPORT: frozenset((Intent.ORDER,)),
-}
-_ABOUT = {Cue.PRICE: Intent.PRODUCT_QUESTION, Cue.ASK: Intent.PRODUCT_QUESTION, Cue.REPORT: Intent.COMPLAINT}
 
 
 @click.group()
@@ -56,7 +47,7 @@ def extracted_line(extractor: OrderExtractor, line: bytes, today: date) -> str:
     identity, text = id_and_text(line)
     found = extractor.extract(text, today=today)
     wanted = classify(text)
-    intent = _intent(found, wanted.intent)
+    intent = corrected(wanted.intent, lines=bool(found.lines), questions=bool(found.questions), topic=found.topic)
     # What a complaint or a question names without ordering it is nothing to ask back about.
     asked = found.questions if intent is Intent.ORDER else ()
     return json.dumps(
@@ -77,15 +68,6 @@ def extracted_line(extractor: OrderExtractor, line: bytes, today: date) -> str:
         },
         ensure_ascii=False,
     )
-
-
-def _intent(found: Extraction, wanted: Intent) -> Intent:
-    """What the phrases say, corrected by what was found: only extraction knows the goods of this catalogue."""
-    if found.lines or (found.questions and wanted in _OPEN):
-        return Intent.ORDER
-    if found.topic is not None and wanted in _MISTAKEN[found.topic]:
-        return _ABOUT[found.topic]
-    return wanted
 
 
 def _extractor(catalogue: Path) -> OrderExtractor:

@@ -9,9 +9,8 @@ import grpc
 from server.audit.actor import Shown
 from server.audit.changes import Author
 from server.caller import current_caller, current_request
+from server.chat.encode import proposal_message
 from server.idempotency import Idempotency
-from server.order.money import Money
-from server.order.pricing import Line, plain
 from server.order.proposal import Proposal, ProposalMoved
 from server.order.proposals import Confirmed, Proposals
 from tria.chat.v1 import chat_pb2, chat_service_pb2
@@ -58,39 +57,6 @@ class ProposalHandler:
 
     def _author(self) -> Author:
         return Author(current_caller.get(), current_request.get(), self._shown)
-
-
-def proposal_message(proposal: Proposal) -> chat_pb2.Proposal:
-    """The proposal as chat shows it; fees are lines without a SKU, so the lines and their tax add up to the total."""
-    message = chat_pb2.Proposal(
-        name=proposal.name,
-        kind=chat_pb2.Proposal.Kind.Value(proposal.asked.kind.value),
-        title=proposal.title[:300],
-        lines=[_line(line, proposal.currency) for line in proposal.lines[:200]],
-        arguments_sha256=proposal.arguments_sha256,
-        resource=proposal.resource,
-        resource_etag=proposal.resource_etag,
-        state=chat_pb2.Proposal.State.Value(proposal.state.value),
-        questions=proposal.questions,
-    )
-    _put(message.total, proposal.currency, proposal.total)
-    message.expires_at.FromDatetime(proposal.expires_at)
-    return message
-
-
-def _line(line: Line, currency: str) -> chat_pb2.ProposalLine:
-    message = chat_pb2.ProposalLine(
-        sku=line.sku, description=line.description, quantity=plain(line.quantity), unit=line.unit
-    )
-    _put(message.unit_price, currency, line.unit_price)
-    _put(message.line_tax, currency, line.line_tax)
-    _put(message.line_total, currency, line.line_total)
-    return message
-
-
-def _put(target: Any, currency: str, amount: Any) -> None:
-    target.currency_code = currency
-    target.units, target.nanos = Money(currency, amount).to_wire()
 
 
 def _confirmed_bytes(confirmed: Confirmed) -> bytes:

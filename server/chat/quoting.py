@@ -8,6 +8,8 @@ from decimal import Decimal
 from server.chat.assistant import Language, OrderSummary, Product
 from server.chat.replies import Voice
 from server.order.money import Money
+from server.order.pricing import plain
+from server.order.proposal import Proposal
 
 
 def product_lines(products: Sequence[Product], voice: Voice) -> str:
@@ -33,6 +35,24 @@ def order_line(name: str, order: OrderSummary, voice: Voice) -> str:
         state=voice.word("states", order.state),
         total=_price(order.currency, order.total, rounded=True),
     )
+
+
+def proposal_lines(proposal: Proposal, voice: Voice) -> str:
+    """The lines of a proposal, fees as well, each with its amount before tax."""
+    rows = []
+    for line in proposal.lines:
+        amount = _price(proposal.currency, line.line_total, rounded=True)
+        if line.sku:
+            count = f"{plain(line.quantity)} {voice.word('units' if line.quantity == 1 else 'units_many', line.unit)}"
+            rows.append(voice.say("order_row", count=count, name=line.description, sku=line.sku, amount=amount))
+        else:
+            rows.append(voice.say("order_fee", name=line.description, amount=amount))
+    return "\n".join(rows)
+
+
+def total_of(proposal: Proposal) -> str:
+    """What is to be paid, tax included."""
+    return _price(proposal.currency, proposal.total, rounded=True)
 
 
 def _row(text: str, product: Product, voice: Voice, stock: str) -> str:

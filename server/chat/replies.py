@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 from server.chat.assistant import Language
@@ -38,6 +39,7 @@ class Heard:
     no: frozenset[str]
     follow_up: tuple[str, ...]
     change: tuple[str, ...]
+    cancel: tuple[str, ...]
     arrival: tuple[str, ...]
 
 
@@ -63,8 +65,9 @@ class Replies:
         return [end.strip() for end in ends]
 
 
+@cache
 def load_replies() -> Replies:
-    """Read the table that ships with the program."""
+    """The table that ships with the program."""
     data = tomllib.loads(resources.files("server.chat").joinpath("replies.toml").read_text(encoding="utf-8"))
     voices = {}
     for language in Language:
@@ -80,6 +83,7 @@ def load_replies() -> Replies:
             frozenset(heard["no"]),
             tuple(heard["follow_up"]),
             tuple(heard["change"]),
+            tuple(heard["cancel"]),
             tuple(heard["arrival"]),
         ),
     )

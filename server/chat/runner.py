@@ -59,7 +59,7 @@ class _Active:
 
 
 class Runner:
-    """The runs of this process. `tools` binds look-ups to a tenant and an outlet."""
+    """The runs of this process. `tools` binds look-ups to whom a run answers."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Runner:
         vault: Vault,
         audit: AuditRecorder,
         assistant: Assistant,
-        tools: Callable[[str, str, Callable[[], None]], Tools],
+        tools: Callable[[Task, Callable[[], None]], Tools],
         logs: RunLogs,
         tick: SharedTick,
         settings: RunnerSettings | None = None,
@@ -215,7 +215,7 @@ class Runner:
         if not await self._take_turn(active):
             return await settlement.settle(Outcome(active.stop_as if active.stop.is_set() else RunState.CANCELLED))
         telling = Telling(active.task, active.log, self._tick, self._vault)
-        tools = self._tools(active.task.caller.tenant, active.task.conversation.outlet, telling.degraded)
+        tools = self._tools(active.task, telling.degraded)
         answering = asyncio.create_task(telling.tell(self._assistant, tools, self._database, self._settings.longest))
         stopping = asyncio.create_task(active.stop.wait())
         try:

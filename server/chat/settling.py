@@ -38,6 +38,7 @@ class Outcome:
     state: RunState
     text: str = ""
     citations: tuple[StoredCitation, ...] = ()
+    proposal: str = ""
     usage: Usage = field(default_factory=Usage)
     time_to_first_token_ms: int = 0
     answered: Answered | None = None
@@ -153,6 +154,7 @@ def _message(outcome: Outcome, run: str, answer: str, person: str) -> NewMessage
         answer_kind=answered.kind if answered else None,
         confidence=answered.confidence if answered else 0.0,
         citations=outcome.citations,
+        proposal=outcome.proposal,
         person=person,
     )
 
@@ -170,6 +172,8 @@ def _decision(outcome: Outcome) -> dict[str, Plain]:
         "estimated": str(usage.estimated).lower(),
         "chunks": " ".join(citation.chunk for citation in outcome.citations),
     }
+    if outcome.proposal:
+        details["proposal"] = f"proposals/{outcome.proposal}"
     if outcome.state is RunState.COMPLETED and answered:
         details |= {"answer_kind": answered.kind, "intent": answered.intent}
     elif outcome.state is RunState.FAILED and outcome.error:

@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 from server.audit.sealing import Vault
 from server.chat import conversations
 from server.chat.agent import MODEL_FALLBACK
-from server.chat.assistant import Answered, Assistant, Cited, Delta, ModelFailed, Reply, Step, Tools, Turn, Usage
+from server.chat.assistant import (
+    Answered,
+    Assistant,
+    Cited,
+    Delta,
+    ModelFailed,
+    Proposed,
+    Reply,
+    Step,
+    Tools,
+    Turn,
+    Usage,
+)
 from server.chat.assistant import Event as AssistantEvent
 from server.chat.conversations import StoredCitation
 from server.chat.events import TextPiece, Warned, WarningCode
@@ -39,6 +51,7 @@ class Telling:
     _first_text: float | None = None
     _pieces: list[str] = field(default_factory=list)
     _citations: list[StoredCitation] = field(default_factory=list)
+    _proposal: str = ""
     _reply: Reply | None = None
     _settled: Usage | None = None
     _answered: Answered | None = None
@@ -93,6 +106,7 @@ class Telling:
             state,
             "".join(self._pieces),
             tuple(self._citations),
+            self._proposal,
             self._spent(),
             first,
             self._answered,
@@ -131,6 +145,9 @@ class Telling:
                     event.index, passage.chunk, passage.document, passage.revision, passage.title, event.quote
                 )
             )
+            self.log.append(event)
+        elif isinstance(event, Proposed):
+            self._proposal = event.proposal.id
             self.log.append(event)
         elif not isinstance(event, Delta | Answered):
             self.log.append(event)

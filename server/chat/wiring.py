@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from server.breaker import BreakerState, CircuitBreaker
 from server.chat.agent import AgentSettings, OpenAIAssistant
 from server.chat.assistant import Assistant
-from server.chat.breaker import BreakerState, CircuitBreaker
 from server.chat.discreet import DiscreetAssistant
 from server.chat.glossing import Glossary
 from server.chat.intent_head import load

@@ -4,11 +4,23 @@ nothing that is there already."""
 from __future__ import annotations
 
 import csv
+import os
+from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import redis.asyncio
+
+from server.accounting.connecting import connect_by_credentials
+from server.accounting.connection import ConnectionState
+from server.accounting.wiring import books_access
+from server.accounting_config import AccountingChoice
 from server.audit.changes import operator
+from server.config import load
 from server.db.pool import Database, PoolSettings
 from server.embedded.demo_session import Demo, DemoOutlet
+from server.embedded.loopback import HOST
 from server.embedded.stack import SeedTarget
 from server.knowledge.wiring import KnowledgeSettings, open_knowledge
 from server.order.catalogue import Catalogue
@@ -24,9 +36,24 @@ on conflict (id) do nothing
 """
 
 UPSERT_OUTLET = """
-insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold, zone)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold, zone, minimum_order)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (tenant, id) do nothing
+"""
+
+# What the outlet ordered before it came to this system: it decides between products that fit a message equally.
+SEED_USUAL = """
+insert into outlet_usual (tenant, outlet, sku, orders, quantity, last_quantity, last_time)
+select $1, $2, sku, 1, quantity, quantity, now() from unnest($3::text[], $4::numeric[]) as ordered (sku, quantity)
+on conflict (tenant, outlet, sku) do nothing
+"""
+
+SEED_HABIT = """
+insert into outlet_habit (tenant, outlet, orders, total)
+select $1, $2, 1, sum(quantity * amount)
+from unnest($3::text[], $4::numeric[]) as ordered (sku, quantity)
+join product_price as price on price.tenant = $1 and price.sku = ordered.sku and price.valid_to is null
+on conflict (tenant, outlet) do nothing
 """
 
 
@@ -44,20 +71,35 @@ async def seed(target: SeedTarget) -> Demo:
         if errors:
             raise ValueError(f"demo catalogue: {errors[0]}")
         await Catalogue(database).import_rows(operator(TENANT), rows)
+        await seed_usual(database)
         async with open_knowledge(KnowledgeSettings(target.chroma_url), database) as knowledge:
             service = knowledge.service
             imported = [
                 await service.import_document(operator(TENANT), path.name, path.read_bytes()) for path in documents()
             ]
             await service.wait_indexed(TENANT, [each.document.name for each in imported])
+        await _connect_books(database)
     return Demo(TENANT, outlets)
+
+
+async def _connect_books(database: Database) -> None:
+    """Connects the tenant to the sandbox, the first time; to an organisation of the user's only a person connects it,
+    because demo orders would be booked there."""
+    config = load(os.environ, version=version("tria"))
+    is_sandbox = urlsplit(config.accounting.xero.api_url).hostname == HOST
+    if config.accounting.books is AccountingChoice.NONE or not is_sandbox:
+        return
+    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal())
+    async with client, books_access(config, database, client) as access:
+        if (await access.connections.view(TENANT)).state is ConnectionState.NOT_CONNECTED:
+            wanted = config.accounting.xero.organisation
+            await connect_by_credentials(access.connections, access.identity, operator(TENANT), wanted)
 
 
 async def seed_tenant(database: Database) -> list[DemoOutlet]:
     """The tenant and its outlets."""
     outlets = []
-    with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _outlets()
     async with database.transaction() as connection:
         await connection.execute(UPSERT_TENANT, TENANT, "Lumen Packaging", (DATA / "ordering.json").read_text("utf-8"))
         for row in rows:
@@ -71,6 +113,23 @@ async def seed_tenant(database: Database) -> list[DemoOutlet]:
                 int(row["terms_days"]),
                 row["credit_hold"] == "true",
                 row["zone"],
+                Decimal(row["minimum_order"] or 0),
             )
             outlets.append(DemoOutlet(row["id"], row["name"]))
     return outlets
+
+
+async def seed_usual(database: Database) -> None:
+    """What outlets usually order; their catalogue must be there."""
+    async with database.transaction() as connection:
+        for row in _outlets():
+            if row["usual"]:
+                skus, quantities = zip(*(each.split(":") for each in row["usual"].split(";")), strict=True)
+                ordered = (TENANT, row["id"], list(skus), [Decimal(quantity) for quantity in quantities])
+                await connection.execute(SEED_USUAL, *ordered)
+                await connection.execute(SEED_HABIT, *ordered)
+
+
+def _outlets() -> list[dict[str, str]]:
+    with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

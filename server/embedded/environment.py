@@ -10,6 +10,7 @@ from server.embedded.issuer import AUDIENCE, ISSUER, Issuer
 from server.embedded.loopback import HOST
 from server.embedded.ports import Ports
 from server.embedded.process import import_path
+from server.embedded.xero_sandbox.child import is_wanted, sandbox_variables
 
 
 def child_environment(
@@ -27,6 +28,7 @@ def child_environment(
         "TRIA_JWT_ISSUER": ISSUER,
         "TRIA_JWT_AUDIENCE": AUDIENCE,
         "TRIA_ASSISTANT": "openai" if environ.get("OPENAI_API_KEY") else "offline",
+        "TRIA_ACCOUNTING": "xero",
         "TRIA_AUDIT_FILE": str(state / "audit.log"),
         "TRIA_STATE_SECRET": stored_password(state / "state_secret"),
         "TRIA_MASTER_KEYS": f"local={stored_key(state / 'master_key')}",
@@ -38,4 +40,6 @@ def child_environment(
         "PYTHONPATH": import_path(),
     }
     set_by_user = {name: environ[name] for name in defaults if environ.get(name) and name != "PYTHONPATH"}
-    return {**defaults, **stores, **set_by_user}
+    # All of the sandbox or nothing of it: half of its settings with half of the user's would reach neither.
+    books = sandbox_variables(state, ports) if is_wanted(environ) else {}
+    return {**defaults, **stores, **set_by_user, **books}

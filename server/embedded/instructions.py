@@ -24,7 +24,7 @@ TRIA serves.
   gRPC, gRPC-Web      {HOST}:{running.ports.http}
   internal gRPC       {HOST}:{running.ports.internal_grpc}   (with reflection, not through the gateway)
   metrics             http://{HOST}:{running.ports.metrics}/metrics   gateway: http://{HOST}:{running.ports.envoy_metrics}/stats/prometheus
-  data, logs, pids    {state}
+{_books(running)}  data, logs, pids    {state}
 
 Is it well?
 
@@ -33,6 +33,12 @@ Is it well?
     if running.token_file is None:
         return text + f"\nA token: {_program('tria')} token --role STAFF --tenant TENANT --state-dir {state}\n"
     return text + _with_token(running, url, shlex.quote(str(running.token_file)))
+
+
+def _books(running: Running) -> str:
+    if running.xero_sandbox is None:
+        return ""
+    return f"  invoices            {running.xero_sandbox}/   (a local Xero sandbox; nothing reaches Xero)\n"
 
 
 def _with_token(running: Running, url: str, token: str) -> str:

@@ -28,6 +28,7 @@ class Ports:
     worker_metrics: int
     envoy_admin: int
     envoy_metrics: int
+    xero_sandbox: int
 
 
 def choose_ports(file: Path, *, http: int | None, https: int | None) -> Ports:

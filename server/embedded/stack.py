@@ -1,8 +1,8 @@
 """The whole system on one machine: real stores, server, worker and gateway as children of one process.
 
-Start order follows need: stores, schema, server and worker, gateway, demo data. At the end the gateway and the server
-drain together: the one takes nobody new, the other tells its long streams to reconnect, without which the first would
-wait for them in vain. Then the worker, and the stores last.
+Start order follows need: stores, schema, the Xero sandbox, server and worker, gateway, demo data. At the end the
+gateway and the server drain together: the one takes nobody new, the other tells its long streams to reconnect, without
+which the first would wait for them in vain. Then the worker, the sandbox, and the stores last.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from server.embedded.process import PythonProcess
 from server.embedded.state import prepare_state_dir
 from server.embedded.supervisor import Service, Supervisor
 from server.embedded.valkey import EmbeddedValkey
+from server.embedded.xero_sandbox.child import is_wanted, sandbox_process
 from server.state_dir import ENVIRONMENT
 
 _SERVER_READY = 60.0  # seconds to listen; imports and the embedding model take most of it
 _OPEN_FILES = 65_536
 _SERVING = 60.0  # seconds from listening to SERVING through the gateway
 _DRAIN = 30.0  # seconds a Python child may take after SIGTERM: its own drain (TRIA_DRAIN, 20 s) and some
-_STOP_ORDER = (("envoy", "server"), ("worker",), ("chroma", "valkey", "postgres"))
+_STOP_ORDER = (("envoy", "server"), ("worker",), ("xero_sandbox",), ("chroma", "valkey", "postgres"))
 _STORES = _STOP_ORDER[-1]
 
 
@@ -85,6 +86,7 @@ class Running:
     descriptor: Path
     token_file: Path | None  # a customer's token, when there is demo data
     conversation: str  # that customer's, ready to be written into
+    xero_sandbox: str | None  # its URL; None when invoices go elsewhere
 
 
 class Stack:
@@ -127,6 +129,11 @@ class Stack:
         os.environ.update(variables)  # Child.spawn passes our own environment on; nothing secret is on a command line
         with self._progress.step("database schema"):
             await self._migrate(stores["TRIA_DATABASE_URL"])
+        books = None
+        if is_wanted(self._environ):
+            with self._progress.step("Xero sandbox"):
+                await self._supervisor.start(sandbox_process(self._state, ports))
+            books = f"http://{HOST}:{ports.xero_sandbox}"
         with self._progress.step("server and worker"):
             await self._start_server(_port(variables["TRIA_GRPC_LISTEN"]))
         pages = self._state / "www"
@@ -140,7 +147,7 @@ class Stack:
             with self._progress.step("demo data"):
                 token_file, conversation = await self._start_demo(pages, issuer, variables, ports.http)
         descriptor = installed_file("proto/gen/tria.binpb")
-        return Running(ports, self._state, variables["TRIA_ASSISTANT"], descriptor, token_file, conversation)
+        return Running(ports, self._state, variables["TRIA_ASSISTANT"], descriptor, token_file, conversation, books)
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain and stop in order; once `hurry` is set, without waiting for what still runs."""

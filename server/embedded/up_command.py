@@ -55,7 +55,7 @@ def up_command(*, migrate: Migrate, seed: Seed) -> click.Command:
     @click.option("--demo/--no-demo", default=True, show_default=True, help="Demo data, and a page that is signed in.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON line on standard output when everything serves.")
     def up(state_dir: Path | None, port_http: int | None, port_https: int | None, *, demo: bool, as_json: bool) -> None:
-        """Start PostgreSQL, Valkey, Chroma, the server, the worker and the gateway, and keep them running.
+        """Start PostgreSQL, Valkey, Chroma, a Xero sandbox, server, worker and gateway, and keep them running.
 
         TRIA_DATABASE_URL, TRIA_REDIS_URL and TRIA_CHROMA_URL name stores of your own instead. Ctrl-C lets what runs
         finish and stops everything; a second Ctrl-C does not wait.
@@ -101,7 +101,8 @@ def _announce(running: Running, pids: Mapping[str, int], progress: ConsoleProgre
             progress.note(f"{name} is on port {used}.")
     if running.assistant == "offline":
         progress.note("The offline assistant answers (no language model): set OPENAI_API_KEY and OPENAI_MODEL for one.")
-    progress.note("Xero is not connected: invoices stay NOT_CONNECTED.")
+    if running.xero_sandbox:
+        progress.note("Invoices go to a local Xero sandbox: set XERO_CLIENT_ID for an organisation of your own.")
     if not as_json:
         click.echo(instructions(running))
         return
@@ -111,7 +112,7 @@ def _announce(running: Running, pids: Mapping[str, int], progress: ConsoleProgre
         "grpc": f"{HOST}:{ports.http}",  # the gateway speaks it on the same port
         "internal_grpc": f"{HOST}:{ports.internal_grpc}",
         "metrics": f"http://{HOST}:{ports.metrics}/metrics",
-        "xero_sandbox": None,
+        "xero_sandbox": running.xero_sandbox,
         "state_dir": str(running.state_dir),
         "pids": dict(pids),
     }

@@ -21,6 +21,8 @@ from server.tenants import ensure_tenant
 
 # What one search ranks at most; a query of one common word in a large catalogue fits thousands of products.
 _CANDIDATES = 120
+# Products read at once when all are wanted.
+_PORTION = 1000
 # Only Latin words are looked up by likeness; shorter ones resemble too much.
 _MISSPELT = re.compile(r"[a-z]{4,}")
 
@@ -79,6 +81,16 @@ class Catalogue:
         async with self._database.connection() as connection:
             found = await store.page(connection, tenant, after, limit + 1, category=category, inactive=inactive)
         return found[:limit], len(found) > limit
+
+    async def everything(self, tenant: str) -> list[CatalogueProduct]:
+        """Every product on sale, by SKU."""
+        found: list[CatalogueProduct] = []
+        more = True
+        while more:
+            after = found[-1].sku if found else ""
+            portion, more = await self.page(tenant, after, _PORTION)
+            found += portion
+        return found
 
     async def revision(self, tenant: str) -> int:
         """Rises with every change; caches of answers carry it in their keys."""

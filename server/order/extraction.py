@@ -34,13 +34,14 @@ class PastLine:
 @dataclass(frozen=True, slots=True)
 class ExtractedLine:
     """`quantity` of the product in its unit of sale, read from message[start:end] (code points). `confidence` in
-    (0, 1]: 1 is a SKU, name or alias as it stands in the catalogue."""
+    (0, 1]: 1 is a SKU, name or alias as it stands in the catalogue. `said` are the words that name the product."""
 
     sku: str
     quantity: Decimal
     start: int
     end: int
     confidence: float
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +221,13 @@ def _outcome(sheet: Sheet, text: str) -> tuple[list[ExtractedLine], list[Questio
         if product is not None and (ask := _refused(product, quantity)) is not None:
             questions.append(_question(ask, (start, end), text, (product,), quantity))
         elif product is not None:
-            lines.append(ExtractedLine(product.sku, quantity, start, end, min(slot.confidence for slot in slots)))
+            sure = min(slot.confidence for slot in slots)
+            lines.append(ExtractedLine(product.sku, quantity, start, end, sure, _said(slots[0], text)))
     return sorted(lines, key=lambda line: (line.start, line.sku)), sorted(questions, key=lambda asked: asked.start)
+
+
+def _said(slot: Slot, text: str) -> str:
+    return text[slot.mention.start : slot.mention.end] if slot.mention is not None else ""
 
 
 def _any_of(products: Sequence[CatalogueProduct], by_sku: Mapping[str, object]) -> bool:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, LiteralString
 
 from server.audit.sealing import Vault
 from server.db.listening import Listening
 from server.db.pool import Connection
-from server.errors import not_found
 from server.order import order_store
 from server.order.invoicing import Invoicing
 from server.order.order import Order, as_snapshot, from_snapshot
+from server.order.showing import order_with_invoice
 from server.order.states import State
 
 CHANNEL = "order_event"
@@ -66,11 +66,7 @@ async def invoice_changed(connection: Connection, tenant: str, order: str, invoi
     # The order itself is not locked: changes of orders lock it before its invoice, and we hold the invoice already.
     # Having the turn, we read every change that has an earlier number, and no later one can come before ours.
     await connection.fetchval(TAKE_TURN, tenant)
-    found = await order_store.get_impersonal(connection, tenant, order)
-    if found is None:
-        raise not_found(f"orders/{order}")
-    views = await invoicing.views(connection, tenant, [order])
-    await append(connection, tenant, replace(found, invoice=views.get(order)))
+    await append(connection, tenant, await order_with_invoice(connection, invoicing, tenant, order))
 
 
 LAST_SEQ: Final[LiteralString] = "select last_seq from order_feed where tenant = $1"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from server.db.pool import Connection
 from server.order.money import Money
@@ -91,14 +91,10 @@ class Invoicing(Protocol):
         ...
 
 
-class NotConnected:
-    """`Invoicing` of a server without an accounting system: nothing is booked, and orders show NOT_CONNECTED."""
+Announce: TypeAlias = Callable[[Connection, str, str], Awaitable[None]]
+"""`announce(connection, tenant, order)`: what accounting calls last in a transaction that changed the invoice of an
+order (its bare id), so that whoever watches orders sees it."""
 
-    async def queue(self, connection: Connection, tenant: str, request: InvoiceRequest) -> None:
-        """Nothing is booked."""
-
-    async def withdraw(self, connection: Connection, tenant: str, order: str) -> None:
-        """Nothing was booked."""
-
-    async def views(self, connection: Connection, tenant: str, orders: Sequence[str]) -> Mapping[str, InvoiceView]:  # noqa: ARG002  # the port's
-        return dict.fromkeys(orders, InvoiceView(InvoiceState.NOT_CONNECTED))
+ShowOrder: TypeAlias = Callable[[Connection, str, str], Awaitable[bytes]]
+"""`show(connection, tenant, order)`: an order as a message of `tria.order.v1`, as this transaction has left it. Raises
+NOT_FOUND."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, LiteralString
 
@@ -96,6 +96,23 @@ async def supersede_open(connection: Connection, tenant: str, proposal: Proposal
     """What a conversation proposed before gives way to what it proposes now."""
     asked = proposal.asked
     await connection.execute(SUPERSEDE_OPEN, tenant, asked.outlet, asked.conversation, asked.kind.value, proposal.id)
+
+
+STANDING: Final[LiteralString] = """
+select max(case when state = 'OPEN' then expires_at else decide_time end)
+           filter (where state in ('CONFIRMED', 'REJECTED') or (state = 'OPEN' and expires_at <= $3)) as since,
+       max(id) filter (where state = 'OPEN' and kind = 'PLACE_ORDER' and expires_at > $3) as open
+from proposal
+where tenant = $1 and conversation = $2 and conversation <> ''"""
+
+
+async def standing(
+    connection: Connection, tenant: str, conversation: str, now: datetime
+) -> tuple[datetime | None, str | None]:
+    """When the conversation's last proposal was decided or ran out, and the id of its open order, of which
+    `supersede_open` leaves one."""
+    row = await connection.fetchrow(STANDING, tenant, conversation, now)
+    return (row["since"], row["open"]) if row else (None, None)
 
 
 def _json(tree: Mapping[str, Any]) -> str:

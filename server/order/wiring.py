@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from server.audit.sealing import Vault
 from server.db.pool import Database
+from server.order.catalogue import Catalogue
 from server.order.changing import Changing
 from server.order.deciding import Deciding
 from server.order.feed import Bell
@@ -16,6 +17,7 @@ from server.order.ordering import Ordering
 from server.order.placing import Placing
 from server.order.proposals import Proposals
 from server.order.reading import Reading
+from server.order.taking import Taking
 from server.order.terms import MoneyRules
 from server.order.watching import Watching, WatchLimits
 from server.paging import PageTokens
@@ -32,12 +34,14 @@ class OrderDesk:
     deciding: Deciding
     watching: Watching
     proposals: Proposals
+    taking: Taking
     bell: Bell
 
 
 def order_desk(
     database: Database,
     vault: Vault,
+    catalogue: Catalogue,
     dsn: str,
     invoicing: Invoicing,
     money: MoneyRules,
@@ -55,5 +59,6 @@ def order_desk(
         deciding=Deciding(ordering),
         watching=Watching(database, vault, bell, tokens, limits),
         proposals=Proposals(ordering),
+        taking=Taking(ordering, catalogue),
         bell=bell,
     )

@@ -9,79 +9,66 @@ import asyncio
 import json
 import os
 import random
-import uuid
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
 import orjson
 import pytest
 
 from server.audit.checkpoint import open_note
-from server.caller import Role
 from server.db.pool import Database, PoolSettings
-from server.embedded.issuer import Claims
 from server.signing import SigningKey
 from tests.support import naive_tree
 from tests.support.audit_log import count, verified
 from tests.support.killable import VICTIMS, Killable, killable
-from tests.support.orders import OUTLET, TENANT, fill, line
+from tests.support.orders import TENANT, fill
 from tests.support.stores import eventually
-from tria.order.v1 import order_pb2, order_service_pb2_grpc
-from tria.order.v1 import order_service_pb2 as rpc
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
 KEY = SigningKey("test", b"a" * 32)  # of tests/support/app.py
-CALLERS = 6
 
 
 @dataclass
 class Load:
-    """Callers that create orders, read and are refused, all the time; and what they were told."""
+    """What the callers of tests/support/order_load.py were told."""
 
     system: Killable
-    channel: grpc.aio.Channel
     created: dict[str, str] = field(default_factory=dict)  # request id: order, acknowledged
     answered: set[str] = field(default_factory=set)  # request ids of calls that ended with an answer of the server
-    refused: Counter[str] = field(default_factory=Counter)
-    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    codes: Counter[str] = field(default_factory=Counter)
 
-    async def call(self, number: int) -> None:
-        """One caller."""
-        stub = order_service_pb2_grpc.OrderServiceStub(self.channel)
-        while not self.enough.is_set():
-            kind = random.choice(("create", "create", "list", "denied"))
-            request_id = str(uuid.uuid4())
-            tenant = TENANT if number % 2 else "other"
-            claims = Claims(Role.CUSTOMER, tenant, f"someone-{request_id[:8]}", OUTLET, timedelta(hours=1))
-            metadata = (("authorization", f"Bearer {self.system.issuer.mint(claims)}"), ("x-request-id", request_id))
-            try:
-                if kind == "create" and tenant == TENANT:
-                    order = order_pb2.Order(lines=[line("NP", "10")])
-                    request = rpc.CreateOrderRequest(order=order, request_id=request_id)
-                    made = await stub.CreateOrder(request, metadata=metadata, timeout=10)
-                    self.created[request_id] = made.name
-                elif kind == "denied":
-                    await stub.AcceptOrder(
-                        rpc.AcceptOrderRequest(name="orders/none", request_id=request_id), metadata=metadata, timeout=10
-                    )
-                else:
-                    await stub.ListOrders(rpc.ListOrdersRequest(), metadata=metadata, timeout=10)
-                self.answered.add(request_id)
-            except grpc.aio.AioRpcError as error:
-                self.refused[error.code().name] += 1
-                if error.code() is grpc.StatusCode.PERMISSION_DENIED:
-                    self.answered.add(request_id)
-                else:
-                    await asyncio.sleep(0.05)
+    async def run(self) -> None:
+        """Until cancelled; then what is under way is waited for."""
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.support.order_load", str(self.system.port), str(self.system.folder / "issuer"),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert child.stdout is not None
+        reading = asyncio.create_task(self._read(child.stdout))
+        try:
+            await asyncio.shield(reading)
+        finally:
+            child.terminate()
+            await reading
+            await child.wait()
+
+    async def _read(self, told: asyncio.StreamReader) -> None:
+        async for text in told:
+            outcome = json.loads(text)
+            self.codes[outcome["code"]] += 1
+            if outcome["code"] in {"OK", "PERMISSION_DENIED"}:
+                self.answered.add(outcome["id"])
+            if outcome["order"]:
+                self.created[outcome["id"]] = outcome["order"]
 
     async def goes_on(self) -> None:
-        """Waits until it was answered some more times."""
+        """Waits until the callers were answered some more times."""
         wanted = len(self.answered) + 30
-        await eventually(lambda: _reached(self.answered, wanted), within=60)
+        await eventually(partial(_reached, self.answered, wanted), within=60)
 
 
 async def _reached(found: set[str], wanted: int) -> bool:
@@ -133,15 +120,13 @@ async def test_nothing_is_lost_or_doubled_whoever_is_killed(stores_root: Path, t
     settings = {"TRIA_AUDIT_CHECKPOINT_INTERVAL": "2"}
     async with (
         killable(place, tmp_path, valkey, _fill, settings) as system,
-        grpc.aio.insecure_channel(f"127.0.0.1:{system.port}", options=_RECONNECT) as channel,
         Database(system.dsn, PoolSettings(min_size=1, max_size=3)) as database,
     ):
-        load = Load(system, channel)
-        calling = [asyncio.create_task(load.call(number)) for number in range(CALLERS)]
+        load = Load(system)
+        calling = asyncio.create_task(load.run())
         killed = await torment(system, load, ROUNDS)
-        load.enough.set()
-        await asyncio.gather(*calling)
-        await system.revive()
+        calling.cancel()
+        await asyncio.wait({calling})
         await settled(system, database)
         logs = await verified(database, [KEY.public], sample=20)
         orders = await _orders(database)
@@ -151,9 +136,6 @@ async def test_nothing_is_lost_or_doubled_whoever_is_killed(stores_root: Path, t
     _check_file(tmp_path / "checkpoints.jsonl", logs)
     events = sum(map(len, logs.values()))
     print(f"killed {dict(killed)}; {events} events, {len(orders)} orders, {len(load.created)} acknowledged", end=" ")  # noqa: T201
-
-
-_RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 
 
 async def _orders(database: Database) -> set[str]:
@@ -175,7 +157,7 @@ def _compare(load: Load, logs: dict[str, list[dict[str, Any]]], orders: set[str]
     assert load.answered <= set(calls)
     assert max(calls.values()) == 1
     assert len(load.created) > 10
-    assert load.refused["PERMISSION_DENIED"] > 0
+    assert load.codes["PERMISSION_DENIED"] > 0
 
 
 def _check_file(path: Path, logs: dict[str, list[bytes]]) -> None:

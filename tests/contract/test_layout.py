@@ -26,7 +26,7 @@ def files() -> Iterator[Path]:
     for folder, folders, names in os.walk(ROOT):
         hidden = {name for name in folders if name.startswith(".") and name not in {".ci", ".github"}}
         folders[:] = sorted(set(folders) - NOT_OURS - hidden)
-        yield from (Path(folder) / name for name in sorted(names))
+        yield from (Path(folder) / name for name in sorted(names) if name != ".git")  # a file in a worktree
 
 
 def text_files() -> Iterator[tuple[str, str]]:

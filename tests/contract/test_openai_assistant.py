@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from llmock.pytest_plugin import LLMock
 
+from server.breaker import BreakerState
 from server.chat.agent import MODEL_FALLBACK, AgentSettings
 from server.chat.assistant import (
     Answered,
@@ -28,7 +29,6 @@ from server.chat.assistant import (
     ToolUsed,
     Turn,
 )
-from server.chat.breaker import BreakerState
 from server.chat.intents import IntentResult
 from server.chat.retry import RetryPolicy
 from server.chat.understanding import by_phrases

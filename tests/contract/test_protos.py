@@ -128,18 +128,14 @@ def test_every_field_that_sounds_personal_says_what_it_holds() -> None:
 
 # Named by the contract for RPCs and jobs that are not served yet; an action leaves this list when it is first recorded.
 PLANNED_ACTIONS = {
-    "ADMIN_COMMAND",
     "CONSENT_CHANGE",
-    "DATA_DELETE",
     "DATA_EXPORT",
     "INJECTION_SUSPECT",
-    "INVOICE_POST",
-    "INVOICE_VOID",
 }
 
 
 # Modules that speak of actions without recording them; what services may write (recording.py) is no recording of ours.
-ONLY_NAMED = {"actions.py", "export_ocsf.py", "ocsf_classes.py", "recording.py", "report_facts.py"}
+ONLY_NAMED = {f"audit/{name}.py" for name in ("actions", "export_ocsf", "ocsf_classes", "recording", "report_facts")}
 
 
 def test_every_audit_action_is_recorded_somewhere_or_planned() -> None:
@@ -148,7 +144,7 @@ def test_every_audit_action_is_recorded_somewhere_or_planned() -> None:
         path.read_text()
         for package in ("server", "interceptors")
         for path in (ROOT / package).rglob("*.py")
-        if path.name not in ONLY_NAMED
+        if f"{path.parent.name}/{path.name}" not in ONLY_NAMED
     )
     by_code = set(re.findall(r"\bAction\.([A-Z_]+)\b", code))
     unused = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -33,6 +34,16 @@ async def test_json_line_says_where_everything_is(running: System) -> None:
     assert set(running.ready["pids"]) == {"up", *CHILDREN}
     assert all(process_exists(pid) for pid in running.ready["pids"].values())
     assert await running.serves()
+
+
+async def test_xero_sandbox_shows_its_page_and_knows_the_secret(running: System) -> None:
+    told = json.loads((running.state_dir / "environment.json").read_text())
+    async with httpx.AsyncClient(base_url=running.ready["xero_sandbox"]) as client:
+        assert "<title>Xero sandbox" in (await client.get("/")).text
+        form = {"grant_type": told["XERO_GRANT"]}
+        secret = (told["XERO_CLIENT_ID"], told["XERO_CLIENT_SECRET"])
+        assert (await client.post("/connect/token", data=form, auth=secret)).status_code == 200
+        assert (await client.post("/connect/token", data=form, auth=(secret[0], "guess"))).status_code == 401
 
 
 async def test_page_is_signed_in_and_its_token_is_good(running: System) -> None:

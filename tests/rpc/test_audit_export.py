@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
@@ -255,14 +254,37 @@ async def test_a_reader_that_leaves_ends_the_export(trail: Trail) -> None:
     who = trail.who(subject="carla")
     call = trail.stub.ExportEvents(rpc.ExportEventsRequest(), metadata=who)
     await call.read()
-    await asyncio.sleep(0)
     call.cancel()
 
     async def told() -> bool:
-        status = "select convert_from(leaf, 'utf8')::jsonb ->> 'status' from audit_event where actor = 'carla'"
-        return bool(await trail.value(status) == "CANCELLED")
+        return bool(await trail.value(_STATUS_OF_CARLA) == "CANCELLED")
 
     await eventually(told)
+
+
+async def test_what_cannot_be_recorded_is_not_given(trail: Trail) -> None:
+    await trail.add(3)
+    await trail.run("alter table audit_pending rename to audit_hidden")
+    error = await refused(trail)
+    await trail.run("alter table audit_hidden rename to audit_pending")
+    assert error.code().name in {"UNAVAILABLE", "INTERNAL"}
+
+
+async def test_what_retention_dropped_is_not_there_and_the_rest_is_proven(trail: Trail) -> None:
+    await trail.add(400)
+    await trail.run(_RETIRE)
+    error = await refused(trail)
+    assert (reason(error), refusal(error).info.metadata["first"]) == ("AUDIT_RANGE_INVALID", "300")
+    proven = verified(trail, await exported(trail, first_seq=300, last_seq=399))
+    assert (proven.first_seq, proven.header.last_seq) == (300, 399)
+
+
+_STATUS_OF_CARLA = """
+    select convert_from(leaf, 'utf8')::jsonb ->> 'status' from audit_event where actor = 'carla' and kind = 'ACCESS'
+"""
+
+# As audit_retire would, were the events of a month that has ended.
+_RETIRE = "insert into audit_retired (tenant, first, last, partition) values ('acme', 0, 299, 'audit_event_2020_01')"
 
 
 async def test_a_new_key_signs_and_the_old_one_still_proves(dsn: str, redis_url: str, tmp_path: Any) -> None:

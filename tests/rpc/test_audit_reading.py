@@ -193,14 +193,17 @@ async def test_reading_the_trail_is_in_the_trail(trail: Trail) -> None:
     _, error = await finish(trail.stub.ExportEvents(rpc.ExportEventsRequest(), metadata=who))
     assert error is None
 
-    async def three() -> bool:
-        return len(await listed(trail, actor="carla")) == 3
+    async def all_there() -> bool:
+        return len(await listed(trail, actor="carla")) == 4
 
-    await eventually(three)
+    await eventually(all_there)
     found = await listed(trail, actor="carla")
     assert [Action(audit_action_pb2.AuditAction.Name(event.action)) for event in found] == [
-        Action.AUDIT_EXPORT,
+        Action.AUDIT_EXPORT,  # the call, at its end
+        Action.AUDIT_EXPORT,  # what is about to be given, before its first byte
         Action.AUDIT_PROVE,
         Action.AUDIT_READ,
     ]
+    announced = MessageToDict(found[1].details)
+    assert (announced["format"], announced["first"]) == ("ndjson", 0)
     assert {event.decision for event in found} == {audit_pb2.AuditEvent.Decision.Value(Decision.ALLOWED)}

@@ -96,6 +96,21 @@ async def test_who_has_seen_more_than_there_is_is_told(trail: Trail) -> None:
     assert reason(caught.value) == "INVALID_FIELD"
 
 
+async def test_what_retention_dropped_is_not_passed_over_in_silence(trail: Trail) -> None:
+    await trail.add(10)
+    await trail.run(
+        "insert into audit_retired (tenant, first, last, partition) values ('acme', 0, 5, 'audit_event_2020_01')"
+    )
+    async with tailing(trail, -1) as call:
+        assert (await following(call, 1))[0].seq == 6
+    async with tailing(trail, 5) as call:
+        assert (await following(call, 1))[0].seq == 6
+    call = trail.stub.TailEvents(rpc.TailEventsRequest(after_seq=4), metadata=trail.who())
+    with pytest.raises(AioRpcError) as caught:
+        await call.read()
+    assert reason(caught.value) == "AUDIT_RANGE_INVALID"
+
+
 async def test_silence_has_heartbeats_and_an_end(dsn: str, redis_url: str, tmp_path: Path) -> None:
     async with trail_server(tmp_path, dsn, redis_url, heartbeat=0.1, max_age=1.0) as quick, tailing(quick) as call:
         items = []

@@ -28,7 +28,7 @@ async def test_a_question_is_answered_from_documents(desk: Desk) -> None:
     assert "Wednesday" in done.text
     cited = [event.citation for event in events if event.HasField("citation")]
     assert {citation.document for citation in cited} == {"documents/delivery"}
-    assert sum(kind == "text_delta" for kind in kinds(events)) > 3
+    assert sum(kind == "text_delta" for kind in kinds(events)) >= 2  # the first word at once, the rest as load allows
 
 
 async def test_the_answer_is_stored_before_it_is_told(desk: Desk) -> None:

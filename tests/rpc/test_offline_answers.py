@@ -60,7 +60,7 @@ async def answers(filled_dsn: str, chroma_url: str) -> AsyncIterator[dict[str, A
     found = {}
     async with Database(filled_dsn) as database, open_knowledge(settings, database) as known:
         orders = desk_without_accounting(database, filled_dsn).reading
-        tools = DeskTools(known.search, Catalogue(database), orders, demo.TENANT, "", lambda: None)
+        tools = DeskTools(known.search, Catalogue(database), orders, demo.TENANT, "", None, lambda: None)
         understanding = Understanding(load(), Glossary(), known.embedder)
         assistant = OfflineAssistant(known.lexicon, understanding.understand)
         for asked in questions():

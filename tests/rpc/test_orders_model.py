@@ -20,6 +20,7 @@ from server.caller import AuthMethod, Caller, Role
 from server.db.pool import Database, PoolSettings
 from server.errors import AppError, Reason
 from server.idempotency import Idempotency
+from server.order.catalogue import Catalogue
 from server.order.changing import Change
 from server.order.order import Order
 from server.order.placing import Draft
@@ -64,7 +65,15 @@ class Orders(RuleBasedStateMachine):
         tokens, money = PageTokens(Secret("s" * 40)), MoneyRules([TaxRate(date(2024, 1, 1), Decimal("0.09"))], "SGD")
         limits = WatchLimits(15, 600)
         self.desk: OrderDesk = order_desk(
-            self.database, a_vault(), dsn, Ledger(), money, tokens, limits, lambda: datetime.now(UTC)
+            self.database,
+            a_vault(),
+            Catalogue(self.database),
+            dsn,
+            Ledger(),
+            money,
+            tokens,
+            limits,
+            lambda: datetime.now(UTC),
         )
 
     def teardown(self) -> None:

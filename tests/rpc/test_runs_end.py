@@ -127,7 +127,7 @@ async def process(dsn: str, folder: Path, owner: str = "one") -> AsyncIterator[P
         assistant, logs = ScriptedAssistant(), RunLogs(keep=60)
         tick = SharedTick(asyncio.get_running_loop())
         runner = Runner(owner, database, a_vault(), recorder, assistant, lambda *_: None, logs, tick, QUICK)  # type: ignore[arg-type]
-        following = Following(database, a_vault(), logs, StreamLimits(15.0, 600.0))
+        following = Following(database, a_vault(), logs, StreamLimits(15.0, 600.0), None)  # type: ignore[arg-type]  # nothing is proposed here
         service = ConversationService(database, a_vault(), recorder, PageTokens(Secret("s" * 40)), runner, following)
         leases = asyncio.create_task(runner.keep_leases())
         erasures = ErasureFeed(dsn, a_vault(), (logs.forget, runner.forget))

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from interceptors.chain import SERVICES, Chain
-from server.app import open_chain
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
 from server.config import AuthConfig
 from server.db.pool import Database
+from server.foundations import open_chain
 from server.settings import Secret
 from tests.support.calls import AUDIENCE, ISSUER, Keys, finish, refusal
 from tria.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc

@@ -59,9 +59,10 @@ class Desk:
         return (("authorization", f"Bearer {self.token(role, tenant=tenant, outlet=outlet, subject=subject)}"),)
 
     async def conversation(self) -> str:
-        """The name of a new conversation of the default customer."""
+        """The name of a new conversation of the default outlet, made by somebody new: limits count per person."""
         made: chat_pb2.Conversation = await self.chat.CreateConversation(
-            chat_service_pb2.CreateConversationRequest(), metadata=self.metadata()
+            chat_service_pb2.CreateConversationRequest(),
+            metadata=self.metadata(subject=f"someone-{uuid.uuid4().hex[:8]}"),
         )
         return made.name
 
@@ -88,6 +89,7 @@ def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict
         "TRIA_STATE_SECRET": "s" * 40,
         "TRIA_MASTER_KEYS": "test=" + base64.b64encode(b"k" * 32).decode(),
         "TRIA_ASSISTANT": "offline",
+        "TRIA_ACCOUNTING": "none",
         "TRIA_AUDIT_FILE": str(folder / "audit.log"),
         "TRIA_AUDIT_KEY": "test=" + base64.b64encode(b"a" * 32).decode(),
         "TRIA_AUDIT_CHECKPOINT_INTERVAL": "0.5",
@@ -104,6 +106,7 @@ async def fill(variables: Mapping[str, str]) -> None:
         await demo.seed_tenant(database)
         rows, _ = read_catalogue((demo.DATA / "products.csv").read_bytes())
         await Catalogue(database).import_rows(operator(demo.TENANT), rows)
+        await demo.seed_usual(database)
         for path in demo.documents():
             await known.service.import_document(operator(demo.TENANT), path.name, path.read_bytes())
         async with database.connection() as connection:

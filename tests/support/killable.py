@@ -11,11 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from server.db.migrate import migrate
 from server.embedded.issuer import Issuer
+from server.embedded.loopback import listens
 from server.embedded.postgres import EmbeddedPostgres
 from tests.support.app import configuration
 from tests.support.edge import free_ports
@@ -55,21 +53,16 @@ class Killable:
             await self.children[name].wait()
 
     async def revive(self) -> None:
-        """Starts what does not run, and waits until the server serves."""
+        """Starts what does not run, and waits until the server listens."""
         if self.postgres.pid is None:
             await self.postgres.start()
         for name, child in list(self.children.items()):
             if child.returncode is not None:
                 await self.start(name)
-        await eventually(self.serves, within=90)
+        await eventually(self.listens, within=90)
 
-    async def serves(self) -> bool:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            try:
-                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
-            except grpc.aio.AioRpcError:
-                return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    async def listens(self) -> bool:
+        return await listens(self.port)
 
     async def stop(self) -> None:
         for child in self.children.values():
@@ -102,7 +95,7 @@ async def killable(
     for name in COMMANDS:
         await running.start(name)
     try:
-        await eventually(running.serves, within=90)
+        await eventually(running.listens, within=90)
         yield running
     finally:
         await running.stop()

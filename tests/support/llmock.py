@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from llmock.pytest_plugin import LLMock
 
+from server.breaker import CircuitBreaker
 from server.chat.agent import AgentSettings, MeteredReply, OpenAIAssistant
 from server.chat.assistant import (
     Answered,
@@ -27,7 +28,6 @@ from server.chat.assistant import (
     Tools,
     Turn,
 )
-from server.chat.breaker import CircuitBreaker
 from server.chat.intents import IntentResult
 from server.chat.metering import UsageMeter
 from server.chat.model import GuardedModel
@@ -37,6 +37,7 @@ from server.chat.rate_headers import RateHeaders
 from server.chat.retry import RetryPolicy
 from server.chat.understanding import Understand
 from server.knowledge.passages import Passage, SearchResult
+from tests.support.tools import NothingToOrder
 
 MODEL = "desk-test-model"
 CANARY = "desk-canary-7f3a"
@@ -78,7 +79,7 @@ def passage(text: str = CUT_OFF, number: int = 1, score: float = 0.9) -> Passage
 
 
 @dataclass
-class DeskTools:
+class DeskTools(NothingToOrder):
     """`Tools` over lists: the second implementation of the port, which a test fills."""
 
     passages: Sequence[Passage] = field(default_factory=lambda: [passage()])

@@ -20,7 +20,7 @@ from grpc_health.v1 import health as grpc_health
 from prometheus_client import CollectorRegistry
 
 from server import grpc_servers
-from server.app import SERVICES, open_chain
+from server.accounting.invoices import Invoices
 from server.audit.actor import pseudonyms_from
 from server.audit.changes import Author, operator
 from server.audit.recorder import AuditRecorder
@@ -30,16 +30,18 @@ from server.chat.proposal_handler import ProposalHandler
 from server.config import load
 from server.db.pool import Connection, Database, PoolSettings
 from server.embedded.issuer import Claims, Issuer
+from server.foundations import open_chain
 from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import Row
 from server.order.handler import OrderHandler
-from server.order.invoicing import Invoicing, NotConnected
+from server.order.invoicing import Invoicing
 from server.order.money import Money
 from server.order.product import CatalogueProduct
 from server.order.terms import MoneyRules
 from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
+from server.served import SERVICES
 from server.settings import Secret, parse_tax_rates
 from tests.support.app import configuration
 from tests.support.ledger import CREATE, Ledger
@@ -219,7 +221,14 @@ def desk_without_accounting(database: Database, dsn: str) -> OrderDesk:
     """The use cases of orders, nothing listening."""
     money = MoneyRules(parse_tax_rates("2024-01-01=0.09"), "SGD")
     return order_desk(
-        database, a_vault(), dsn, NotConnected(), money, PageTokens(Secret("x" * 32)), WatchLimits(15.0, 600.0)
+        database,
+        a_vault(),
+        Catalogue(database),
+        dsn,
+        Invoices(connected=False),
+        money,
+        PageTokens(Secret("x" * 32)),
+        WatchLimits(15.0, 600.0),
     )
 
 
@@ -249,7 +258,9 @@ async def shop_server(
         tokens = PageTokens(config.auth.state_secret)
         money = MoneyRules(config.money.tax_rates, config.money.currency)
         limits = WatchLimits(heartbeat, max_age)
-        desk = order_desk(database, a_vault(), dsn, invoicing or Ledger(), money, tokens, limits, clock)
+        desk = order_desk(
+            database, a_vault(), Catalogue(database), dsn, invoicing or Ledger(), money, tokens, limits, clock
+        )
         listening = asyncio.create_task(desk.bell.keep_listening())
         stack.callback(listening.cancel)
         chain = await stack.enter_async_context(

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-CHILDREN = ("postgres", "valkey", "chroma", "server", "worker", "envoy")
+CHILDREN = ("postgres", "valkey", "chroma", "xero_sandbox", "server", "worker", "envoy")
 COMMAND = (sys.executable, "-m", "server")
 
 

@@ -19,7 +19,6 @@ from grpc_health.v1 import health as grpc_health
 from prometheus_client import CollectorRegistry
 
 from server import grpc_servers
-from server.app import SERVICES, open_chain
 from server.audit import store
 from server.audit.actions import Action, Decision, LeafKind
 from server.audit.actor import pseudonyms_from
@@ -35,8 +34,10 @@ from server.caller import Role
 from server.config import Config, load
 from server.db.pool import Database, PoolSettings
 from server.embedded.issuer import Claims, Issuer
+from server.foundations import open_chain
 from server.paging import PageTokens
 from server.people_wiring import open_vault, subjects
+from server.served import SERVICES
 from tests.support.app import configuration
 from tests.support.stores import eventually
 from tria.audit.v1 import audit_service_pb2_grpc

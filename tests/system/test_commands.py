@@ -35,7 +35,7 @@ async def test_doctor_says_what_is_configured_and_reachable(live: System) -> Non
     assert code == 0
     report = json.loads(output)
     assert {part for part, found in report["parts"].items() if found["ok"]} == {
-        "PostgreSQL", "Redis", "Chroma", "token keys", "model",
+        "PostgreSQL", "Redis", "Chroma", "token keys", "model", "books",
     }  # fmt: skip
     assert report["configuration"]["store.database_url"] == "Secret(set)"
     environment = json.loads((live.state_dir / "environment.json").read_text())
@@ -136,9 +136,9 @@ def printed(live: System) -> list[str]:
     """The command lines that `tria up` prints for a person."""
     ports = Ports(**json.loads((live.state_dir / "ports.json").read_text()))
     descriptor = ROOT / "proto" / "gen" / "tria.binpb"
-    running = Running(
-        ports, live.state_dir, "offline", descriptor, live.state_dir / "token", "conversations/CONVERSATION"
-    )
+    token, conversation = live.state_dir / "token", "conversations/CONVERSATION"
+    books = live.ready["xero_sandbox"]
+    running = Running(ports, live.state_dir, "offline", descriptor, token, conversation, books)
     return [
         line.strip() for line in instructions(running).splitlines() if re.match(r"\s+(curl|\S*/(buf|python)) ", line)
     ]

@@ -13,9 +13,9 @@ from google.api import annotations_pb2
 
 from interceptors.policy import contract, read_policies
 from interceptors.unserved import unserved
-from server.app import SERVED
 from server.cli import main
 from server.config import ConfigError, load
+from server.served import SERVED
 from tests.support.system import System
 
 ROOT = Path(__file__).parents[2]

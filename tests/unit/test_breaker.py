@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from server.chat.breaker import BreakerState, CircuitBreaker, CircuitOpenError
+from server.breaker import BreakerState, CircuitBreaker, CircuitOpenError
 
 
 class Clock:

@@ -23,6 +23,7 @@ GOOD = {
     "TRIA_STATE_SECRET": "hidden-three-hidden-three-hidden-three",
     "TRIA_MASTER_KEYS": "a=" + base64.b64encode(b"hidden-eight" + bytes(20)).decode(),
     "TRIA_ASSISTANT": "offline",
+    "TRIA_ACCOUNTING": "none",
     "TRIA_AUDIT_FILE": "/var/log/tria/audit.log",
     "TRIA_AUDIT_KEY": "tria-2026=" + base64.b64encode(b"hidden-nine" + bytes(21)).decode(),
     "TRIA_AUDIT_CHECKPOINT_FILE": "/mnt/elsewhere/checkpoints.jsonl",
@@ -104,8 +105,57 @@ def test_openai_needs_a_key_and_a_model() -> None:
     assert [problem.split()[0] for problem in caught.value.problems] == ["OPENAI_API_KEY", "OPENAI_MODEL"]
 
 
+XERO = {
+    **GOOD,
+    "TRIA_ACCOUNTING": "xero",
+    "XERO_GRANT": "client_credentials",
+    "XERO_CLIENT_ID": "an-app",
+    "XERO_CLIENT_SECRET": "hidden-nine",
+}
+
+
+def test_xero_is_read_with_its_defaults() -> None:
+    xero = load({**XERO, "XERO_TAX_TYPES": "STANDARD=OUTPUT, ZERO=ZERORATEDOUTPUT"}, version="1").accounting.xero
+    assert (xero.minute_limit, xero.day_limit, xero.concurrency, xero.authorise) == (60, 5000, 5, True)
+    assert xero.tax_types == {"STANDARD": "OUTPUT", "ZERO": "ZERORATEDOUTPUT"}
+    assert "accounting.transactions" not in xero.scopes  # apps made since March 2026 may not ask for it
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({**GOOD, "TRIA_ACCOUNTING": "xero"}, ["XERO_CLIENT_ID", "XERO_CLIENT_SECRET", "XERO_GRANT"]),
+        ({**XERO, "XERO_GRANT": "authorization_code"}, ["XERO_REDIRECT_URL"]),
+        (
+            {
+                **XERO,
+                "XERO_GRANT": "authorization_code",
+                "XERO_REDIRECT_URL": "https://desk.example/connected",
+                "XERO_SCOPES": "accounting.invoices",
+            },
+            ["XERO_SCOPES"],
+        ),
+        ({**XERO, "XERO_PEOPLE_RESERVE": "5000"}, ["XERO_PEOPLE_RESERVE"]),
+        (
+            {**XERO, "TRIA_ENVIRONMENT": "production", "XERO_API_URL": "http://127.0.0.1:1", "XERO_TAX_TYPES": "A"},
+            ["XERO_API_URL", "XERO_TAX_TYPES"],
+        ),
+        ({**XERO, "XERO_IDENTITY_URL": "http://identity.example"}, ["XERO_IDENTITY_URL"]),
+        ({**GOOD, "TRIA_ACCOUNTING": "books"}, ["TRIA_ACCOUNTING"]),
+    ],
+)
+def test_what_does_not_fit_xero_is_named(settings: dict[str, str], named: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(settings, version="1")
+    assert sorted(problem.split()[0] for problem in caught.value.problems) == named
+
+
+def test_the_sandbox_on_this_machine_needs_no_tls_in_development() -> None:
+    assert load({**XERO, "XERO_API_URL": "http://127.0.0.1:9/"}, version="1").accounting.xero.api_url.endswith(":9")
+
+
 def test_no_secret_is_shown() -> None:
-    config = load({**GOOD, "OPENAI_API_KEY": "hidden-four"}, version="1")
+    config = load({**XERO, "OPENAI_API_KEY": "hidden-four", "XERO_WEBHOOK_KEY": "hidden-ten"}, version="1")
     assert "hidden" not in repr(config)
     assert "hidden" not in " ".join(describe(config).values())
     assert str(Secret("x")) == "Secret(set)"

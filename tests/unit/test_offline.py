@@ -29,6 +29,7 @@ from server.chat.understanding import Understanding
 from server.knowledge.embedding import OnnxEmbedder
 from server.knowledge.lexical import Lexicon
 from server.knowledge.passages import Passage, SearchResult
+from tests.support.tools import NothingToOrder
 
 
 def passage(name: str, heading: str, text: str, language: str = "en", score: float = 0.9) -> Passage:
@@ -71,7 +72,7 @@ BOX = Product(
 
 
 @dataclass
-class Desk:
+class Desk(NothingToOrder):
     """`Tools` over fixed rows; what a search finds is what the test put there."""
 
     passages: tuple[Passage, ...] = ()

@@ -1,0 +1,78 @@
+"""What the server and the worker make of invoices, put together; access to the books themselves is wiring.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from server.accounting import connection_store
+from server.accounting.books import Books
+from server.accounting.budget import Budget
+from server.accounting.connection import Connections
+from server.accounting.dead_letters import DeadLetters
+from server.accounting.following import Following
+from server.accounting.handler import AccountingHandler
+from server.accounting.invoice_jobs import Entry
+from server.accounting.invoices import Invoices
+from server.accounting.noting import Noting
+from server.accounting.overview import Overview
+from server.accounting.recording import Recording
+from server.accounting.sending import Sending
+from server.accounting.webhook import Webhooks
+from server.accounting.withdrawing import Withdrawing
+from server.accounting_config import AccountingChoice, AccountingConfig
+from server.audit.actor import Shown
+from server.jobs import Entrypoint, Periodic
+from server.order.invoicing import ShowOrder
+from server.paging import PageTokens
+
+_AT_ONCE = 4  # senders at once: each takes up to 50 invoices, and Xero allows five calls
+_CRASHES = 20  # a worker that is killed says nothing against the invoice that it had
+
+
+def invoices(config: AccountingConfig) -> Invoices:
+    """What orders ask of accounting."""
+    connected = config.books is not AccountingChoice.NONE
+    return Invoices(connected=connected, authorise=config.xero.authorise, url=config.public_url)
+
+
+def accounting_handler(
+    config: AccountingConfig,
+    recording: Recording,
+    show: ShowOrder,
+    tokens: PageTokens,
+    shown: Shown,
+    access: tuple[Connections, Budget] | None,
+) -> AccountingHandler:
+    """AccountingService; `access` None where there is no accounting system."""
+    connections, budget = access or (None, None)
+    database = recording.database
+    return AccountingHandler(
+        Overview(database, connections, budget),
+        DeadLetters(recording, show, tokens),
+        Webhooks(database, config.xero.webhook_key, connection_store.tenants_of),
+        shown,
+    )
+
+
+def entrypoints(recording: Recording, jobs: Books, people: Books) -> Sequence[Entrypoint]:
+    """The jobs of invoices; `people` are the books for what a person waits for."""
+    following = Following(recording, jobs)
+    sending, withdrawing = Sending(recording, jobs, people), Withdrawing(recording, jobs)
+    job = partial(Entrypoint, max_attempts=12, max_crashes=_CRASHES)
+    return (
+        job(Entry.POST, sending.post, concurrency=_AT_ONCE),
+        job(Entry.WITHDRAW, withdrawing.withdraw, concurrency=_AT_ONCE),
+        job(Entry.FETCH, following.fetch, concurrency=2),
+        job(Entry.NOTE, Noting(recording, jobs).note, concurrency=1),
+        job(Entry.RECONCILE, following.reconcile, concurrency=1),
+    )
+
+
+def periodics(recording: Recording, jobs: Books) -> Sequence[Periodic]:
+    """What is looked after by the clock. Cron is in UTC: the night of Singapore."""
+    following = Following(recording, jobs)
+    return (
+        Periodic("take_up_invoices", "* * * * *", following.take_up),
+        Periodic("reconcile_all_invoices", "7 18 * * *", following.reconcile_all),
+    )

@@ -1,0 +1,203 @@
+"""A confirmed order becomes exactly one invoice of the confirmed total, whatever the books answer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from server.accounting.books import Booked
+from tests.support.accounting import Accounts, total
+from tests.support.orders import amount, bare
+from tests.support.stores import eventually
+from tria.order.v1 import order_pb2, order_service_pb2
+
+_S = order_pb2.Invoice.State
+
+
+async def booked_once(accounts: Accounts, order: order_pb2.Order) -> None:
+    """One invoice in the books, over what was confirmed, and the order says so."""
+    [booked] = accounts.booked(order)
+    assert order.invoice.number == booked["number"]
+    assert Decimal(booked["total"]) == total(order) == amount(order.invoice.booked_total)
+    assert not order.invoice.last_error
+
+
+def puts(accounts: Accounts) -> int:
+    """How often invoices were sent."""
+    calls: dict[str, int] = accounts.sandbox.state()["calls"]
+    return sum(count for call, count in calls.items() if call.startswith("PUT") and call.endswith("Invoices"))
+
+
+async def test_a_confirmed_order_is_booked_once_with_the_confirmed_total(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed(("PB-12", "200"), ("CT", "3"))
+        assert placed.invoice.state == _S.QUEUED
+        order = await accounts.until(placed.name, "AUTHORISED")
+        await eventually(lambda: _so(bool(accounts.booked(order)[0]["history"])))
+    await booked_once(accounts, order)
+    [booked] = accounts.booked(order)
+    assert booked["number"] == order.number.replace("SO-", "INV-")
+    assert booked["url"] == f"https://desk.example/{order.name}"
+    assert booked["history"] == [
+        f"Posted by TRIA for order {order.number}, revision 1; the customer confirmed SGD {total(order):.2f}."
+    ]
+    assert order.invoice.attempts == 1
+    assert [leaf["state"] for leaf in await accounts.leaves("INVOICE_POST")] == ["SENDING", "AUTHORISED"]
+    assert accounts.sandbox.state()["violations"] == 0
+
+
+async def test_watchers_see_the_invoice_on_its_way(accounts: Accounts) -> None:
+    who = accounts.who()
+    watch = accounts.orders.WatchOrders(order_service_pb2.WatchOrdersRequest(), metadata=who)
+    seen: list[str] = []
+
+    async def read() -> None:
+        async for event in watch:
+            told = [event.order.invoice] if event.order.HasField("invoice") else []
+            seen.extend(_S.Name(invoice.state) for invoice in told)
+
+    reading = asyncio.create_task(read())
+    await watch.wait_for_connection()
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.pay(placed.invoice.number)
+        await accounts.following.observe(  # what a webhook would have led to
+            "lumen", await _found(accounts, placed.invoice.number)
+        )
+        await eventually(lambda: _so("PAID" in seen))
+    watch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert seen == ["QUEUED", "SENDING", "AUTHORISED", "PAID"]
+
+
+@pytest.mark.parametrize("kind", ["reply_lost", "garbage", "reset", "server_error", "unavailable"])
+async def test_an_unknown_outcome_is_looked_up_and_ends_in_one_invoice(accounts: Accounts, kind: str) -> None:
+    accounts.sandbox.faults.script(kind, method="PUT", path="Invoices")
+    placed = await accounts.placed()
+    async with accounts.working():
+        order = await accounts.until(placed.name, "AUTHORISED")
+    await booked_once(accounts, order)
+    assert "OUTCOME_UNKNOWN" in [leaf["state"] for leaf in await accounts.leaves("INVOICE_POST")]
+    assert len(accounts.booked(order, alive=False)) == 1
+
+
+async def test_the_same_key_is_used_again_only_while_the_books_know_it(accounts: Accounts) -> None:
+    accounts.sandbox.faults.script("server_error", method="PUT", path="Invoices", times=1)
+    accounts.sandbox.faults.script("unavailable", path="Invoices", times=1)  # the first look-up
+    placed = await accounts.placed()
+    keys = set()
+    async with accounts.working():
+
+        async def booked() -> bool:
+            [row] = await accounts.rows(placed.name)
+            keys.add(row["send_key"])
+            return bool(row["state"] == "AUTHORISED")
+
+        await eventually(booked)
+    assert len(keys - {""}) == 1
+
+
+async def test_when_the_key_is_stale_it_must_be_missing_twice(accounts: Accounts) -> None:
+    """A worker died while it was sending, long ago."""
+    placed = await accounts.placed()
+    await accounts.value(
+        "update invoice set state = 'SENDING', attempts = 1, send_key = 'old', send_count = 1, "
+        "first_sent_at = now() - interval '1 hour', taken_until = now() - interval '1 hour'"
+    )
+    async with accounts.working():
+        order = await accounts.until(placed.name, "AUTHORISED")
+    await booked_once(accounts, order)
+    [row] = await accounts.rows(placed.name)
+    assert row["send_key"] not in {"", "old"}
+    assert row["attempts"] == 2
+    states = [leaf["state"] for leaf in await accounts.leaves("INVOICE_POST")]
+    assert states == ["OUTCOME_UNKNOWN", "SENDING", "AUTHORISED"]
+
+
+async def test_a_dead_workers_invoice_that_arrived_is_found(accounts: Accounts) -> None:
+    placed = await accounts.placed()
+    accounts.sandbox.faults.script("slow_after", method="PUT", path="Invoices", seconds=Decimal(3))
+    async with accounts.working():
+        await eventually(lambda: _so(bool(accounts.booked(placed))))
+        await accounts.value("update invoice set turn = turn + 1, taken_until = now()")  # taken over meanwhile
+        order = await accounts.until(placed.name, "AUTHORISED")
+    await booked_once(accounts, order)
+    assert puts(accounts) == 1
+
+
+async def test_over_the_limit_it_waits_and_loses_no_attempt(accounts: Accounts) -> None:
+    accounts.sandbox.faults.script("minute_limit", method="PUT", path="Invoices", seconds=Decimal(1))
+    placed = await accounts.placed()
+    async with accounts.working():
+        waiting = await accounts.until(placed.name, "WAITING_BUDGET")
+        assert waiting.invoice.next_attempt_time.ToDatetime(UTC) > datetime.now(UTC)
+        assert (waiting.invoice.attempts, waiting.invoice.last_error) == (
+            0,
+            "The minute limit of Xero's calls is used up.",
+        )
+        order = await accounts.until(placed.name, "AUTHORISED")
+    await booked_once(accounts, order)
+    assert order.invoice.attempts == 1
+
+
+async def test_what_has_piled_up_goes_in_few_calls(accounts: Accounts) -> None:
+    placed = await accounts.many(24)
+    async with accounts.working():
+        for order in placed:
+            await booked_once(accounts, await accounts.until(order.name, "AUTHORISED"))
+    assert puts(accounts) <= 4
+    assert len(accounts.booked()) == 24
+
+
+async def test_one_refused_invoice_of_a_batch_leaves_the_others_alone(accounts: Accounts) -> None:
+    placed = await accounts.many(5)
+    await accounts.value(
+        "update invoice set posting = jsonb_set(posting, '{lines,0,tax_rate}', '\"0.77\"') where order_id = $1",
+        bare(placed[2].name),
+    )
+    await accounts.post(placed[0])
+    ended = [await accounts.order(order.name) for order in placed]
+    states = [_S.Name(order.invoice.state) for order in ended]
+    assert states == ["AUTHORISED", "AUTHORISED", "NEEDS_ATTENTION", "AUTHORISED", "AUTHORISED"]
+    assert puts(accounts) == 1
+    assert len(accounts.booked()) == 4
+
+
+async def test_a_batch_refused_as_a_whole_is_sent_one_by_one(accounts: Accounts) -> None:
+    placed = await accounts.many(3)
+    accounts.sandbox.faults.script("validation_error", method="PUT", path="Invoices", message="Something is wrong")
+    await accounts.post(placed[0])
+    assert not accounts.booked()
+    async with accounts.working():
+        for order in placed:
+            await booked_once(accounts, await accounts.until(order.name, "AUTHORISED"))
+    assert puts(accounts) == 4
+
+
+@pytest.mark.parametrize("kind", ["reply_lost", "server_error"])
+async def test_a_batch_of_unknown_outcome_is_made_again_as_it_was(accounts: Accounts, kind: str) -> None:
+    placed = await accounts.many(6)
+    accounts.sandbox.faults.script(kind, method="PUT", path="Invoices")
+    await accounts.post(placed[0])
+    assert {row.invoice.state for row in [await accounts.order(order.name) for order in placed]} == {_S.OUTCOME_UNKNOWN}
+    async with accounts.working():
+        for order in placed:
+            await booked_once(accounts, await accounts.until(order.name, "AUTHORISED"))
+    assert len(accounts.booked(alive=False)) == 6
+    if kind == "server_error":
+        assert puts(accounts) == 2  # the second time with the same key
+
+
+async def _found(accounts: Accounts, number: str) -> Booked:
+    found = await accounts.books.jobs.find("lumen", number)
+    assert found is not None
+    return found
+
+
+async def _so(condition: bool) -> bool:
+    return condition

@@ -1,0 +1,196 @@
+"""An order that is called off or changed takes its invoice out of the books: deleted, voided or credited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from server.db.pool import Database, PoolSettings
+from tests.support import orders
+from tests.support.accounting import Accounts, accounts_server, total
+from tests.support.orders import line, new_key
+from tests.support.stores import eventually
+from tria.accounting.v1 import accounting_service_pb2
+from tria.order.v1 import order_pb2, order_service_pb2
+
+_S = order_pb2.Invoice.State
+
+
+async def cancel(accounts: Accounts, name: str) -> order_pb2.Order:
+    request = order_service_pb2.CancelOrderRequest(name=name, request_id=new_key())
+    cancelled: order_pb2.Order = await accounts.orders.CancelOrder(request, metadata=accounts.who())
+    return cancelled
+
+
+async def change(accounts: Accounts, name: str, quantity: str) -> order_pb2.Order:
+    order = order_pb2.Order(name=name, lines=[line("PB-12", quantity)])
+    request = order_service_pb2.UpdateOrderRequest(
+        order=order, update_mask=FieldMask(paths=["lines"]), request_id=new_key()
+    )
+    changed: order_pb2.Order = await accounts.orders.UpdateOrder(request, metadata=accounts.who())
+    return changed
+
+
+def statuses(accounts: Accounts) -> list[str]:
+    return [each["status"] for each in accounts.booked(alive=False)]
+
+
+def credit_notes(accounts: Accounts) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = accounts.sandbox.state()["credit_notes"]
+    return found
+
+
+async def fetch(accounts: Accounts, number: str) -> None:
+    """What a webhook leads to."""
+    found = await accounts.books.jobs.find("lumen", number)
+    assert found is not None
+    await accounts.following.observe("lumen", found)
+
+
+async def test_an_authorised_invoice_is_voided(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        await cancel(accounts, placed.name)
+        await accounts.until(placed.name, "VOIDED")
+    assert statuses(accounts) == ["VOIDED"]
+    assert [leaf["state"] for leaf in await accounts.leaves("INVOICE_VOID")] == ["VOIDED"]
+
+
+@pytest_asyncio.fixture
+async def drafts(dsn: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Accounts]:
+    """Accounts that leave drafts in the books."""
+    async with Database(dsn, PoolSettings(min_size=1, max_size=2)) as database:
+        await orders.fill(database)
+    async with accounts_server(tmp_path, dsn, redis_url, variables={"XERO_INVOICE_STATUS": "DRAFT"}) as running:
+        await running.connect()
+        yield running
+
+
+async def test_a_draft_is_deleted(drafts: Accounts) -> None:
+    async with drafts.working():
+        placed = await drafts.placed()
+        await drafts.until(placed.name, "DRAFT")
+        await cancel(drafts, placed.name)
+        await drafts.until(placed.name, "VOIDED")
+    assert statuses(drafts) == ["DELETED"]
+
+
+async def test_a_paid_invoice_is_credited_once(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.pay(placed.invoice.number)
+        await fetch(accounts, placed.invoice.number)
+        await accounts.until(placed.name, "PAID")
+        await cancel(accounts, placed.name)
+        await accounts.until(placed.name, "VOIDED")
+    assert statuses(accounts) == ["PAID"]
+    assert [Decimal(note["total"]) for note in credit_notes(accounts)] == [total(placed)]
+
+
+async def test_one_that_was_paid_without_our_knowing_is_credited(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.pay(placed.invoice.number)
+        await cancel(accounts, placed.name)
+        await accounts.until(placed.name, "VOIDED")
+    assert len(credit_notes(accounts)) == 1
+
+
+@pytest.mark.parametrize("kind", ["reply_lost", "server_error", "reset"])
+async def test_a_credit_note_of_unknown_outcome_is_not_booked_twice(accounts: Accounts, kind: str) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.pay(placed.invoice.number)
+        accounts.sandbox.faults.script(kind, method="PUT", path="CreditNotes")
+        await cancel(accounts, placed.name)
+        await accounts.until(placed.name, "VOIDED")
+    assert len(credit_notes(accounts)) == 1
+
+
+@pytest.mark.parametrize("kind", ["reply_lost", "server_error", "minute_limit"])
+async def test_voiding_is_tried_until_it_is_done(accounts: Accounts, kind: str) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.faults.script(kind, method="POST", path="Invoices")
+        await cancel(accounts, placed.name)
+        await accounts.until(placed.name, "VOIDED")
+    assert statuses(accounts) == ["VOIDED"]
+
+
+async def test_what_was_never_sent_is_never_sent(accounts: Accounts) -> None:
+    placed = await accounts.placed()
+    cancelled = await cancel(accounts, placed.name)
+    assert cancelled.invoice.state == _S.VOIDED
+    async with accounts.working():
+        await _idle(accounts)
+    assert accounts.booked(alive=False) == []
+
+
+@pytest.mark.parametrize(("kind", "books"), [("reply_lost", ["VOIDED"]), ("server_error", [])])
+async def test_cancelled_while_its_outcome_is_unknown(accounts: Accounts, kind: str, books: list[str]) -> None:
+    accounts.sandbox.faults.script(kind, method="PUT", path="Invoices")
+    placed = await accounts.placed()
+    await accounts.post(placed)
+    assert (await accounts.order(placed.name)).invoice.state == _S.OUTCOME_UNKNOWN
+    await cancel(accounts, placed.name)
+    async with accounts.working():
+        await accounts.until(placed.name, "VOIDED")
+    assert statuses(accounts) == books
+
+
+async def test_a_changed_order_voids_its_invoice_before_the_next_one_is_booked(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        changed = await change(accounts, placed.name, "300")
+        assert (changed.revision, changed.invoice.state) == (2, _S.QUEUED)
+        order = await accounts.until(placed.name, "AUTHORISED")
+    assert order.invoice.number == f"{placed.invoice.number}-R2"
+    [alive] = accounts.booked()
+    assert (alive["number"], Decimal(alive["total"])) == (order.invoice.number, total(order))
+    assert sorted(statuses(accounts)) == ["AUTHORISED", "VOIDED"]
+    assert [row["replaces"] for row in await accounts.rows(placed.name)] == [None, 1]
+
+
+async def test_changed_twice_before_anything_was_sent_only_the_last_is_booked(accounts: Accounts) -> None:
+    placed = await accounts.placed()
+    for quantity in ("250", "300"):
+        await change(accounts, placed.name, quantity)
+    async with accounts.working():
+        order = await accounts.until(placed.name, "AUTHORISED")
+    assert [each["number"] for each in accounts.booked(alive=False)] == [f"{placed.invoice.number}-R3"]
+    assert total(order) == Decimal(accounts.booked()[0]["total"])
+
+
+async def test_while_the_earlier_one_cannot_be_voided_the_next_one_waits_and_it_is_seen(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.faults.script("validation_error", method="POST", path="Invoices", message="Period is locked")
+        await change(accounts, placed.name, "300")
+        stuck = await accounts.until(placed.name, "NEEDS_ATTENTION")
+        assert "Period is locked" in stuck.invoice.last_error
+        assert len(accounts.booked()) == 1
+        await accounts.accounting.RetryInvoice(
+            accounting_service_pb2.RetryInvoiceRequest(order=placed.name, request_id=new_key()), metadata=accounts.who()
+        )
+        order = await accounts.until(placed.name, "AUTHORISED")
+    assert [Decimal(each["total"]) for each in accounts.booked()] == [total(order)]
+
+
+async def _idle(accounts: Accounts) -> None:
+    async def so() -> bool:
+        return not await accounts.value("select count(*) from pgqueuer")
+
+    await eventually(so)
