@@ -49,7 +49,7 @@ async def test_each_kind_goes_in_its_time(office: Office, person: Person) -> Non
     assert (await retention.run(later(8)))["kept_answers"] == before["idempotency"] > 4
     removed = await retention.run(later(92))
     assert removed["conversations"] == before["conversation"] == 2
-    assert removed["proposals"] == before["proposal"] == 1
+    assert removed["proposals"] == before["proposal"] == 2
     after = await counts(office)
     assert (after["conversation"], after["message"], after["run"], after["proposal"]) == (0, 0, 0, 0)
     assert (after["outlet_alias"], after["order_event"]) == (before["outlet_alias"], before["order_event"])
@@ -57,6 +57,17 @@ async def test_each_kind_goes_in_its_time(office: Office, person: Person) -> Non
     assert (removed["learnt_words"], removed["order_events"]) == (1, before["order_event"])
     assert await office.value("select count(*) from customer_order") == 2, "orders are kept"
     assert person.word("note") not in str(await office.export(person.subject))
+
+
+async def test_an_answer_does_not_name_a_proposal_that_is_gone(office: Office, person: Person) -> None:
+    assert person.conversation
+    named = "select count(*) from message where proposal is not null"
+    assert await office.value(named) == 1
+    async with office.database.connection() as connection:
+        await connection.execute("update conversation set update_time = now() + interval '60 days'")
+    removed = await Retention(office.database, DAYS).run(later(92))
+    assert (removed["conversations"], removed["proposals"]) == (0, 2)
+    assert await office.value(named) == 0
 
 
 async def test_a_dry_run_says_what_a_run_removes(office: Office, person: Person) -> None:
@@ -93,7 +104,7 @@ async def test_what_is_on_hold_stays_until_it_is_released(office: Office, person
     removed = await retention.run(later(402))
     assert removed == said
     assert removed["conversations"] == 1, "the other one's own session; the guest's conversation stays"
-    assert (removed["proposals"], removed["learnt_words"]) == (1, 1)
+    assert (removed["proposals"], removed["learnt_words"]) == (2, 1)
     assert person.word("text") in str(await office.export(person.subject))
     assert "I was here" in str(await office.export(guest.subject))
     for held in (guest, person):
