@@ -122,8 +122,9 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         orders = _orders(config, stores, catalogue, tokens, invoicing)
         access = await stack.enter_async_context(books_access(config, stores.database, stores.redis))
         audit = _audit(config, stores.database, tokens)
-        erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, (logs.forget,))
         runner = _runner(stores, desk.assistant, _tools(stores, catalogue, orders), logs)
+        forgetful = (logs.forget, runner.forget)
+        erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, forgetful)
         following = Following(stores.database, stores.vault, logs, _limits(config), orders.proposals)
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)

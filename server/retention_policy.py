@@ -68,6 +68,7 @@ where greatest(expires_at, decide_time) < $1 and not exists (
     select from legal_hold as hold where hold.tenant = proposal.tenant and hold.person = proposal.person)
 group by tenant"""
 
+# An answer that is kept longer than what it proposed does not name it any more.
 REMOVE_PROPOSALS: Final[LiteralString] = """
 with removed as (
     delete from proposal where ctid = any(array(
@@ -76,7 +77,11 @@ with removed as (
             select from legal_hold as hold where hold.tenant = proposal.tenant and hold.person = proposal.person)
         limit $2
         for update skip locked))
-    returning tenant
+    returning tenant, id, conversation
+), unnamed as (
+    update message set proposal = null from removed
+    where message.tenant = removed.tenant and message.proposal = removed.id
+        and message.conversation = regexp_replace(removed.conversation, '^conversations/', '')
 )
 select tenant, count(*) as count from removed group by tenant"""
 

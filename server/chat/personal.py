@@ -46,8 +46,8 @@ where tenant = $1 and state in ('QUEUED', 'RUNNING') and (conversation, message)
 EMPTY_MESSAGES: Final[LiteralString] = (
     """
 update message
-set text = '', text_box = null, client_message_id = null, intent = null, citations = '[]', person = '',
-    erased_at = now()
+set text = '', text_box = null, client_message_id = null, intent = null, citations = '[]', proposal = null,
+    person = '', erased_at = now()
 where """
     + _OF_THE_ERASED
 )

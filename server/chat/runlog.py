@@ -23,6 +23,7 @@ class RunLog:
         self.person = person
         self.epoch = epoch
         self.ended = False
+        self.forgotten = False
         self._entries: list[LogEntry] = []
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -109,12 +110,17 @@ class RunLogs:
 
     def close(self, log: RunLog) -> None:
         """Forgets an ended log after the keeping time."""
-        asyncio.get_running_loop().call_later(self._keep, self._logs.pop, (log.tenant, log.run), None)
+        keep = 0.0 if log.forgotten else self._keep
+        asyncio.get_running_loop().call_later(keep, self._logs.pop, (log.tenant, log.run), None)
 
     def forget(self, tenant: str, person: str) -> None:
-        """Drops what was said to somebody who was erased; whoever resumes gets what the database remembers."""
-        for key in [key for key, log in self._logs.items() if key[0] == tenant and log.person == person and log.ended]:
-            del self._logs[key]
+        """Drops what was said to somebody who was erased, at once or when it has ended; whoever resumes gets what the
+        database remembers."""
+        for key, log in list(self._logs.items()):
+            if key[0] == tenant and log.person == person:
+                log.forgotten = True
+                if log.ended:
+                    del self._logs[key]
 
     def wake_all(self) -> None:
         for log in self._logs.values():

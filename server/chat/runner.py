@@ -132,6 +132,14 @@ class Runner:
         active.stop.set()
         return True
 
+    def forget(self, tenant: str, person: str) -> None:
+        """Stops what is being said to somebody who was erased; nothing of it is stored."""
+        for active in self._active.values():
+            caller = active.task.caller
+            if person and (caller.tenant, caller.person) == (tenant, person):
+                active.stop_as = RunState.INTERRUPTED
+                active.stop.set()
+
     async def wait(self, tenant: str, run: str) -> None:
         """Returns when the run is settled, or at once when it is not of this process."""
         if active := self._active.get((tenant, run)):

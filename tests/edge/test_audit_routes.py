@@ -153,3 +153,19 @@ async def test_the_trail_is_closed_to_others(audited: Audited) -> None:
     ):
         error(await audited.anonymous.get(path), 401, 16, "CREDENTIALS_MISSING")
         error(await audited.anonymous.get(path, headers=headers), 403, 7, "PERMISSION_MISSING")
+
+
+async def test_people_are_given_out_and_erased_over_http(audited: Audited) -> None:
+    headers = dict(audited.trail.who(Role.ADMIN, subject="root"))
+    asked = {"subject": "ann@example.com", "requestId": str(uuid.uuid4())}
+    given = await audited.anonymous.post("/v1/audit/subjects:export", json=asked, headers=headers)
+    assert given.status_code == 200, given.text
+    assert given.json()["data"]["messages"] == []
+    asked = {"subject": "ann@example.com", "requestId": str(uuid.uuid4()), "reason": "asked by mail"}
+    erased = await audited.anonymous.post("/v1/audit/subjects:erase", json=asked, headers=headers)
+    assert erased.status_code == 200, erased.text
+    assert erased.json()["signedNote"].startswith("tria erasure receipt v1\n")
+    assert int(erased.json()["seq"]) >= 0
+    for path in ("/v1/audit/subjects:export", "/v1/audit/subjects:erase"):
+        error(await audited.http.post(path, json=asked), 403, 7, "PERMISSION_MISSING")
+        error(await audited.anonymous.post(path, json=asked), 401, 16, "CREDENTIALS_MISSING")

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from server.audit.changes import operator
+from server.audit.erasures import ErasureFeed
+from server.audit.receipt import Receipt
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
 from server.caller import AuthMethod, Caller, Request, Role
@@ -27,11 +30,14 @@ from server.db.pool import Database, PoolSettings
 from server.errors import Reason
 from server.idempotency import Idempotency
 from server.paging import PageTokens
+from server.people_wiring import subjects
 from server.settings import Secret
+from server.signing import SigningKey
 from tests.support.stores import eventually
 from tests.support.vaults import a_vault
 
-CALLER = Caller("demo", "ann", frozenset({Role.CUSTOMER}), AuthMethod.JWT, outlet="o1")
+PERSON = a_vault().people.reference("demo", "ann")
+CALLER = Caller("demo", "ann", frozenset({Role.CUSTOMER}), AuthMethod.JWT, outlet="o1", person=PERSON)
 REQUEST = Request("r", "t", "tp", "/m", "", "a")
 QUICK = RunnerSettings(lease=1.0, settle_patience=0.8)
 
@@ -124,9 +130,12 @@ async def process(dsn: str, folder: Path, owner: str = "one") -> AsyncIterator[P
         following = Following(database, a_vault(), logs, StreamLimits(15.0, 600.0), None)  # type: ignore[arg-type]  # nothing is proposed here
         service = ConversationService(database, a_vault(), recorder, PageTokens(Secret("s" * 40)), runner, following)
         leases = asyncio.create_task(runner.keep_leases())
+        erasures = ErasureFeed(dsn, a_vault(), (logs.forget, runner.forget))
+        hearing = asyncio.create_task(erasures.keep_listening())
         yield Process(database, runner, following, Sending(database, a_vault(), recorder, runner), service, assistant)
         leases.cancel()
-        await asyncio.wait({leases})
+        hearing.cancel()
+        await asyncio.wait({leases, hearing})
         await runner.drain(0.1)
 
 
@@ -232,3 +241,23 @@ async def test_a_message_id_stands_for_its_session(dsn: str, tmp_path: Path) -> 
         again = await one.sending.send_in_session(CALLER, REQUEST, "", "", incoming)
         assert again.run.id == first.run.id
         assert again.attached
+
+
+async def test_an_answer_to_somebody_who_is_erased_meanwhile_ends_unsaid(dsn: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path) as one, process(dsn, tmp_path, "two") as two:
+        conversation = await one.conversation()
+        run = await one.send(conversation, "who I am")
+        await eventually(lambda: one.is_in(run, RunState.RUNNING))
+        people = subjects(two.database, a_vault(), SigningKey("test", b"a" * 32))
+        erased: Idempotency[Receipt] = Idempotency("EraseSubject", "", b"", lambda receipt: receipt.note.encode())
+        note = (await people.erase(operator("demo"), "ann", "", erased)).answer.decode()
+        assert "store messages erased 1 kept 0" in note
+        assert isinstance(last(await one.events(run)), Interrupted)
+        assert one.assistant.finished == []
+        async with one.database.connection() as connection:
+            assert await connection.fetchval("select count(*) from message where text_box is not null") == 0
+
+        async def forgotten() -> bool:  # what the log in memory would tell
+            return not any("half" in str(item) for item in await one.events(run))
+
+        await eventually(forgotten)

@@ -22,7 +22,7 @@ from tria.audit.v1 import audit_pb2, audit_service_pb2
 from tria.chat.v1 import chat_service_pb2
 from tria.order.v1 import order_service_pb2
 
-GIVEN_OUT = ("title", "text", "session text", "changed", "reason", "said", "proposed", "question")
+GIVEN_OUT = ("title", "text", "session text", "changed", "reason", "said", "proposed", "question", "ordered")
 
 
 def as_text(export: audit_pb2.SubjectExport) -> str:
@@ -105,10 +105,10 @@ async def test_an_erasure_leaves_a_receipt_that_proves_itself(office: Office, pe
     receipt = await office.erase(person.subject)
     by_store = {store.store: store for store in receipt.stores}
     assert by_store["keys"].erased == 1
-    assert (by_store["conversations"].erased, by_store["messages"].erased) == (2, 4)
+    assert (by_store["conversations"].erased, by_store["messages"].erased) == (2, 6)
     assert (by_store["orders"].erased, by_store["orders"].kept) == (0, 2)
     assert "tax" in by_store["orders"].legal_basis
-    assert by_store["proposals"].erased == by_store["learnt_words"].erased == 1
+    assert (by_store["proposals"].erased, by_store["learnt_words"].erased) == (2, 1)
     assert by_store["kept_answers"].erased >= 5
     assert by_store["audit_log"].kept > 5
     key = office.config.audit.key

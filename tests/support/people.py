@@ -39,7 +39,20 @@ TENANT = demo.TENANT
 SKU = "PB-12-K"
 _HOUR = timedelta(hours=1)
 _FIELDS = (
-    *("sub", "title", "text", "session text", "session", "user", "note", "changed", "reason", "said", "proposed"),
+    *(
+        "sub",
+        "title",
+        "text",
+        "session text",
+        "session",
+        "user",
+        "note",
+        "changed",
+        "reason",
+        "said",
+        "proposed",
+        "ordered",
+    ),
     "question",
 )
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
@@ -157,6 +170,8 @@ class Person:
         self.request_ids["CreateConversation"] = new_key()
         self.conversation = await self.create_conversation(self.request_ids["CreateConversation"])
         await self.say(f"Hello, I am {self.word('text')}, can a person call me?")
+        ordered = await self.say(f"400 pcs plain kraft 12 inch pizza boxes for {self.word('ordered')}, please")
+        assert "12 inch" in ordered, ordered
         asked = chat_service_pb2.ChatRequest(
             message=f"What of {self.word('session text')}?", session_id=self.word("session"), user_id=self.word("user")
         )

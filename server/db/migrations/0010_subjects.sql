@@ -40,6 +40,8 @@ create index customer_order_person on customer_order (tenant, person) where pers
 
 alter table order_line add column said_box bytea; -- the words behind each line, a JSON list beside `provenance`
 
+create index order_event_order on order_event (tenant, order_id);
+
 alter table proposal
 add column person text not null default '', -- to whom it was made
 add column words_box bytea; -- JSON: note, questions, and the words behind each line
