@@ -12,8 +12,8 @@ from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern, wo
 
 _EMAIL = Pattern(r"[A-Za-z0-9][A-Za-z0-9._%+\-']{0,63}@(?:[A-Za-z0-9\-]{1,63}\.){1,6}[A-Za-z][A-Za-z0-9\-]{1,23}")
 
-_WORDED_AT = r"(?:\s?[(\[{<]\s?(?i:at)\s?[)\]}>]\s?|\s{1,2}(?i:at)\s{1,2}|\s{0,2}@\s{0,2})"
-_WORDED_DOT = r"(?:\s?[(\[{<]\s?(?i:dot)\s?[)\]}>]\s?|\s{1,2}(?i:dot)\s{1,2}|\s{0,2}\.\s{0,2})"
+_WORDED_AT = r"(?:_(?i:at)_|\s?[(\[{<]\s?(?:(?i:at)|@)\s?[)\]}>]\s?|\s{1,2}(?i:at)\s{1,2}|\s{0,2}@\s{0,2})"
+_WORDED_DOT = r"(?:_(?i:dot)_|\s?[(\[{<]\s?(?:(?i:dot)|\.)\s?[)\]}>]\s?|\s{1,2}(?i:dot)\s{1,2}|\s{0,2}\.\s{0,2})"
 _DISGUISED_EMAIL = Pattern(
     r"\b([A-Za-z0-9][A-Za-z0-9._%+\-]{0,47}(?:\s{1,2}(?i:dot|underscore|dash)\s{1,2}[A-Za-z0-9]{1,24}){0,3})"
     rf"({_WORDED_AT})([A-Za-z0-9\-]{{1,40}}(?:{_WORDED_DOT}[A-Za-z0-9\-]{{1,24}}){{0,2}})({_WORDED_DOT})"
@@ -41,6 +41,7 @@ _INTERNATIONAL = Pattern(r"(?:\+|\b00\s?)\s?\(?\d(?:[\s().\-/]{0,3}\d){6,16}")
 _EIGHT = Pattern(
     r"\b(?:[3689]\d{7}|[3689]\d{3}[\s.\-]{1,2}\d{4}|[3689]\d(?:[\s.\-]\d\d){3}|[3689](?:[\s.,_\-]{1,2}\d){7}"
     r"|[3689]\d\d[\s\-]\d{3}[\s\-]\d\d|[3689]\d{2}[\s\-]\d{5}|[3689]\d{3}[\s\-]\d\d[\s\-]\d\d)\b"
+    r"|\([3689]\d{3}\)\s?\d{4}\b"
 )
 _TRUNK = Pattern(r"\(?\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d{2,9}){1,4}\b")  # a national number that starts with 0
 _NORTH_AMERICA = Pattern(r"(?:\b1[\s.\-])?(?:\(\d{3}\)\s?|\b\d{3}[\s.\-])\d{3}[\s.\-]\d{4}\b")
@@ -50,6 +51,13 @@ _BARE_COUNTRY = Pattern(
     r"86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b"
 )
 _AFTER_WORD = Pattern(r"\(?\b\d(?:[\s().\-]{0,2}\d){6,14}\b")
+_GLUED = Pattern(
+    r"\b(?i:hp|tel|ph|phone|mobile|mob|call|cell|contact|sms|text|whatsapp|wa|no|is)"
+    r"([3689]\d{7}|01\d{8,9}|65[3689]\d{7}|601\d{8,9})\b"
+)
+# Two numbers as a list: "91234567/81234567".
+_LISTED_BEFORE = re.compile(r"(?<!\d)[3689]\d{7}[/,;]\Z")
+_LISTED_BEHIND = re.compile(r"[/,;][3689]\d{7}(?!\d)")
 _FOUR_DIGITS_BEFORE = re.compile(r"\d{4}[ \-]\Z")
 _FOUR_DIGITS_BEHIND = re.compile(r"[ \-]\d{4}\b")
 _WORDS_BEFORE_NUMBER = (
@@ -91,8 +99,8 @@ def _disguised_emails(folded: Folded) -> Iterator[Candidate]:
         # "look at example.com" is prose: a bare "at" needs a spelt dot, or a host where people have mailboxes.
         if bare_at and not spelt_dot and host.lower() not in _MAILBOX_HOSTS:
             return None
-        # "@ home. In" is prose as well: a dot followed by a space needs a dot or an at that is spelt out.
-        if not bare_at and not spelt_dot and dot != dot.rstrip() and "@" in at and at == at.strip():
+        # "@ home. In" is prose as well: a dot with a space behind it only needs a dot or an at that is spelt out.
+        if not bare_at and not spelt_dot and dot[-1] == " " and dot[0] == "." and at.strip() == "@":
             return None
         if not local:
             return None
@@ -105,12 +113,21 @@ def _phone(text: str, start: int, end: int, *, rank: int = _PHONE_RANK) -> Candi
     """A phone number at the range, unless the surroundings say that it is something else."""
     if text[start] in "( ":
         start += 1 if text[start] == " " else 0
-    if surroundings.is_joined(text, start, end):
-        return None
     called = surroundings.after_phone_word(text, start)
-    if not called and surroundings.is_business_number(text, start, end):
+    if called:  # "hp:9123 4567", "tel.9123 4567": what joins the number is its own label
+        if surroundings.is_continued(text, end) and not _LISTED_BEHIND.match(text[end : end + 10]):
+            return None
+    elif surroundings.is_business_number(text, start, end) or _is_part_of_code(text, start, end):
         return None
     return Candidate(start, end, Kind.PHONE, rank + (5 if called else 0))
+
+
+def _is_part_of_code(text: str, start: int, end: int) -> bool:
+    if _LISTED_BEFORE.search(text[max(0, start - 10) : start]):
+        return surroundings.is_continued(text, end)
+    if _LISTED_BEHIND.match(text[end : end + 10]):
+        return surroundings.is_joined(text[:end], start, end)
+    return surroundings.is_joined(text, start, end)
 
 
 def _digits(written: str) -> str:
@@ -176,13 +193,20 @@ def _after_word(folded: Folded) -> Iterator[Candidate]:
 
     def accept(match: Match) -> Candidate | None:
         start = match.start
-        if not surroundings.after_phone_word(text, start) or surroundings.is_joined(text, start, match.end):
+        if not surroundings.after_phone_word(text, start) or surroundings.is_continued(text, match.end):
             return None
         if len(_digits(text[start : match.end])) > _LONGEST_SUBSCRIBER:
             return None
         return Candidate(start, match.end, Kind.PHONE, _PHONE_RANK - 10)
 
     yield from _AFTER_WORD.retrying(folded.data, accept)
+
+
+def _glued(folded: Folded) -> Iterator[Candidate]:
+    for match in _GLUED.matches(folded.data):
+        start, end = match.groups[0]
+        if not surroundings.is_continued(folded.text, end):
+            yield Candidate(start, end, Kind.PHONE, _PHONE_RANK + 5)
 
 
 def _spelt_digits(written: str) -> str:
@@ -221,12 +245,13 @@ RULES = (
     Rule("email", "@", _emails),
     Rule(
         "disguised email",
-        r"\s@\s?[A-Za-z0-9]|@\s|@[A-Za-z0-9\-]{1,40}(?:\s|[(\[]|\.\s)|[(\[{<]\s?(?i:at|dot)\s?[)\]}>]|\b(?i:dot)\b"
+        r"\s@\s?[A-Za-z0-9]|@\s|@[A-Za-z0-9\-]{1,40}(?:\s|[(\[]|\.\s)|[(\[{<]\s?(?:(?i:at|dot)|[@.])\s?[)\]}>]|\b(?i:dot)\b|_(?i:dot)_"
         r"|\b(?i:at)\s{1,2}" + words(*_MAILBOX_HOSTS) + r"\b",
         _disguised_emails,
     ),
     Rule("international phone", r"(?:\+|\b00)\s?\(?\d", _international),
-    Rule("eight digits", r"\b[3689](?:[\s.,_\-]{0,2}\d){7}\b", _eight),
+    Rule("eight digits", r"\b[3689](?:[\s.,_\-)]{0,2}\d){7}\b", _eight),
+    Rule("phone glued to its word", r"\b(?i:[a-z]{2,8})(?:[3689]|01|65[3689]|601)\d{7}", _glued),
     Rule("trunk phone", r"\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d){6,10}\b", _trunk),
     Rule("North American phone", r"\d{3}\)?[\s.\-]?\d{3}[\s.\-]\d{4}\b", _shaped(_NORTH_AMERICA)),
     Rule("Chinese mobile", r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b", _shaped(_CHINA_MOBILE)),

@@ -19,10 +19,12 @@ _RANK = 70
 _CONTEXT_RANK = 72  # what is called a passport is one, even if it passes the check of an NRIC
 
 _NRIC = Pattern(r"\b[STFGMstfgm](?:[\s.\-]?\d){7}[\s.\-]?[A-Za-z]\b")
+_NRIC_GLUED = Pattern(r"\b(?i:ic|nric|fin)([STFGMstfgm]\d{7}[A-Za-z])\b")  # "icS1234567D"
 _NRIC_WEIGHTS = (2, 7, 6, 5, 4, 3, 2)
 _NRIC_OFFSET = {"T": 4, "G": 4, "M": 3}
 _NRIC_LETTERS = {"S": "JZIHGFEDCBA", "T": "JZIHGFEDCBA", "F": "XWUTRQPNMLK", "G": "XWUTRQPNMLK", "M": "XWUTRQPNJLK"}
 
+_MYKAD_GLUED = Pattern(r"\b(?i:ic|kp|mykad)(\d{12})\b")
 _MYKAD = Pattern(r"\b\d{6}(?:[\s.\-]{1,2}\d{2}[\s.\-]{1,2}|\d{2})\d{4}\b")
 _MYKAD_PLACES = frozenset(
     [*range(1, 17), *range(21, 60), *range(60, 69), 71, 72, *range(74, 80), *range(82, 94), 98, 99]
@@ -118,6 +120,10 @@ def _nric(folded: Folded) -> Iterator[Candidate]:
         return Candidate(match.start, match.end, Kind.SG_NRIC, _RANK)
 
     yield from _NRIC.retrying(folded.data, accept)
+    for match in _NRIC_GLUED.matches(folded.data):
+        start, end = match.groups[0]
+        if nric_is_valid(folded.text[start:end].upper()):
+            yield Candidate(start, end, Kind.SG_NRIC, _RANK)
 
 
 def _mykad(folded: Folded) -> Iterator[Candidate]:
@@ -132,6 +138,10 @@ def _mykad(folded: Folded) -> Iterator[Candidate]:
         return Candidate(start, end, Kind.MY_NRIC, _RANK)
 
     yield from _MYKAD.retrying(folded.data, accept)
+    for match in _MYKAD_GLUED.matches(folded.data):
+        start, end = match.groups[0]
+        if mykad_is_plausible(text[start:end]):
+            yield Candidate(start, end, Kind.MY_NRIC, _RANK)
 
 
 def _cn_id(folded: Folded) -> Iterator[Candidate]:
@@ -200,8 +210,8 @@ def _dob_chinese(folded: Folded) -> Iterator[Candidate]:
 
 
 RULES = (
-    Rule("nric", r"\b(?i:[STFGM])(?:[\s.\-]?\d){7}[\s.\-]?[A-Za-z]\b", _nric),
-    Rule("mykad", r"\b\d{6}[\s.\-]{0,2}\d{2}[\s.\-]{0,2}\d{4}\b", _mykad),
+    Rule("nric", r"\b(?i:(?:ic|nric|fin)?[STFGM])(?:[\s.\-]?\d){7}[\s.\-]?[A-Za-z]\b", _nric),
+    Rule("mykad", r"\b(?i:ic|kp|mykad)?\d{6}[\s.\-]{0,2}\d{2}[\s.\-]{0,2}\d{4}\b", _mykad),
     Rule("chinese identity", r"\b[1-9]\d{5}[\s\-]?(?:19|20)\d{2}[\s\-]?[01]\d", _cn_id),
     Rule("ssn", r"\b\d{3}[\s.\-]\d{2}[\s.\-]\d{4}\b|\b(?i:ssn|social security)\b", _ssn),
     Rule("nino", r"\b(?i:[a-z]{2})(?:[\s\-]?\d\d){3}[\s\-]?[A-Da-d]\b", _nino),
