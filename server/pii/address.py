@@ -87,6 +87,8 @@ _NEVER_STREETS = re.compile(
     r"The)\b"
 )
 
+_WEIGHT = re.compile(r"\d+[A-Za-z]?,?\s{1,2}kg\b", re.IGNORECASE)  # kg is short for kampung, but not behind a number
+
 _LONGEST_GAP = 48
 _LONGEST = 200
 
@@ -141,6 +143,7 @@ def _parts(folded: Folded) -> list[_Part]:
     found.extend(
         _Part(m.start, m.end, sufficient=text[m.start].isdigit() or text[m.start : m.start + 2].lower() == "no")
         for m in _STREET_MALAY.matches(data)
+        if not _WEIGHT.match(text[m.start : m.end])
     )
     found.extend(_Part(m.start, m.end, sufficient=_is_full_block(text[m.start : m.end])) for m in _BLOCK.matches(data))
     add(_UNIT, sufficient=False)

@@ -116,6 +116,14 @@ NOT_NAMES = frozenset(
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
+# Given names that are ordinary words when they are not capitalised.
+WORDS_TOO = frozenset(
+    """
+    angel art bill bob cliff crystal daisy dawn dean faith frank gene glen grace grant hazel ivy jack jade jasmine
+    joy lance lily mark max may mike miles noel penny ray rich robin rose ruby sally shane sunny victor wade will
+    """.split()  # noqa: SIM905 - a list of words reads better as words
+)
+
 # Places and brands that look like a surname and syllables.
 NOT_PEOPLE = frozenset(
     {
@@ -131,8 +139,8 @@ NOT_PEOPLE = frozenset(
 # Ordinary words that begin with a character that is a surname as well.
 CHINESE_WORDS = frozenset(
     """
-    马上 马路 方式 方便 方法 方面 方向 方形 金额 金色 白色 黄色 白天 白纸 高兴 高一 高点 钱包 余额 任何 毛巾 温度 温水 万一 于是 何时 许多 严重 谢谢 段时 石头 江边
-    江苏 张贴 张家
+    马上 马路 方式 方便 方法 方面 方向 方形 金额 金色 白色 黄色 白天 白纸 高兴 高一 高点 钱包 余额 任何 毛巾
+    温度 温水 万一 于是 何时 许多 严重 谢谢 段时 石头 江边 江苏 张贴 张家
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 

@@ -1,4 +1,4 @@
-"""Names of people in Latin letters, by what stands beside them. A bare first name without context is not found: see DECISIONS.md."""
+"""Names of people in Latin letters, by what stands beside them. A bare first name without context is not found."""
 
 from __future__ import annotations
 
@@ -191,6 +191,8 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
         if _NO_PERSON_BEHIND.match(text[candidate.end : candidate.end + 16]):
             continue
         strong = _STRONG.match(text[match.start : match.start + 12]) is not None
+        if lower and not strong and text[start : candidate.end].split()[0].lower() in names.WORDS_TOO:
+            continue  # "its mark"
         if (strong and not lower) or names.is_known(text[candidate.start : candidate.end]):
             yield candidate
 
