@@ -13,12 +13,20 @@ from server.pii.scan import scan
 # spelling must be exact.
 _EXACT = "|".join([*Kind, "TEXT"])
 _LOOSE = _EXACT.replace("_", r"[_ \-]?")
-PLACEHOLDER = re.compile(
-    rf"[⟦【〚]\s?({_LOOSE})[_ \-]?(\d{{1,6}})(?:\s?[⟧\]】〛]|(?!\d))"
-    rf"|\[\s?({_LOOSE})[_ \-]?(\d{{1,6}})\s?[⟧\]】〛]"
-    rf"|(?<![A-Za-z0-9_])(?-i:({_EXACT})_(\d{{1,6}}))(?:\s?[⟧】〛]|(?![A-Za-z0-9_]))",
-    re.IGNORECASE,
-)
+
+
+def _placeholders(word_begins: str, word_ends: str, number_ends: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"[⟦【〚]\s?({_LOOSE})[_ \-]?(\d{{1,6}})(?:\s?[⟧\]】〛]|{number_ends})"
+        rf"|\[\s?({_LOOSE})[_ \-]?(\d{{1,6}})\s?[⟧\]】〛]"
+        rf"|{word_begins}(?-i:({_EXACT})_(\d{{1,6}}))(?:\s?[⟧】〛]|{word_ends})",
+        re.IGNORECASE,
+    )
+
+
+PLACEHOLDER = _placeholders(r"(?<![A-Za-z0-9_])", r"(?![A-Za-z0-9_])", r"(?!\d)")
+# What a text may not have of itself: everything that could be one with other neighbours than it has now.
+_LIKE_ONE = _placeholders("", "", "")
 LONGEST_PLACEHOLDER = 32
 
 
@@ -85,7 +93,7 @@ class Scrubber:
         return "".join(parts)
 
     def _escape(self, text: str) -> str:
-        return PLACEHOLDER.sub(lambda match: self._placeholder("TEXT", match[0]), text)
+        return _LIKE_ONE.sub(lambda match: self._placeholder("TEXT", match[0]), text)
 
     def _placeholder(self, kind: str, original: str) -> str:
         placeholder = self._placeholders.get((kind, original))
