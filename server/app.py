@@ -63,6 +63,7 @@ from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
 from server.pii.messages import redacted
+from server.pii.pseudonym import Pseudonyms
 from server.waiting import first_of
 from tria.chat.v1 import chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
@@ -200,9 +201,13 @@ async def _open_stores(stack: AsyncExitStack, config: Config, process: int) -> _
     numbered = audit_file.with_name(f"{audit_file.stem}.{process}{audit_file.suffix}")
     spool = Spool(audit_file.with_name(f"{audit_file.stem}-spool"))
     recorder = await stack.enter_async_context(
-        AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=pseudonyms_from(config.auth.state_secret))
+        AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=_pseudonyms(config.auth))
     )
     return _Stores(database, client, recorder, await stack.enter_async_context(knowledge(config, database)))
+
+
+def _pseudonyms(auth: AuthConfig) -> Pseudonyms:
+    return pseudonyms_from(auth.state_secret, auth.pseudonym_keys)
 
 
 @asynccontextmanager
@@ -221,7 +226,7 @@ async def open_chain(
             recorder=recorder,
             identity=Identity(tokens.verify, ApiKeys(partial(service_keys.find, database)).verify, auth.trust_domain),
             buckets=buckets,
-            redactor=partial(redacted, pseudonyms=pseudonyms_from(auth.state_secret)),
+            redactor=partial(redacted, pseudonyms=_pseudonyms(auth)),
             gateways=auth.gateways,
             sentry_scope=sentry.call_scope,
             sentry_capture=sentry.capture,

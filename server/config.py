@@ -30,6 +30,7 @@ from server.settings import (
     optional_decimal,
     parse_listen,
     parse_master_keys,
+    parse_pseudonym_keys,
     parse_prices,
     parse_tax_rates,
     secret_url_of,
@@ -78,14 +79,16 @@ class ListenConfig:
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
     """How callers prove who they are. `jwks` is a file path or an http(s) URL; `gateways` are the networks whose word
-    on a caller's address is taken; keys for page tokens and pseudonyms are derived from `state_secret`; the first of
-    `master_keys` seals what must not be read from a copy of the database, all of them open it."""
+    on a caller's address is taken; keys for page tokens and the pseudonyms of version 1 are derived from
+    `state_secret`; the highest version of `pseudonym_keys` makes new pseudonyms, the others find old ones again; the
+    first of `master_keys` seals what must not be read from a copy of the database, all of them open it."""
 
     jwks: str
     issuer: str
     audience: str
     trust_domain: str
     state_secret: Secret
+    pseudonym_keys: tuple[MasterKey, ...]
     master_keys: tuple[MasterKey, ...]
     gateways: tuple[IPv4Network | IPv6Network, ...]
 
@@ -178,6 +181,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             audience=read.get("TRIA_JWT_AUDIENCE", str),
             trust_domain=read.get("TRIA_TRUST_DOMAIN", matching(r"[a-z0-9.-]+", "a SPIFFE trust domain"), "tria"),
             state_secret=read.get("TRIA_STATE_SECRET", long_secret),
+            pseudonym_keys=read.get("TRIA_PSEUDONYM_KEYS", parse_pseudonym_keys, ""),
             master_keys=read.get("TRIA_MASTER_KEYS", parse_master_keys),
             gateways=read.get("TRIA_GATEWAYS", networks, "127.0.0.0/8,::1/128"),
         ),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from server.audit.leaf import NO_TENANT, Actor, Source
 from server.caller import Caller, Request, Role
+from server.envelope import MasterKey
 from server.pii.kinds import Kind
 from server.pii.pseudonym import Pseudonyms
 from server.settings import Secret
@@ -20,10 +22,11 @@ _RANK = (Role.ADMIN, Role.STAFF, Role.AUDITOR, Role.SERVICE, Role.CUSTOMER)
 _REMEMBERED = 4096
 
 
-def pseudonyms_from(secret: Secret) -> Pseudonyms:
-    """The pseudonyms of the audit trail, keyed by HMAC-SHA-256(secret, purpose): one secret serves many uses."""
-    key = hmac.new(secret.reveal().encode(), b"tria audit pseudonyms v1", hashlib.sha256).digest()
-    return Pseudonyms({1: key})
+def pseudonyms_from(secret: Secret, keys: Sequence[MasterKey] = ()) -> Pseudonyms:
+    """The pseudonyms of the audit trail. Version 1 is keyed by HMAC-SHA-256(secret, purpose), because one secret serves
+    many uses, unless `keys` (their ids are versions) hold a version 1; the highest version makes new pseudonyms."""
+    derived = hmac.new(secret.reveal().encode(), b"tria audit pseudonyms v1", hashlib.sha256).digest()
+    return Pseudonyms({1: derived, **{int(key.id): key.key for key in keys}})
 
 
 class Shown:
