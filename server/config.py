@@ -30,8 +30,8 @@ from server.settings import (
     optional_decimal,
     parse_listen,
     parse_master_keys,
-    parse_pseudonym_keys,
     parse_prices,
+    parse_pseudonym_keys,
     parse_tax_rates,
     secret_url_of,
     url_of,
@@ -88,9 +88,9 @@ class AuthConfig:
     audience: str
     trust_domain: str
     state_secret: Secret
-    pseudonym_keys: tuple[MasterKey, ...]
     master_keys: tuple[MasterKey, ...]
     gateways: tuple[IPv4Network | IPv6Network, ...]
+    pseudonym_keys: tuple[MasterKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
