@@ -28,11 +28,23 @@ Verifier: TypeAlias = Callable[[str], Awaitable[Caller]]
 
 
 class Auth:
-    """The layer. `token` verifies bearer tokens, `api_key` keys; `trust_domain` is set where there is mTLS."""
+    """The layer. `token` verifies bearer tokens, `api_key` keys; `trust_domain` is set where there is mTLS.
+
+    `stand_in` gives what stands for a subject of a tenant everywhere behind this layer: the subject itself where it is
+    opaque, a pseudonym where it is somebody's address or number, so that no store, key or log ever meets it.
+    """
 
     name = "auth"
 
-    def __init__(self, *, token: Verifier, api_key: Verifier, trust_domain: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        token: Verifier,
+        api_key: Verifier,
+        trust_domain: str | None = None,
+        stand_in: Callable[[str, str], str] = lambda _tenant, subject: subject,
+    ) -> None:
+        self._stand_in = stand_in
         self._token = token
         self._api_key = api_key
         self._trust_domain = trust_domain
@@ -73,7 +85,11 @@ class Auth:
             caller = await self._api_key(key)
         else:
             raise AppError(Code.UNAUTHENTICATED, Reason.CREDENTIALS_MISSING, "credentials are needed")
-        return _for_somebody(call, caller)
+        caller = _for_somebody(call, caller)
+        subject, other = (self._stand_in(caller.tenant, who) for who in (caller.subject, caller.on_behalf_of))
+        if (subject, other) == (caller.subject, caller.on_behalf_of):
+            return caller
+        return replace(caller, subject=subject, on_behalf_of=other)
 
     def _credentials(self, call: Call) -> tuple[str | None, str | None, str | None]:
         """The one credential of the call, in its place; AppError when there are several or a header is repeated."""

@@ -124,8 +124,13 @@ def build_chain(
         Audit(recorder),
         Errors(),
         Deadline(),
-        Auth(token=identity.token, api_key=identity.api_key, trust_domain=identity.trust_domain),
-        Limits(buckets, caps),
+        Auth(
+            token=identity.token,
+            api_key=identity.api_key,
+            trust_domain=identity.trust_domain,
+            stand_in=recorder.shown.stand_in,
+        ),
+        Limits(buckets, caps, recorder.shown.stranger),
         Validation(),
         Pii(redactor),
     ]

@@ -51,6 +51,15 @@ class Shown:
         """Where a call came from."""
         return Source(self._ip_hash(tenant, request.peer), request.agent) if request else Source()
 
+    def stand_in(self, tenant: str, subject: str) -> str:
+        """What stands for a subject in stores and keys: as in the trail, but without pseudonyms the subject itself,
+        because two people must never become one."""
+        return self.subject(tenant or NO_TENANT, subject) if self._pseudonyms else subject
+
+    def stranger(self, address: str) -> str:
+        """What stands for the address of somebody unknown, in the same way."""
+        return self._ip_hash(NO_TENANT, address) if self._pseudonyms else address
+
     def _subject(self, tenant: str, subject: str) -> str:
         if not subject or _OPAQUE_ID.fullmatch(subject):
             return subject
