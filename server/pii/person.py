@@ -51,6 +51,7 @@ _ADDRESSED = Pattern(
     rf"driver|staff|employee|customer|under|find|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder)"
     rf"[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_LIKELY_NAME}"
 )
+_FIRST_WORD = re.compile(r"[A-Za-z]+(?![A-Za-z'.\-])")
 _STRONG = re.compile(
     r"^(?:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|attn|attention|"
     r"jumpa|cari|tanya|cakap|berjumpa|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder|"
@@ -184,6 +185,9 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
     while (match := _ADDRESSED.first(folded.data, position)) is not None:
         start, end = match.groups[0]
         position = start
+        word = _FIRST_WORD.match(text, start)
+        if word is not None and word[0].lower() in names.NOT_NAMES:
+            continue  # as `_trim` would find, only sooner: most words behind "for" and "with" are no names
         lower = not _is_capital(text[start])
         candidate = _candidate(text, start, end, _RANK, lower=lower)
         if candidate is None or (lower and not names.is_known(text[start:end])):
@@ -292,7 +296,7 @@ RULES = (
     Rule("bare name", rf"\b{_WRITTEN_SURNAME}[ \t\-]{{1,2}}[A-Z]|[A-Za-z][ \t\-]{{1,2}}{_WRITTEN_SURNAME}\b", _bare),
     Rule(
         "acting person",
-        r"[a-z][ \t](?:here|speaking|from (?:the|our)|will|can|to|called|collects|confirmed|ordered|paid|promised|said|"
+        r"[A-Z][a-z]{1,14}[ \t][A-Z][a-z]{1,14}[ \t](?:here|speaking|from (?:the|our)|will|can|to|called|collects|confirmed|ordered|paid|promised|said|"
         r"signed|signs|told|asked|wants|is)\b|\bAh[ \t][A-Z]",
         _acting,
     ),

@@ -2,7 +2,7 @@
 
 Every text field of every RPC, the metadata and the token's subject carry a value of their own through the real chain
 into real stores; then everything that is kept or told is searched: logs, error reports, metrics, Redis, the audit file
-and spool, every column of PostgreSQL, and what the model received. A failure names the place and the field.
+and spool, every column of PostgreSQL, the files of Chroma, and what the model received. A failure names the place and the field.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def files(folder: Path) -> Iterable[tuple[str, bytes]]:
 
 
 async def test_no_value_is_found_where_it_does_not_belong(
-    tmp_path: Path, dsn: str, redis_url: str, chroma_url: str, llmock: LLMock
+    tmp_path: Path, stores_root: Path, dsn: str, redis_url: str, chroma_url: str, llmock: LLMock
 ) -> None:
     canaries = Canaries()
     llmock.reply("At 14:00 for SGD 18 [1]; we will write to ⟦EMAIL_1⟧.", times=None)
@@ -322,6 +322,10 @@ async def test_no_value_is_found_where_it_does_not_belong(
         search(f"log line {line[:300]}", line.encode())
     for name, content in files(tmp_path):
         search(name, content)
+    for path in (stores_root / "chroma").rglob("*"):
+        # A vector is named after its document, which is named after its file.
+        if path.is_file() and (kept := [hit for hit in canaries.hits(path.read_bytes()) if "file" not in hit]):
+            leaks[f"Chroma {path.name}"] = kept
     stored = {name: canaries.hits(content) async for name, content in columns(dsn)}
     leaks |= {f"PostgreSQL {name}": found for name, found in stored.items() if found and name not in ALLOWED}
     # A word that no recogniser knows may be in a question; what a recogniser knows may not.
