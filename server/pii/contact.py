@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from server.pii import dialling, surroundings
+from server.pii import dialling, finance, surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern, words
 
-_EMAIL = Pattern(r"[A-Za-z0-9][A-Za-z0-9._%+\-']{0,63}@(?:[A-Za-z0-9\-]{1,63}\.){1,6}[A-Za-z][A-Za-z0-9\-]{1,23}")
+_EMAIL = Pattern(
+    r"[A-Za-z0-9][A-Za-z0-9._%+\-']{0,63}(?:@|%40|&#64;)(?:[A-Za-z0-9\-]{1,63}\.){1,6}[A-Za-z][A-Za-z0-9\-]{1,23}"
+)
 
 _WORDED_AT = r"(?:_(?i:at)_|\s?[(\[{<]\s?(?:(?i:at)|@)\s?[)\]}>]\s?|\s{1,2}(?i:at)\s{1,2}|\s{0,2}@\s{0,2})"
 _WORDED_DOT = r"(?:_(?i:dot)_|\s?[(\[{<]\s?(?:(?i:dot)|\.)\s?[)\]}>]\s?|\s{1,2}(?i:dot)\s{1,2}|\s{0,2}\.\s{0,2})"
@@ -47,7 +49,7 @@ _TRUNK = Pattern(r"\(?\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d{2,9}){1,4}\b")  # a nationa
 _NORTH_AMERICA = Pattern(r"(?:\b1[\s.\-])?(?:\(\d{3}\)\s?|\b\d{3}[\s.\-])\d{3}[\s.\-]\d{4}\b")
 _CHINA_MOBILE = Pattern(r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b")
 _BARE_COUNTRY = Pattern(
-    r"\b(?:65[\s\-]?[3689]\d{3}[\s\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
+    r"\b(?:65[\s.\-]?[3689]\d{3}[\s.\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
     r"86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b"
 )
 _AFTER_WORD = Pattern(r"\(?\b\d(?:[\s().\-]{0,2}\d){6,14}\b")
@@ -74,10 +76,10 @@ _DIGIT_WORDS = {
 _SPELT_WORD = "(?:" + "|".join(sorted(_DIGIT_WORDS, key=len, reverse=True)) + r"|\d{1,4})"
 _SPELT = Pattern(
     rf"\b(?i:(?:(?:double|triple)\s)?{_SPELT_WORD}(?:[\s,.\-]{{1,3}}(?:(?:double|"
-    rf"triple)\s)?{_SPELT_WORD}){{3,14}})\b"
+    rf"triple)\s)?{_SPELT_WORD}){{3,18}})\b"
 )
 _CHINESE_DIGITS = str.maketrans("零〇一二三四五六七八九幺", "001234567891")
-_SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,13}")
+_SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,19}")
 
 _EMAIL_RANK = 80
 _PHONE_RANK = 50
@@ -227,7 +229,10 @@ def _spelt(folded: Folded) -> Iterator[Candidate]:
         written = text[match.start : match.end]
         letters = sum(c.isalpha() for c in written)
         called = surroundings.after_phone_word(text, match.start)
-        if letters and dialling.is_spelt_number(_spelt_digits(written), called=called):
+        digits = _spelt_digits(written)
+        if letters and digits.isdigit() and finance.is_card(digits):
+            return Candidate(match.start, match.end, Kind.CREDIT_CARD, _PHONE_RANK)
+        if letters and dialling.is_spelt_number(digits, called=called):
             return Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK - 5)
         return None
 
@@ -237,12 +242,14 @@ def _spelt(folded: Folded) -> Iterator[Candidate]:
 def _spelt_chinese(folded: Folded) -> Iterator[Candidate]:
     for match in _SPELT_CHINESE.matches(folded.text):
         digits = folded.text[match.start : match.end].translate(_CHINESE_DIGITS)
-        if dialling.is_spelt_number(digits, called=False):
+        if finance.is_card(digits):
+            yield Candidate(match.start, match.end, Kind.CREDIT_CARD, _PHONE_RANK)
+        elif dialling.is_spelt_number(digits, called=False):
             yield Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK)
 
 
 RULES = (
-    Rule("email", "@", _emails),
+    Rule("email", "@|%40|&#64;", _emails),
     Rule(
         "disguised email",
         r"\s@\s?[A-Za-z0-9]|@\s|@[A-Za-z0-9\-]{1,40}(?:\s|[(\[]|\.\s)|[(\[{<]\s?(?:(?i:at|dot)|[@.])\s?[)\]}>]|\b(?i:dot)\b|_(?i:dot)_"
@@ -256,7 +263,9 @@ RULES = (
     Rule("North American phone", r"\d{3}\)?[\s.\-]?\d{3}[\s.\-]\d{4}\b", _shaped(_NORTH_AMERICA)),
     Rule("Chinese mobile", r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b", _shaped(_CHINA_MOBILE)),
     Rule(
-        "country code without +", r"\b(?:65[\s\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s\-]?\d){7}", _shaped(_BARE_COUNTRY)
+        "country code without +",
+        r"\b(?:65[\s.\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s.\-]?\d){7}",
+        _shaped(_BARE_COUNTRY),
     ),
     Rule(
         "phone after a word",

@@ -18,7 +18,7 @@ _CARD_RANK = 75
 _IBAN_RANK = 78
 _ACCOUNT_RANK = 58
 
-_CARD = Pattern(r"\d(?:[\s.\-_/]{0,2}\d){12,40}")
+_CARD = Pattern(r"\d(?:[\s.\-_/]{0,3}\d){12,40}")
 # A number that passes the checks is a card unless it is clearly a part of something else.
 _CARD_WORD = Context(
     r"(?:\b(?:cards?|visa|master(?:card)?|amex|american express|unionpay|jcb|diners|discover|maestro|kad|cc|pan)|"
@@ -106,6 +106,16 @@ def issuer_lengths(digits: str) -> frozenset[int]:
         if low <= int(digits[: len(str(low))]) <= high:
             return lengths
     return frozenset()
+
+
+def is_card(digits: str) -> bool:
+    """True for digits of a card's length and issuer that pass the Luhn check."""
+    return (
+        _SHORTEST_CARD <= len(digits) <= _LONGEST_CARD
+        and len(digits) in issuer_lengths(digits)
+        and luhn_is_valid(digits)
+        and len(set(digits)) > 1
+    )
 
 
 def iban_is_valid(compact: str) -> bool:
@@ -200,7 +210,7 @@ def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
 
 
 RULES = (
-    Rule("card", r"\d(?:[\s.\-_/]{0,2}\d){12}", _cards),
+    Rule("card", r"\d(?:[\s.\-_/]{0,3}\d){12}", _cards),
     Rule("iban", r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11}", _ibans),
     Rule(
         "bank account",

@@ -52,6 +52,10 @@ _PASSPORT = Pattern(
     rf"\b(?i:passports?|pasport|ppt no)\b(?:\s(?i:holder|"
     rf"details))?(?i:{_LINK})([A-Za-z]{{1,2}}\s?\d{{6,8}}[A-Za-z]?|\d{{8,9}})\b"
 )
+_PASSPORT_BEHIND = Pattern(
+    r"\b([A-Za-z]{1,2}\d{7,8}[A-Za-z]?)[\s,(:\-]{1,3}(?i:is\s|as\s)?(?i:my\s|the\s|his\s|her\s|our\s|their\s)?"
+    r"(?i:passport|pasport)\b"
+)
 _PASSPORT_WIDE = WidePattern(r"护照(?:号码|号|编号)?(?:[\s:是为]){0,3}([A-Za-z]{1,2}\s?\d{6,8}[A-Za-z]?|\d{8,9})\b")
 
 _MONTHS = (
@@ -70,7 +74,7 @@ _DOB = Pattern(
     rf"(?:\s{{0,2}}(?:is|was|:|=|-|\(|on|in|the|my|her|his|adalah|ialah|pada)){{0,3}}\s{{0,2}}({_DATE}))\b"
 )
 _DOB_WIDE = WidePattern(
-    r"(?:出生日期|出生年月日|出生|生日|生于|生辰)(?:[\s:是为在于]){0,3}"
+    r"(?:出生日期|出生年月日|出生|生日|生于|生辰|(?i:dob|date of birth|birthday))(?:[\s:是为在于]){0,3}"
     r"(\d{4}\s?年\s?\d{1,2}\s?月\s?\d{1,2}\s?[日号]|\d{4}[/.\-]\d{1,2}[/.\-]\d{1,2}|"
     r"\d{1,2}[/.\-]\d{1,2}[/.\-]\d{4}|\d{8})"
 )
@@ -191,6 +195,8 @@ def _nino(folded: Folded) -> Iterator[Candidate]:
 def _passport(folded: Folded) -> Iterator[Candidate]:
     for match in _PASSPORT.matches(folded.data):
         yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK)
+    for match in _PASSPORT_BEHIND.matches(folded.data):
+        yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK - 3)  # below an NRIC that passes its check
 
 
 def _passport_chinese(folded: Folded) -> Iterator[Candidate]:
@@ -218,5 +224,9 @@ RULES = (
     Rule("passport", r"(?i:passport|pasport|ppt no)", _passport),
     Rule("passport in Chinese", "护照", _passport_chinese),
     Rule("birth date", r"(?i:\bd\.?o\.?b\b|birth|b'day|\bborn|\blahir)", _dob),
-    Rule("birth date in Chinese", "出生|生日|生于|生辰|生的|生人", _dob_chinese),
+    Rule(
+        "birth date in Chinese",
+        r"(?i:dob|birth|birthday)[\s:是]{0,4}\d{4}\s?年|出生|生日|生于|生辰|生的|生人",
+        _dob_chinese,
+    ),
 )

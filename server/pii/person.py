@@ -296,8 +296,8 @@ RULES = (
     Rule("bare name", rf"\b{_WRITTEN_SURNAME}[ \t\-]{{1,2}}[A-Z]|[A-Za-z][ \t\-]{{1,2}}{_WRITTEN_SURNAME}\b", _bare),
     Rule(
         "acting person",
-        r"[A-Z][a-z]{1,14}[ \t][A-Z][a-z]{1,14}[ \t](?:here|speaking|from (?:the|our)|will|can|to|called|collects|confirmed|ordered|paid|promised|said|"
-        r"signed|signs|told|asked|wants|is)\b|\bAh[ \t][A-Z]",
+        r"[A-Z][a-z]{1,14}[ \t][A-Z][a-z]{1,14}[ \t](?:here|speaking|from (?:the|our)|will|can|to|called|collects|"
+        r"confirmed|ordered|paid|promised|said|signed|signs|told|asked|wants|is)\b|\bAh[ \t][A-Z]",
         _acting,
     ),
     Rule(

@@ -36,7 +36,7 @@ async def contract_server(
     keys: Keys, database: Database, redis_url: str, tmp_path: Path
 ) -> AsyncIterator[tuple[grpc.aio.Channel, Chain]]:
     """A server of the real contract, with the chain that the application opens."""
-    auth = AuthConfig(str(keys.file), ISSUER, AUDIENCE, "tria", Secret("0123456789abcdef0123456789abcdef"), ())
+    auth = AuthConfig(str(keys.file), ISSUER, AUDIENCE, "tria", Secret("0123456789abcdef0123456789abcdef"), (), ())
     client = Redis.from_url(redis_url)
     async with (
         AuditRecorder(database, Spool(tmp_path / "spool"), None) as recorder,

@@ -2,7 +2,8 @@
 
 Every text field of every RPC, the metadata and the token's subject carry a value of their own through the real chain
 into real stores; then everything that is kept or told is searched: logs, error reports, metrics, Redis, the audit file
-and spool, every column of PostgreSQL, the files of Chroma, and what the model received. A failure names the place and the field.
+and spool, every column of PostgreSQL, the files of Chroma, and what the model received. A failure names the place and
+the field.
 """
 
 from __future__ import annotations
