@@ -28,6 +28,7 @@ from server.audit.leaf import NO_TENANT, Leaf, Plain, plain
 from server.audit.recorder import AuditRecorder
 from server.caller import current_caller
 from server.errors import AppError, Reason
+from server.pii.scrub import scrub
 
 _REFUSALS = {
     Reason.RATE_LIMITED: Action.RATE_LIMIT,
@@ -154,7 +155,7 @@ def _names(message: Message | None, getters: Iterable[Callable[[Any], str]]) -> 
         name = getter(message)
         # What failed validation may be anything, a person's words included: only what is shaped like a name is kept.
         if len(name) <= _NAME_LENGTH and _RESOURCE_NAME.fullmatch(name):
-            yield name
+            yield scrub(name)
 
 
 def _request(call: Call) -> Message | None:

@@ -30,14 +30,25 @@ Verifier: TypeAlias = Callable[[str], Awaitable[Caller]]
 
 class Auth:
     """The layer. `token` verifies bearer tokens, `api_key` keys; `trust_domain` is set where there is mTLS; `people`
-    tells whose rows the call writes."""
+    tells whose rows the call writes.
+
+    `stand_in` gives what stands for a subject of a tenant everywhere behind this layer: the subject itself where it is
+    opaque, a pseudonym where it is somebody's address or number, so that no store, key or log ever meets it.
+    """
 
     name = "auth"
 
     def __init__(
-        self, *, token: Verifier, api_key: Verifier, trust_domain: str | None = None, people: People | None = None
+        self,
+        *,
+        token: Verifier,
+        api_key: Verifier,
+        trust_domain: str | None = None,
+        people: People | None = None,
+        stand_in: Callable[[str, str], str] = lambda _tenant, subject: subject,
     ) -> None:
         self._people = people
+        self._stand_in = stand_in
         self._token = token
         self._api_key = api_key
         self._trust_domain = trust_domain
@@ -79,9 +90,17 @@ class Auth:
         else:
             raise AppError(Code.UNAUTHENTICATED, Reason.CREDENTIALS_MISSING, "credentials are needed")
         caller = _for_somebody(call, caller)
-        if self._people is None:
+        return self._behind_the_door(caller)
+
+    def _behind_the_door(self, caller: Caller) -> Caller:
+        """The caller as everything behind this layer knows it."""
+        if self._people is not None:
+            who = caller.on_behalf_of or caller.subject
+            caller = replace(caller, person=self._people.reference(caller.tenant, who))
+        subject, other = (self._stand_in(caller.tenant, who) for who in (caller.subject, caller.on_behalf_of))
+        if (subject, other) == (caller.subject, caller.on_behalf_of):
             return caller
-        return replace(caller, person=self._people.reference(caller.tenant, caller.on_behalf_of or caller.subject))
+        return replace(caller, subject=subject, on_behalf_of=other)
 
     def _credentials(self, call: Call) -> tuple[str | None, str | None, str | None]:
         """The one credential of the call, in its place; AppError when there are several or a header is repeated."""

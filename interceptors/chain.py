@@ -132,8 +132,9 @@ def build_chain(
             api_key=identity.api_key,
             trust_domain=identity.trust_domain,
             people=identity.people,
+            stand_in=recorder.shown.stand_in,
         ),
-        Limits(buckets, caps),
+        Limits(buckets, caps, recorder.shown.stranger),
         Validation(),
         Pii(redactor),
     ]

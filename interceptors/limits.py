@@ -7,6 +7,7 @@ started: it is safe to try again after `retry_delay`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +31,16 @@ class Caps:
 
 
 class Limits:
-    """The layer. Health checks are exempt: a busy server is not a dead one."""
+    """The layer. Health checks are exempt: a busy server is not a dead one. `stranger` gives what stands for an address
+    in the keys of the budgets."""
 
     name = "limits"
 
-    def __init__(self, buckets: Buckets, caps: Caps | None = None) -> None:
+    def __init__(
+        self, buckets: Buckets, caps: Caps | None = None, stranger: Callable[[str], str] = lambda address: address
+    ) -> None:
         self._buckets = buckets
+        self._stranger = stranger
         self._caps = caps or Caps()
         self._unary = 0
         self._streams = 0
@@ -57,7 +62,7 @@ class Limits:
         bucket = method.path if method.known else "unknown"
 
         async def run(call: Call) -> Any:
-            wait = await self._buckets.take(caller_key(call), bucket, rate, strict=strict)
+            wait = await self._buckets.take(self._key(call), bucket, rate, strict=strict)
             if wait > 0:
                 raise AppError(
                     Code.RESOURCE_EXHAUSTED,
@@ -87,7 +92,7 @@ class Limits:
         async def run(call: Call) -> Any:
             if self._streams >= self._caps.streams:
                 raise _busy("streams")
-            key, limit = caller_key(call), self._caps.streams_per_caller
+            key, limit = self._key(call), self._caps.streams_per_caller
             if self._by_caller[key] >= limit:
                 raise AppError(
                     Code.RESOURCE_EXHAUSTED,
@@ -109,14 +114,13 @@ class Limits:
 
         return run
 
-
-def caller_key(call: Call) -> str:
-    """Whose budget a call uses: the subject's inside its tenant, by a reference that does not name a person where
-    there is one; a stranger's address. A service that acts for people has one budget, its own."""
-    caller = call.caller
-    if caller.tenant:
-        return f"{caller.tenant}/{caller.subject if caller.on_behalf_of else caller.person or caller.subject}"
-    return f"@{call.request.peer if call.request else ''}"
+    def _key(self, call: Call) -> str:
+        """Whose budget a call uses: the subject's inside its tenant, by a reference that does not name a person where
+        there is one; a stranger's address. A service that acts for people has one budget, its own."""
+        caller = call.caller
+        if caller.tenant:
+            return f"{caller.tenant}/{caller.subject if caller.on_behalf_of else caller.person or caller.subject}"
+        return f"@{self._stranger(call.request.peer) if call.request else ''}"
 
 
 def _busy(what: str) -> AppError:

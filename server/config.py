@@ -35,6 +35,7 @@ from server.settings import (
     parse_listen,
     parse_master_keys,
     parse_prices,
+    parse_pseudonym_keys,
     parse_public_keys,
     parse_tax_rates,
     secret_url_of,
@@ -86,8 +87,9 @@ class ListenConfig:
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
     """How callers prove who they are. `jwks` is a file path or an http(s) URL; `gateways` are the networks whose word
-    on a caller's address is taken; keys for page tokens and pseudonyms are derived from `state_secret`; the first of
-    `master_keys` seals what must not be read from a copy of the database, all of them open it."""
+    on a caller's address is taken; keys for page tokens and the pseudonyms of version 1 are derived from
+    `state_secret`; the highest version of `pseudonym_keys` makes new pseudonyms, the others find old ones again; the
+    first of `master_keys` seals what must not be read from a copy of the database, all of them open it."""
 
     jwks: str
     issuer: str
@@ -96,6 +98,7 @@ class AuthConfig:
     state_secret: Secret
     master_keys: tuple[MasterKey, ...]
     gateways: tuple[IPv4Network | IPv6Network, ...]
+    pseudonym_keys: tuple[MasterKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,7 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             audience=read.get("TRIA_JWT_AUDIENCE", str),
             trust_domain=read.get("TRIA_TRUST_DOMAIN", matching(r"[a-z0-9.-]+", "a SPIFFE trust domain"), "tria"),
             state_secret=read.get("TRIA_STATE_SECRET", long_secret),
+            pseudonym_keys=read.get("TRIA_PSEUDONYM_KEYS", parse_pseudonym_keys, ""),
             master_keys=read.get("TRIA_MASTER_KEYS", parse_master_keys),
             gateways=read.get("TRIA_GATEWAYS", networks, "127.0.0.0/8,::1/128"),
         ),

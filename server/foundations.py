@@ -29,6 +29,7 @@ from server.knowledge.wiring import Knowledge, knowledge
 from server.people_wiring import open_vault
 from server.pii.messages import redacted
 from server.pii.people import People
+from server.pii.pseudonym import Pseudonyms
 
 
 class NotReady(Exception):
@@ -57,10 +58,15 @@ async def open_stores(stack: AsyncExitStack, config: Config, process: int) -> St
     numbered = audit_file.with_name(f"{audit_file.stem}.{process}{audit_file.suffix}")
     spool = Spool(audit_file.with_name(f"{audit_file.stem}-spool"))
     recorder = await stack.enter_async_context(
-        AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=pseudonyms_from(config.auth.state_secret))
+        AuditRecorder(database, spool, AuditFile(numbered), pseudonyms=pseudonyms_of(config.auth))
     )
     vault = open_vault(config.auth)
     return Stores(database, client, vault, recorder, await stack.enter_async_context(knowledge(config, database)))
+
+
+def pseudonyms_of(auth: AuthConfig) -> Pseudonyms:
+    """Those of the configuration."""
+    return pseudonyms_from(auth.state_secret, auth.pseudonym_keys)
 
 
 @asynccontextmanager
@@ -84,7 +90,7 @@ async def open_chain(
                 People(auth.state_secret),
             ),
             buckets=buckets,
-            redactor=partial(redacted, pseudonyms=pseudonyms_from(auth.state_secret)),
+            redactor=partial(redacted, pseudonyms=pseudonyms_of(auth)),
             gateways=auth.gateways,
             sentry_scope=sentry.call_scope,
             sentry_capture=sentry.capture,

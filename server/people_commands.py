@@ -131,7 +131,11 @@ def _run(state_dir: Path | None, tenant: str, work: Callable[[Subjects, Author],
     async def run() -> T:
         async with _database(config) as database:
             people = subjects(database, open_vault(config.auth), config.audit.key)
-            author = Author(operator(tenant).caller, None, Shown(pseudonyms_from(config.auth.state_secret)))
+            author = Author(
+                operator(tenant).caller,
+                None,
+                Shown(pseudonyms_from(config.auth.state_secret, config.auth.pseudonym_keys)),
+            )
             return await work(people, author)
 
     try:

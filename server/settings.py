@@ -248,5 +248,13 @@ def outside_url(text: str) -> str:
     return text
 
 
+def parse_pseudonym_keys(text: str) -> tuple[MasterKey, ...]:
+    """`2=BASE64,3=BASE64`: keys of 32 bytes by version; none at all is allowed."""
+    keys = parse_master_keys(text) if text else ()
+    if not all(re.fullmatch(r"[1-9]\d{0,3}", key.id) for key in keys):
+        raise ValueError("must be version=key pairs, versions counted from 1")
+    return keys
+
+
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(part.strip()) for part in text.split(","))

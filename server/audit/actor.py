@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from server.audit.leaf import NO_TENANT, Actor, Source
 from server.caller import Caller, Request, Role
+from server.envelope import MasterKey
 from server.pii.kinds import Kind
 from server.pii.pseudonym import Pseudonyms
 from server.settings import Secret
@@ -20,10 +22,11 @@ _RANK = (Role.ADMIN, Role.STAFF, Role.AUDITOR, Role.SERVICE, Role.CUSTOMER)
 _REMEMBERED = 4096
 
 
-def pseudonyms_from(secret: Secret) -> Pseudonyms:
-    """The pseudonyms of the audit trail, keyed by HMAC-SHA-256(secret, purpose): one secret serves many uses."""
-    key = hmac.new(secret.reveal().encode(), b"tria audit pseudonyms v1", hashlib.sha256).digest()
-    return Pseudonyms({1: key})
+def pseudonyms_from(secret: Secret, keys: Sequence[MasterKey] = ()) -> Pseudonyms:
+    """The pseudonyms of the audit trail. Version 1 is keyed by HMAC-SHA-256(secret, purpose), because one secret serves
+    many uses, unless `keys` (their ids are versions) hold a version 1; the highest version makes new pseudonyms."""
+    derived = hmac.new(secret.reveal().encode(), b"tria audit pseudonyms v1", hashlib.sha256).digest()
+    return Pseudonyms({1: derived, **{int(key.id): key.key for key in keys}})
 
 
 class Shown:
@@ -47,6 +50,15 @@ class Shown:
     def source(self, tenant: str, request: Request | None) -> Source:
         """Where a call came from."""
         return Source(self._ip_hash(tenant, request.peer), request.agent) if request else Source()
+
+    def stand_in(self, tenant: str, subject: str) -> str:
+        """What stands for a subject in stores and keys: as in the trail, but without pseudonyms the subject itself,
+        because two people must never become one."""
+        return self.subject(tenant or NO_TENANT, subject) if self._pseudonyms else subject
+
+    def stranger(self, address: str) -> str:
+        """What stands for the address of somebody unknown, in the same way."""
+        return self._ip_hash(NO_TENANT, address) if self._pseudonyms else address
 
     def _subject(self, tenant: str, subject: str) -> str:
         if not subject or _OPAQUE_ID.fullmatch(subject):

@@ -14,6 +14,7 @@ from server.audit.sealing import SubjectKey
 from server.audit.store import Entry
 from server.caller import AuthMethod, Caller, Request, Role
 from server.db.pool import Connection
+from server.pii.scrub import scrub
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,22 @@ class Author:
             actor=self.shown.actor(self.caller),
             decision=decision,
             kind=LeafKind.CHANGE,
-            targets=tuple(targets),
+            targets=tuple(scrub(target) for target in targets),
             rpc=self.request.method if self.request else "",
             request_id=self.request.request_id if self.request else "",
             trace_id=self.request.trace_id if self.request else "",
             source=self.shown.source(tenant, self.request),
-            details=details,
+            details={key: _scrubbed(value) for key, value in details.items()},
         )
+
+
+def _scrubbed(value: Plain) -> Plain:
+    """Names of outlets and files are ids by the contract, and people write numbers of people into them."""
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {key: _scrubbed(inner) for key, inner in value.items()}
+    return [_scrubbed(item) for item in value] if isinstance(value, Sequence) else value
 
 
 def operator(tenant: str) -> Author:

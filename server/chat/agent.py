@@ -30,6 +30,7 @@ from server.chat.assistant import (
     Usage,
 )
 from server.chat.completions import ModelError
+from server.chat.discreet import without_values
 from server.chat.intents import IntentResult
 from server.chat.metering import UsageMeter
 from server.chat.model import GuardedModel
@@ -113,7 +114,7 @@ class OpenAIAssistant:
         return MeteredReply(self._reply(turn, tools, meter), meter)
 
     async def _reply(self, turn: Turn, tools: Tools, meter: UsageMeter) -> AsyncGenerator[Event, None]:
-        intent = await self._understand(turn.text, turn.locale)
+        intent = await self._understand(without_values(turn.text), turn.locale)
         if not intent.food_safety:
             intent = replace(intent, intent=await tools.hear_order(intent.intent))
         if intent.intent in self._settings.no_model or intent.courtesy or intent.food_safety:
@@ -163,12 +164,14 @@ class OpenAIAssistant:
                 yield event
 
     async def _find(self, turn: Turn, tools: Tools) -> SearchResult:
-        """Passages for the message; for one that only makes sense after the last ("and on Saturdays?"), for both."""
-        found = await tools.search_knowledge(turn.text)
+        """Passages for the message; for one that only makes sense after the last ("and on Saturdays?"), for both.
+        Names and numbers of people are no part of the question: with them nothing would seem to fit."""
+        asked_now = without_values(turn.text)
+        found = await tools.search_knowledge(asked_now)
         asked = [text for role, text in turn.history if role == "user"]
         if found.confident or not asked:
             return found
-        return await tools.search_knowledge(f"{asked[-1]} {turn.text}")
+        return await tools.search_knowledge(f"{without_values(asked[-1])} {asked_now}")
 
     async def _products(self, turn: Turn, tools: Tools) -> list[Product]:
         products = await tools.search_products(turn.text)

@@ -12,6 +12,7 @@ import orjson
 
 from server.chat.assistant import Tools
 from server.chat.completions import ToolCallDelta
+from server.chat.discreet import Discretion, without_personal_data
 from server.chat.evidence import Evidence, as_json, orders_as_data
 
 _LONGEST_QUERY = 200
@@ -87,15 +88,16 @@ class ToolCalls:
             {
                 "id": call.call_id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
+                "function": {"name": call.name, "arguments": without_personal_data(call.arguments)},
             }
             for call in self.calls.values()
         ]
         return {"role": "assistant", "content": None, "tool_calls": calls}
 
 
-def checked(call: ToolCall) -> tuple[Tool, str]:
-    """The tool and its query (empty for one without). Raises `BadToolCallError` unless every detail is as offered."""
+def checked(call: ToolCall, discretion: Discretion) -> tuple[Tool, str]:
+    """The tool and its query (empty for one without), the originals back in it. Raises `BadToolCallError` unless every
+    detail is as offered."""
     if call.name not in set(Tool):
         message = "there is no such tool"
         raise BadToolCallError(message)
@@ -104,7 +106,7 @@ def checked(call: ToolCall) -> tuple[Tool, str]:
         message = "the arguments are too long"
         raise BadToolCallError(message)
     try:
-        arguments = orjson.loads(call.arguments or "{}")
+        arguments = discretion.show(orjson.loads(call.arguments or "{}"))
     except orjson.JSONDecodeError as error:
         message = "the arguments are not JSON"
         raise BadToolCallError(message) from error
@@ -119,13 +121,15 @@ def checked(call: ToolCall) -> tuple[Tool, str]:
     return tool, query
 
 
-async def run(tool: Tool, query: str, tools: Tools, evidence: Evidence) -> str:
-    """The tool's result as data for the model; what it found becomes citable."""
+async def run(tool: Tool, query: str, tools: Tools, evidence: Evidence, discretion: Discretion) -> str:
+    """The tool's result as data for the model, with placeholders; what it found becomes citable."""
+    data: dict[str, object]
     match tool:
         case Tool.SEARCH_PRODUCTS:
-            return as_json({"products": evidence.add_products(await tools.search_products(query))})
+            data = {"products": evidence.add_products(await tools.search_products(query))}
         case Tool.SEARCH_KNOWLEDGE:
             found = await tools.search_knowledge(query)
-            return as_json({"passages": evidence.add_passages(found.passages if found.confident else ())})
+            data = {"passages": evidence.add_passages(found.passages if found.confident else ())}
         case Tool.ORDER_STATUS:
-            return as_json({"orders": orders_as_data(await tools.recent_orders())})
+            data = {"orders": orders_as_data(await tools.recent_orders())}
+    return as_json(discretion.hide(data))

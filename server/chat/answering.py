@@ -11,6 +11,7 @@ from server.chat import prompts
 from server.chat.agent_tools import DEFINITIONS, LABELS, BadToolCallError, ToolCall, ToolCalls, checked, run
 from server.chat.assistant import Answered, AnswerKind, Delta, Event, Product, Step, Tools, ToolUsed, Turn
 from server.chat.completions import Finish, ModelCall, ModelError, TextDelta, ToolCallDelta
+from server.chat.discreet import Discretion, holds_card
 from server.chat.evidence import Evidence, as_json
 from server.chat.intents import IntentResult
 from server.chat.markers import CanaryLeakedError, MarkerFilter, Released
@@ -47,6 +48,7 @@ class Answering:
         self._limits = limits
         self._canary = canary
         self._evidence = Evidence()
+        self._discretion = Discretion()
         self._filter = MarkerFilter(self._evidence, canary)
         self._visible = False
         self._finish = ""
@@ -57,7 +59,7 @@ class Answering:
         """The answer's events up to its `Answered`. Raises `ModelError`; what was held back is released before."""
         passages = self._evidence.add_passages(found.passages if found.confident else ())
         shown = self._evidence.add_products(products)
-        messages = prompts.messages(turn, intent.language, self._canary, passages, shown)
+        messages = prompts.messages(turn, intent.language, self._canary, passages, shown, self._discretion)
         try:
             async with aclosing(self._turns(messages)) as events:
                 async for event in events:
@@ -76,12 +78,15 @@ class Answering:
             raise
         for event in self._ending():
             yield event
+        if holds_card(turn.text):
+            yield Delta("\n\n" + prompts.CARD_NOTICE[intent.language])
         yield self._answered(intent, AnswerKind.ABSTAINED if self._filter.abstained else AnswerKind.ANSWERED)
 
     async def _turns(self, messages: list[dict[str, object]]) -> AsyncGenerator[Event, None]:
         for number in range(1, self._limits.max_turns + 1):
             calls = ToolCalls()
-            async with aclosing(self._model.events(self._call(messages, number), self._meter)) as events:
+            said = self._model.events(self._call(messages, number), self._meter)
+            async with aclosing(self._discretion.restored(said)) as events:
                 async for event in events:
                     if isinstance(event, TextDelta):
                         for piece in self._shown(self._filter.feed(event.text)):
@@ -111,7 +116,7 @@ class Answering:
 
     async def _run(self, call: ToolCall, messages: list[dict[str, object]]) -> AsyncGenerator[Event, None]:
         try:
-            tool, query = checked(call)
+            tool, query = checked(call, self._discretion)
         except BadToolCallError as error:
             result = as_json({"error": str(error)})
             log.info("the model made a bad tool call: %s", error)
@@ -120,7 +125,7 @@ class Answering:
             yield Step(label)
             yield ToolUsed(call.call_id, tool, "STARTED", label)
             try:
-                result = await run(tool, query, self._tools, self._evidence)
+                result = await run(tool, query, self._tools, self._evidence, self._discretion)
             except AppError:
                 yield ToolUsed(call.call_id, tool, "FAILED", label)
                 raise

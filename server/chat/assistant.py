@@ -52,7 +52,8 @@ class Language(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One customer message in its context. `history` is oldest first, (role, text) with role "user" or "assistant";
-    `locale` is the caller's BCP 47 hint or empty. Texts are already scrubbed of personal data."""
+    `locale` is the caller's BCP 47 hint or empty. Texts are as they were written: an assistant whose model is outside
+    hides what is personal (server/chat/discreet.py)."""
 
     text: str
     history: tuple[tuple[str, str], ...] = ()

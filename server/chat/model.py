@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from server.breaker import CircuitBreaker, CircuitOpenError
 from server.chat.completions import ModelCall, ModelError, ModelEvent
+from server.chat.discreet import check
 from server.chat.metering import UsageMeter
 from server.chat.openai_stream import OpenAIStream
 from server.chat.retry import RetryPolicy, retrying
@@ -26,7 +27,7 @@ class GuardedModel:
         return self._stream.model
 
     async def events(self, call: ModelCall, meter: UsageMeter) -> AsyncGenerator[ModelEvent, None]:
-        """The events of one call that worked, or `ModelError`.
+        """The events of one call that worked, or `ModelError`; one that still holds personal data is not made.
 
         An attempt that fails before its first event is made again as the policy says; from the first event on there
         is no second attempt, because text that a person has read is never taken back.
@@ -36,6 +37,7 @@ class GuardedModel:
             attempt = self._attempt(call, meter)
             return await anext(attempt), attempt
 
+        check(call)
         first, attempt = await retrying(start, self._policy, call.deadline)
         async with aclosing(attempt):
             yield first

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 
 from server.chat.assistant import Language, Turn
+from server.chat.discreet import Discretion
 from server.chat.evidence import as_json
 from server.chat.markers import without_markers
 
@@ -28,6 +29,8 @@ a total, a discount or a tax of your own.
 - If the material does not answer the question, say so in one sentence, offer a colleague, and end with [0].
 - You cannot place, change or cancel orders. Say that the customer can send the order in a message and will be shown \
 it to confirm.
+- Marks such as ⟦PHONE_1⟧ stand for details that you are not shown. Where such a detail belongs, write its mark \
+exactly as given. [CREDIT_CARD] stands for a card number that nobody may see: never ask for one.
 - Be brief: at most five sentences, plain text, no headings, no emoji.
 """
 
@@ -39,6 +42,13 @@ NO_ANSWER = {
     Language.ZH: "我在我们的资料和产品目录中没有找到相关内容。需要我请同事与您联系吗？",
     Language.MS: "Saya tidak menemui maklumat itu dalam dokumen atau katalog kami. Perlukah saya minta rakan sekerja "
     "menghubungi anda?",
+}
+CARD_NOTICE = {
+    Language.EN: "Please do not write card numbers here. The one you sent was not passed on; a colleague will tell you "
+    "how to pay safely.",
+    Language.ZH: "请不要在这里填写银行卡号。您发来的卡号没有被转发；同事会告诉您安全的付款方式。",
+    Language.MS: "Sila jangan tulis nombor kad di sini. Nombor yang anda hantar tidak diteruskan; rakan sekerja kami "
+    "akan memberitahu cara bayaran yang selamat.",
 }
 REFUSAL = {
     Language.EN: "I cannot help with that. I can answer questions about our products, orders and delivery.",
@@ -54,17 +64,20 @@ def messages(
     canary: str,
     passages: list[dict[str, object]],
     products: list[dict[str, object]],
+    discretion: Discretion,
 ) -> list[dict[str, object]]:
-    """The conversation for one call. The first message is the same for all customers, which providers cache.
+    """The conversation for one call, with placeholders for what is personal in any part of it. The first message is
+    the same for all customers, which providers cache.
 
     The data block's tag carries a random number, so that a document cannot close the block and speak outside it.
     """
     tag = f"data-{secrets.token_hex(4)}"
-    data = as_json({"passages": passages, "products": products})
-    customer = as_json({"outlet": turn.outlet_name, "message": turn.text})
+    customer = as_json(discretion.hide({"outlet": turn.outlet_name, "message": turn.text}))
+    data = as_json(discretion.hide({"passages": passages, "products": products}))
     content = f"<{tag}>\n{data}\n</{tag}>\nAnswer the customer in {_LANGUAGES[language]}:\n{customer}"
     history: list[dict[str, object]] = [
-        {"role": role, "content": without_markers(text)[:_HISTORY_CHARACTERS]}
+        # Hidden before it is cut, because half a telephone number is not recognised.
+        {"role": role, "content": discretion.hide_text(without_markers(text))[:_HISTORY_CHARACTERS]}
         for role, text in turn.history[-_HISTORY_MESSAGES:]
     ]
     return [

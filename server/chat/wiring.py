@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from server.breaker import BreakerState, CircuitBreaker
 from server.chat.agent import AgentSettings, OpenAIAssistant
 from server.chat.assistant import Assistant
-from server.chat.discreet import DiscreetAssistant
 from server.chat.glossing import Glossary
 from server.chat.intent_head import load
 from server.chat.model import GuardedModel
@@ -80,8 +79,7 @@ async def _desk(config: ModelConfig, lexicon: Lexicon, understanding: Understand
         breaker = CircuitBreaker(config.model)
         model = GuardedModel(stream, breaker, RetryPolicy())
         agent = AgentSettings(max_output_tokens=config.max_output_tokens, deadline=config.timeout)
-        outside = OpenAIAssistant(model, _price_table(config), understand, offline, agent)
-        yield Desk(DiscreetAssistant(outside), breaker)
+        yield Desk(OpenAIAssistant(model, _price_table(config), understand, offline, agent), breaker)
 
 
 def _price_table(config: ModelConfig) -> PriceTable:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from server.pii.scrub import scrub
+
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
@@ -74,23 +76,29 @@ class EmbeddingFailed(Exception):
 
 
 class QueryCache:
-    """The most recently used query vectors."""
+    """The most recently used query vectors, by digests of the queries: what people asked is not kept."""
 
     def __init__(self, size: int = _CACHED_QUERIES) -> None:
         self._size = size
-        self._held: OrderedDict[str, Vectors] = OrderedDict()
+        self._held: OrderedDict[bytes, Vectors] = OrderedDict()
 
     def get(self, text: str) -> Vectors | None:
-        vector = self._held.get(text)
+        key = _digest(text)
+        vector = self._held.get(key)
         if vector is not None:
-            self._held.move_to_end(text)
+            self._held.move_to_end(key)
         return vector
 
     def put(self, text: str, vector: Vectors) -> None:
-        self._held[text] = vector
-        self._held.move_to_end(text)
+        key = _digest(text)
+        self._held[key] = vector
+        self._held.move_to_end(key)
         if len(self._held) > self._size:
             self._held.popitem(last=False)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class OnnxEmbedder:
@@ -175,7 +183,8 @@ class _Session:
 
 
 class OpenAIEmbedder:
-    """A provider's embedding model. Owns `client`; vectors travel as base64 (the SDK's default)."""
+    """A provider's embedding model. Owns `client`; vectors travel as base64 (the SDK's default). Personal data does not
+    travel: markers of its kind do."""
 
     multilingual = True
     # Where text-embedding-3 puts unrelated and matching texts according to its users; not measured here.
@@ -207,7 +216,7 @@ class OpenAIEmbedder:
         openai = importlib.import_module("openai")  # 1.4 s: paid by those who use it
         try:
             answer = await self._client.embeddings.create(
-                input=list(texts), model=self._name, dimensions=self.dimensions
+                input=[scrub(text) for text in texts], model=self._name, dimensions=self.dimensions
             )
         except (openai.BadRequestError, openai.AuthenticationError, openai.NotFoundError) as refused:
             raise EmbeddingFailed(f"the embedding model refused: {type(refused).__name__}", permanent=True) from refused

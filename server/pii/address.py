@@ -21,7 +21,7 @@ _TYPE = (
     r"field|parade|circus|heath|ring|park|parkway|plain|estate)"
 )
 _SMALL = r"(?:[A-Z][A-Za-z']{1,16}|of|the|[A-Z]\.)"
-_HOUSE = r"(?i:no\.?\s?)?\d{1,4}[A-Za-z]?"
+_HOUSE = r"(?i:no\.?\s?|lot\s)?\d{1,4}[A-Za-z]?"
 _MALAY = (
     r"(?i:jalan|jln|jl|lorong|lor|persiaran|lebuh|lebuhraya|lengkok|lengkungan|changkat|tingkat|kampong|"
     r"kampung|kg|taman|tmn|bukit)"
@@ -54,7 +54,7 @@ _BLOCK = Pattern(
 )
 _UNIT = Pattern(
     r"(?i:\bunit\s?(?:no\.?\s?)?|\blevel\s?\d{1,3},?\s)?#\s?[Bb]?\d{1,3}\s?-\s?\d{1,4}[A-Za-z]?\b|"
-    r"\b(?i:unit)\s(?:[A-Z]-)?\d{1,3}-\d{1,4}[A-Za-z]?\b"
+    r"\b(?i:unit)\s(?:[A-Z]-)?\d{1,3}-\d{1,4}[A-Za-z]?\b|\b(?i:unit|level)\s\d{1,3}[A-Za-z]?,"
 )
 _POSTAL_NAMED = Pattern(
     r"\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|"
@@ -73,7 +73,8 @@ _POSCODE_CITY_SHAPE = (
 _POSCODE_CITY = Pattern(_POSCODE_CITY_SHAPE)
 _REGION = Pattern(
     r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|"
-    r"Pulau Pinang|Ipoh|Melaka|Kuching)\b"
+    r"Pulau Pinang|Ipoh|Melaka|Kuching|Batam|Jakarta|Bangkok|Manila|Hong Kong|Shanghai|Beijing|Tokyo|London|"
+    r"Sydney|Melbourne|Perth|New York)\b"
 )
 _CONTEXT = re.compile(
     r"(?:\b(?:address|addr|deliver(?:y|ed)?|send|ship|live|lives|living|stay|stays|staying|home|house|located|"
@@ -85,6 +86,8 @@ _NEVER_STREETS = re.compile(
     r"\b(?:Green|Food|Pizza|Paper|Soup|Box|Cup|Inch|Carton|Pack|Kraft|Bento|Order|Invoice|"
     r"The)\b"
 )
+
+_WEIGHT = re.compile(r"\d+[A-Za-z]?,?\s{1,2}kg\b", re.IGNORECASE)  # kg is short for kampung, but not behind a number
 
 _LONGEST_GAP = 48
 _LONGEST = 200
@@ -140,6 +143,7 @@ def _parts(folded: Folded) -> list[_Part]:
     found.extend(
         _Part(m.start, m.end, sufficient=text[m.start].isdigit() or text[m.start : m.start + 2].lower() == "no")
         for m in _STREET_MALAY.matches(data)
+        if not _WEIGHT.match(text[m.start : m.end])
     )
     found.extend(_Part(m.start, m.end, sufficient=_is_full_block(text[m.start : m.end])) for m in _BLOCK.matches(data))
     add(_UNIT, sufficient=False)
@@ -179,6 +183,8 @@ def _neighbours(text: str, parts: list[_Part], *, strong: frozenset[_Part]) -> I
     end = 0
     for part in parts:
         if group and part.end <= end:
+            if part.sufficient:  # inside what is there already, and what makes an address of it
+                group.append(part)
             continue
         gap = text[end : part.start] if part.start >= end else ""
         near = len(gap) <= _LONGEST_GAP and _BETWEEN.fullmatch(gap) is not None
@@ -215,7 +221,7 @@ RULES = (
         rf"\b(?i:blk|block)\.?\s?\d|\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|"
         rf"zip(?: code)?)\s{{0,2}}(?:is\s|:\s?)?\(?\d|#\s?[Bb]?\d{{1,3}}\s?-|"
         rf"\bS\s?\(?\d{{6}}|\b{_MALAY}\.?\s[A-Z0-9]|\d[A-Za-z]?,?\s{{1,2}}(?:jalan|jln|lorong|lor|taman|persiaran|"
-        rf"lebuh)\s|\b(?i:unit)\s(?:[A-Z]-)?\d"
+        rf"lebuh)\s|\b(?i:unit|level)\s(?:[A-Z]-)?\d"
         rf"|\d[A-Za-z]?,?\s{{1,2}}(?:{_SMALL}\s){{0,4}}[A-Z][A-Za-z']{{1,16}}\s{_TYPE}\b"
         r"|\d[a-z]?,?\s{1,2}(?:[a-z']{2,16}\s){1,3}(?:road|rd|street|avenue|ave|crescent|lorong|boulevard|blvd)\b"
         rf"|{_POSCODE_CITY_SHAPE}",

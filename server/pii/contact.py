@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from server.pii import dialling, surroundings
+from server.pii import dialling, finance, surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern, words
 
-_EMAIL = Pattern(r"[A-Za-z0-9][A-Za-z0-9._%+\-']{0,63}@(?:[A-Za-z0-9\-]{1,63}\.){1,6}[A-Za-z][A-Za-z0-9\-]{1,23}")
+_EMAIL = Pattern(
+    r"[A-Za-z0-9][A-Za-z0-9._%+\-']{0,63}(?:@|%40|&#64;)(?:[A-Za-z0-9\-]{1,63}\.){1,6}[A-Za-z][A-Za-z0-9\-]{1,23}"
+)
 
-_WORDED_AT = r"(?:\s?[(\[{<]\s?(?i:at)\s?[)\]}>]\s?|\s{1,2}(?i:at)\s{1,2}|\s{0,2}@\s{0,2})"
-_WORDED_DOT = r"(?:\s?[(\[{<]\s?(?i:dot)\s?[)\]}>]\s?|\s{1,2}(?i:dot)\s{1,2}|\s{0,2}\.\s{0,2})"
+_WORDED_AT = r"(?:_(?i:at)_|\s?[(\[{<]\s?(?:(?i:at)|@)\s?[)\]}>]\s?|\s{1,2}(?i:at)\s{1,2}|\s{0,2}@\s{0,2})"
+_WORDED_DOT = r"(?:_(?i:dot)_|\s?[(\[{<]\s?(?:(?i:dot)|\.)\s?[)\]}>]\s?|\s{1,2}(?i:dot)\s{1,2}|\s{0,2}\.\s{0,2})"
 _DISGUISED_EMAIL = Pattern(
     r"\b([A-Za-z0-9][A-Za-z0-9._%+\-]{0,47}(?:\s{1,2}(?i:dot|underscore|dash)\s{1,2}[A-Za-z0-9]{1,24}){0,3})"
     rf"({_WORDED_AT})([A-Za-z0-9\-]{{1,40}}(?:{_WORDED_DOT}[A-Za-z0-9\-]{{1,24}}){{0,2}})({_WORDED_DOT})"
@@ -41,15 +43,23 @@ _INTERNATIONAL = Pattern(r"(?:\+|\b00\s?)\s?\(?\d(?:[\s().\-/]{0,3}\d){6,16}")
 _EIGHT = Pattern(
     r"\b(?:[3689]\d{7}|[3689]\d{3}[\s.\-]{1,2}\d{4}|[3689]\d(?:[\s.\-]\d\d){3}|[3689](?:[\s.,_\-]{1,2}\d){7}"
     r"|[3689]\d\d[\s\-]\d{3}[\s\-]\d\d|[3689]\d{2}[\s\-]\d{5}|[3689]\d{3}[\s\-]\d\d[\s\-]\d\d)\b"
+    r"|\([3689]\d{3}\)\s?\d{4}\b"
 )
 _TRUNK = Pattern(r"\(?\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d{2,9}){1,4}\b")  # a national number that starts with 0
 _NORTH_AMERICA = Pattern(r"(?:\b1[\s.\-])?(?:\(\d{3}\)\s?|\b\d{3}[\s.\-])\d{3}[\s.\-]\d{4}\b")
 _CHINA_MOBILE = Pattern(r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b")
 _BARE_COUNTRY = Pattern(
-    r"\b(?:65[\s\-]?[3689]\d{3}[\s\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
+    r"\b(?:65[\s.\-]?[3689]\d{3}[\s.\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
     r"86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b"
 )
 _AFTER_WORD = Pattern(r"\(?\b\d(?:[\s().\-]{0,2}\d){6,14}\b")
+_GLUED = Pattern(
+    r"\b(?i:hp|tel|ph|phone|mobile|mob|call|cell|contact|sms|text|whatsapp|wa|no|is)"
+    r"([3689]\d{7}|01\d{8,9}|65[3689]\d{7}|601\d{8,9})\b"
+)
+# Two numbers as a list: "91234567/81234567".
+_LISTED_BEFORE = re.compile(r"(?<!\d)[3689]\d{7}[/,;]\Z")
+_LISTED_BEHIND = re.compile(r"[/,;][3689]\d{7}(?!\d)")
 _FOUR_DIGITS_BEFORE = re.compile(r"\d{4}[ \-]\Z")
 _FOUR_DIGITS_BEHIND = re.compile(r"[ \-]\d{4}\b")
 _WORDS_BEFORE_NUMBER = (
@@ -66,10 +76,10 @@ _DIGIT_WORDS = {
 _SPELT_WORD = "(?:" + "|".join(sorted(_DIGIT_WORDS, key=len, reverse=True)) + r"|\d{1,4})"
 _SPELT = Pattern(
     rf"\b(?i:(?:(?:double|triple)\s)?{_SPELT_WORD}(?:[\s,.\-]{{1,3}}(?:(?:double|"
-    rf"triple)\s)?{_SPELT_WORD}){{3,14}})\b"
+    rf"triple)\s)?{_SPELT_WORD}){{3,18}})\b"
 )
 _CHINESE_DIGITS = str.maketrans("零〇一二三四五六七八九幺", "001234567891")
-_SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,13}")
+_SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,19}")
 
 _EMAIL_RANK = 80
 _PHONE_RANK = 50
@@ -91,8 +101,8 @@ def _disguised_emails(folded: Folded) -> Iterator[Candidate]:
         # "look at example.com" is prose: a bare "at" needs a spelt dot, or a host where people have mailboxes.
         if bare_at and not spelt_dot and host.lower() not in _MAILBOX_HOSTS:
             return None
-        # "@ home. In" is prose as well: a dot followed by a space needs a dot or an at that is spelt out.
-        if not bare_at and not spelt_dot and dot != dot.rstrip() and "@" in at and at == at.strip():
+        # "@ home. In" is prose as well: a dot with a space behind it only needs a dot or an at that is spelt out.
+        if not bare_at and not spelt_dot and dot[-1] == " " and dot[0] == "." and at.strip() == "@":
             return None
         if not local:
             return None
@@ -105,12 +115,21 @@ def _phone(text: str, start: int, end: int, *, rank: int = _PHONE_RANK) -> Candi
     """A phone number at the range, unless the surroundings say that it is something else."""
     if text[start] in "( ":
         start += 1 if text[start] == " " else 0
-    if surroundings.is_joined(text, start, end):
-        return None
     called = surroundings.after_phone_word(text, start)
-    if not called and surroundings.is_business_number(text, start, end):
+    if called:  # "hp:9123 4567", "tel.9123 4567": what joins the number is its own label
+        if surroundings.is_continued(text, end) and not _LISTED_BEHIND.match(text[end : end + 10]):
+            return None
+    elif surroundings.is_business_number(text, start, end) or _is_part_of_code(text, start, end):
         return None
     return Candidate(start, end, Kind.PHONE, rank + (5 if called else 0))
+
+
+def _is_part_of_code(text: str, start: int, end: int) -> bool:
+    if _LISTED_BEFORE.search(text[max(0, start - 10) : start]):
+        return surroundings.is_continued(text, end)
+    if _LISTED_BEHIND.match(text[end : end + 10]):
+        return surroundings.is_joined(text[:end], start, end)
+    return surroundings.is_joined(text, start, end)
 
 
 def _digits(written: str) -> str:
@@ -176,13 +195,20 @@ def _after_word(folded: Folded) -> Iterator[Candidate]:
 
     def accept(match: Match) -> Candidate | None:
         start = match.start
-        if not surroundings.after_phone_word(text, start) or surroundings.is_joined(text, start, match.end):
+        if not surroundings.after_phone_word(text, start) or surroundings.is_continued(text, match.end):
             return None
         if len(_digits(text[start : match.end])) > _LONGEST_SUBSCRIBER:
             return None
         return Candidate(start, match.end, Kind.PHONE, _PHONE_RANK - 10)
 
     yield from _AFTER_WORD.retrying(folded.data, accept)
+
+
+def _glued(folded: Folded) -> Iterator[Candidate]:
+    for match in _GLUED.matches(folded.data):
+        start, end = match.groups[0]
+        if not surroundings.is_continued(folded.text, end):
+            yield Candidate(start, end, Kind.PHONE, _PHONE_RANK + 5)
 
 
 def _spelt_digits(written: str) -> str:
@@ -203,7 +229,10 @@ def _spelt(folded: Folded) -> Iterator[Candidate]:
         written = text[match.start : match.end]
         letters = sum(c.isalpha() for c in written)
         called = surroundings.after_phone_word(text, match.start)
-        if letters and dialling.is_spelt_number(_spelt_digits(written), called=called):
+        digits = _spelt_digits(written)
+        if letters and digits.isdigit() and finance.is_card(digits):
+            return Candidate(match.start, match.end, Kind.CREDIT_CARD, _PHONE_RANK)
+        if letters and dialling.is_spelt_number(digits, called=called):
             return Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK - 5)
         return None
 
@@ -213,25 +242,30 @@ def _spelt(folded: Folded) -> Iterator[Candidate]:
 def _spelt_chinese(folded: Folded) -> Iterator[Candidate]:
     for match in _SPELT_CHINESE.matches(folded.text):
         digits = folded.text[match.start : match.end].translate(_CHINESE_DIGITS)
-        if dialling.is_spelt_number(digits, called=False):
+        if finance.is_card(digits):
+            yield Candidate(match.start, match.end, Kind.CREDIT_CARD, _PHONE_RANK)
+        elif dialling.is_spelt_number(digits, called=False):
             yield Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK)
 
 
 RULES = (
-    Rule("email", "@", _emails),
+    Rule("email", "@|%40|&#64;", _emails),
     Rule(
         "disguised email",
-        r"\s@\s?[A-Za-z0-9]|@\s|@[A-Za-z0-9\-]{1,40}(?:\s|[(\[]|\.\s)|[(\[{<]\s?(?i:at|dot)\s?[)\]}>]|\b(?i:dot)\b"
+        r"\s@\s?[A-Za-z0-9]|@\s|@[A-Za-z0-9\-]{1,40}(?:\s|[(\[]|\.\s)|[(\[{<]\s?(?:(?i:at|dot)|[@.])\s?[)\]}>]|\b(?i:dot)\b|_(?i:dot)_"
         r"|\b(?i:at)\s{1,2}" + words(*_MAILBOX_HOSTS) + r"\b",
         _disguised_emails,
     ),
     Rule("international phone", r"(?:\+|\b00)\s?\(?\d", _international),
-    Rule("eight digits", r"\b[3689](?:[\s.,_\-]{0,2}\d){7}\b", _eight),
+    Rule("eight digits", r"\b[3689](?:[\s.,_\-)]{0,2}\d){7}\b", _eight),
+    Rule("phone glued to its word", r"\b(?i:[a-z]{2,8})(?:[3689]|01|65[3689]|601)\d{7}", _glued),
     Rule("trunk phone", r"\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d){6,10}\b", _trunk),
     Rule("North American phone", r"\d{3}\)?[\s.\-]?\d{3}[\s.\-]\d{4}\b", _shaped(_NORTH_AMERICA)),
     Rule("Chinese mobile", r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b", _shaped(_CHINA_MOBILE)),
     Rule(
-        "country code without +", r"\b(?:65[\s\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s\-]?\d){7}", _shaped(_BARE_COUNTRY)
+        "country code without +",
+        r"\b(?:65[\s.\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s.\-]?\d){7}",
+        _shaped(_BARE_COUNTRY),
     ),
     Rule(
         "phone after a word",

@@ -12,13 +12,21 @@ from collections.abc import Iterator
 from server.pii import surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
-from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern
+from server.pii.patterns import Candidate, Context, Match, Pattern, Rule, WidePattern
 
 _CARD_RANK = 75
 _IBAN_RANK = 78
 _ACCOUNT_RANK = 58
 
-_CARD = Pattern(r"\b\d(?:[\s.\-_/]{0,2}\d){12,40}\b")
+_CARD = Pattern(r"\d(?:[\s.\-_/]{0,3}\d){12,40}")
+# A number that passes the checks is a card unless it is clearly a part of something else.
+_CARD_WORD = Context(
+    r"(?:\b(?:cards?|visa|master(?:card)?|amex|american express|unionpay|jcb|diners|discover|maestro|kad|cc|pan)|"
+    r"卡|银联)"
+    r"(?:\s*(?:no|num|number|nombor|is|was|adalah)\b|[\s.:#=_/()*\-]|号码?|是|为){0,6}\z"
+)
+_CARD_JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9][_*~]{0,2}|[A-Za-z0-9][\-/.+]|[$#@%])\Z")
+_CARD_JOINED_BEHIND = re.compile(r"[A-Za-z0-9%]|[\-.+*][A-Za-z0-9]|_{1,2}[A-Za-z0-9]")
 # (low, high, allowed lengths); low and high are compared with as many leading digits as they have.
 _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
     (4, 4, frozenset({13, 16, 19})),  # Visa
@@ -59,17 +67,19 @@ _IBAN_LENGTHS = {
 }  # fmt: skip
 
 _BANKS = (
-    "dbs|posb|ocbc|uob|maybank|cimb|public bank|rhb|hong leong|ambank|bank islam|hsbc|citibank|citi|stanchart|"
+    "dbs|posb|ocbc|uob|maybank|cimb|public bank|rhb|hong leong(?: bank)?|ambank|bsn|bank islam|bank of china|hsbc|"
+    "citibank|citi|stanchart|"
     "standard chartered|"
     "boc|icbc|bca|mandiri|bni|bri"
 )
 _ACCOUNT = Pattern(
     rf"\b(?i:(?:bank\s)?(?:account|acct|a/c|acc|akaun)|akaun bank|sort code|routing number|{_BANKS}|giro|iban|bsb)\b"
-    r"(?i:(?:\s{0,2}(?:no|nos|num|number|nombor|#|is|:|=|\.|-|\(|bank|savings?|current|chequing|checking|"
+    r"(?i:(?:\s{0,2}(?:no|nos|num|number|nombor|#|is|:|=|\.|-|,|\(|\)|bank|singapore|malaysia|savings?|current|chequing|checking|"
     r"corporate|account|acct|"
     rf"a/c|acc|akaun|to|at|with|simpanan|semasa|ialah|adalah|saya|{_BANKS})){{0,5}}\s{{0,2}})"
     r"(\d(?:[\s\-]?\d){5,18})\b"
 )
+_ACCOUNT_BEFORE_BANK = Pattern(rf"\b(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b")
 _ACCOUNT_WIDE = WidePattern(
     r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号)(?:号码|"
     r"[\s:是为]){0,4}(\d(?:[ \-]?\d){6,18})\b"
@@ -96,6 +106,16 @@ def issuer_lengths(digits: str) -> frozenset[int]:
         if low <= int(digits[: len(str(low))]) <= high:
             return lengths
     return frozenset()
+
+
+def is_card(digits: str) -> bool:
+    """True for digits of a card's length and issuer that pass the Luhn check."""
+    return (
+        _SHORTEST_CARD <= len(digits) <= _LONGEST_CARD
+        and len(digits) in issuer_lengths(digits)
+        and luhn_is_valid(digits)
+        and len(set(digits)) > 1
+    )
 
 
 def iban_is_valid(compact: str) -> bool:
@@ -139,7 +159,11 @@ def _cards(folded: Folded) -> Iterator[Candidate]:
 
 
 def _is_part_of_code(text: str, start: int, end: int) -> bool:
-    return surroundings.is_joined(text, start, end) or surroundings.is_business_number(text, start, end)
+    before = surroundings.left(text, start)
+    if _CARD_WORD.occurs(before):
+        return False
+    joined = _CARD_JOINED_BEFORE.search(before) or _CARD_JOINED_BEHIND.match(surroundings.right(text, end))
+    return joined is not None or surroundings.is_business_number(text, start, end)
 
 
 def _ibans(folded: Folded) -> Iterator[Candidate]:
@@ -168,9 +192,13 @@ def _accounts(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
     for match in _ACCOUNT.matches(folded.data):
         start, end = match.groups[0]
-        if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_joined(text, start, end):
+        if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_continued(text, end):
             continue
         yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
+    for match in _ACCOUNT_BEFORE_BANK.matches(folded.data):
+        start, end = match.groups[0]
+        if not surroundings.is_joined(text, start, end) and not surroundings.is_business_number(text, start, end):
+            yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK - 4)  # below a number that is to be called
 
 
 def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
@@ -182,12 +210,12 @@ def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
 
 
 RULES = (
-    Rule("card", r"\b\d(?:[\s.\-_/]{0,2}\d){12}", _cards),
+    Rule("card", r"\d(?:[\s.\-_/]{0,3}\d){12}", _cards),
     Rule("iban", r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11}", _ibans),
     Rule(
         "bank account",
         rf"\b(?i:account|acct|a/c|acc|akaun|sort code|routing number|giro|iban|bsb|"
-        rf"{_BANKS})\b[^\n]{{0,60}}\d(?:[\s\-]?\d){{5}}",
+        rf"{_BANKS})\b[^\n]{{0,60}}\d(?:[\s\-]?\d){{5}}|\d(?:[ \-]?\d){{7}}[ ,(]{{1,3}}(?i:{_BANKS})\b",
         _accounts,
     ),
     Rule("bank account in Chinese", "账号|帐号|账户|帐户|卡号|银行卡", _accounts_chinese),

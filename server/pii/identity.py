@@ -19,10 +19,12 @@ _RANK = 70
 _CONTEXT_RANK = 72  # what is called a passport is one, even if it passes the check of an NRIC
 
 _NRIC = Pattern(r"\b[STFGMstfgm](?:[\s.\-]?\d){7}[\s.\-]?[A-Za-z]\b")
+_NRIC_GLUED = Pattern(r"\b(?i:ic|nric|fin)([STFGMstfgm]\d{7}[A-Za-z])\b")  # "icS1234567D"
 _NRIC_WEIGHTS = (2, 7, 6, 5, 4, 3, 2)
 _NRIC_OFFSET = {"T": 4, "G": 4, "M": 3}
 _NRIC_LETTERS = {"S": "JZIHGFEDCBA", "T": "JZIHGFEDCBA", "F": "XWUTRQPNMLK", "G": "XWUTRQPNMLK", "M": "XWUTRQPNJLK"}
 
+_MYKAD_GLUED = Pattern(r"\b(?i:ic|kp|mykad)(\d{12})\b")
 _MYKAD = Pattern(r"\b\d{6}(?:[\s.\-]{1,2}\d{2}[\s.\-]{1,2}|\d{2})\d{4}\b")
 _MYKAD_PLACES = frozenset(
     [*range(1, 17), *range(21, 60), *range(60, 69), 71, 72, *range(74, 80), *range(82, 94), 98, 99]
@@ -50,6 +52,10 @@ _PASSPORT = Pattern(
     rf"\b(?i:passports?|pasport|ppt no)\b(?:\s(?i:holder|"
     rf"details))?(?i:{_LINK})([A-Za-z]{{1,2}}\s?\d{{6,8}}[A-Za-z]?|\d{{8,9}})\b"
 )
+_PASSPORT_BEHIND = Pattern(
+    r"\b([A-Za-z]{1,2}\d{7,8}[A-Za-z]?)[\s,(:\-]{1,3}(?i:is\s|as\s)?(?i:my\s|the\s|his\s|her\s|our\s|their\s)?"
+    r"(?i:passport|pasport)\b"
+)
 _PASSPORT_WIDE = WidePattern(r"护照(?:号码|号|编号)?(?:[\s:是为]){0,3}([A-Za-z]{1,2}\s?\d{6,8}[A-Za-z]?|\d{8,9})\b")
 
 _MONTHS = (
@@ -68,7 +74,7 @@ _DOB = Pattern(
     rf"(?:\s{{0,2}}(?:is|was|:|=|-|\(|on|in|the|my|her|his|adalah|ialah|pada)){{0,3}}\s{{0,2}}({_DATE}))\b"
 )
 _DOB_WIDE = WidePattern(
-    r"(?:出生日期|出生年月日|出生|生日|生于|生辰)(?:[\s:是为在于]){0,3}"
+    r"(?:出生日期|出生年月日|出生|生日|生于|生辰|(?i:dob|date of birth|birthday))(?:[\s:是为在于]){0,3}"
     r"(\d{4}\s?年\s?\d{1,2}\s?月\s?\d{1,2}\s?[日号]|\d{4}[/.\-]\d{1,2}[/.\-]\d{1,2}|"
     r"\d{1,2}[/.\-]\d{1,2}[/.\-]\d{4}|\d{8})"
 )
@@ -118,6 +124,10 @@ def _nric(folded: Folded) -> Iterator[Candidate]:
         return Candidate(match.start, match.end, Kind.SG_NRIC, _RANK)
 
     yield from _NRIC.retrying(folded.data, accept)
+    for match in _NRIC_GLUED.matches(folded.data):
+        start, end = match.groups[0]
+        if nric_is_valid(folded.text[start:end].upper()):
+            yield Candidate(start, end, Kind.SG_NRIC, _RANK)
 
 
 def _mykad(folded: Folded) -> Iterator[Candidate]:
@@ -132,6 +142,10 @@ def _mykad(folded: Folded) -> Iterator[Candidate]:
         return Candidate(start, end, Kind.MY_NRIC, _RANK)
 
     yield from _MYKAD.retrying(folded.data, accept)
+    for match in _MYKAD_GLUED.matches(folded.data):
+        start, end = match.groups[0]
+        if mykad_is_plausible(text[start:end]):
+            yield Candidate(start, end, Kind.MY_NRIC, _RANK)
 
 
 def _cn_id(folded: Folded) -> Iterator[Candidate]:
@@ -181,6 +195,8 @@ def _nino(folded: Folded) -> Iterator[Candidate]:
 def _passport(folded: Folded) -> Iterator[Candidate]:
     for match in _PASSPORT.matches(folded.data):
         yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK)
+    for match in _PASSPORT_BEHIND.matches(folded.data):
+        yield Candidate(*match.groups[0], Kind.PASSPORT, _CONTEXT_RANK - 3)  # below an NRIC that passes its check
 
 
 def _passport_chinese(folded: Folded) -> Iterator[Candidate]:
@@ -200,13 +216,17 @@ def _dob_chinese(folded: Folded) -> Iterator[Candidate]:
 
 
 RULES = (
-    Rule("nric", r"\b(?i:[STFGM])(?:[\s.\-]?\d){7}[\s.\-]?[A-Za-z]\b", _nric),
-    Rule("mykad", r"\b\d{6}[\s.\-]{0,2}\d{2}[\s.\-]{0,2}\d{4}\b", _mykad),
+    Rule("nric", r"\b(?i:(?:ic|nric|fin)?[STFGM])(?:[\s.\-]?\d){7}[\s.\-]?[A-Za-z]\b", _nric),
+    Rule("mykad", r"\b(?i:ic|kp|mykad)?\d{6}[\s.\-]{0,2}\d{2}[\s.\-]{0,2}\d{4}\b", _mykad),
     Rule("chinese identity", r"\b[1-9]\d{5}[\s\-]?(?:19|20)\d{2}[\s\-]?[01]\d", _cn_id),
     Rule("ssn", r"\b\d{3}[\s.\-]\d{2}[\s.\-]\d{4}\b|\b(?i:ssn|social security)\b", _ssn),
     Rule("nino", r"\b(?i:[a-z]{2})(?:[\s\-]?\d\d){3}[\s\-]?[A-Da-d]\b", _nino),
     Rule("passport", r"(?i:passport|pasport|ppt no)", _passport),
     Rule("passport in Chinese", "护照", _passport_chinese),
     Rule("birth date", r"(?i:\bd\.?o\.?b\b|birth|b'day|\bborn|\blahir)", _dob),
-    Rule("birth date in Chinese", "出生|生日|生于|生辰|生的|生人", _dob_chinese),
+    Rule(
+        "birth date in Chinese",
+        r"(?i:dob|birth|birthday)[\s:是]{0,4}\d{4}\s?年|出生|生日|生于|生辰|生的|生人",
+        _dob_chinese,
+    ),
 )

@@ -1,8 +1,8 @@
 """Protobuf messages for logs, audit details and error reports: what each field contains decides what is shown of it.
 
 The field option `(tria.policy.v1.field).pii` is read from the descriptors once per message type. SECRET fields are left
-out, FREE_TEXT is scrubbed, other marked fields become a keyed pseudonym (or the marker of their kind), the rest is
-shown shortened.
+out, other marked fields but FREE_TEXT become a keyed pseudonym (or the marker of their kind), all other text is
+scrubbed and shortened.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class _Walk:
         if isinstance(value, Message):
             return self._nested(value, depth)
         if isinstance(value, str):
-            return scrubbed(value) if field.pii == _Pii.FREE_TEXT else _shorten(value)
+            return scrubbed(value)  # also where no text is expected: people write their names into any field
         if isinstance(value, bytes):
             return f"[{len(value)} bytes]"
         if field.shape is _Shape.ENUM and isinstance(value, int):

@@ -3,6 +3,8 @@ that are written like names and are none. Lists of words that everybody shares, 
 
 from __future__ import annotations
 
+import re
+
 SURNAMES = frozenset(
     """
     abdullah ahmad anderson ang au aw aziz bakar balakrishnan boey bok boon brown cai cao chan chang cheah chen
@@ -39,66 +41,86 @@ SYLLABLES = frozenset(
 
 GIVEN = frozenset(
     """
-    aaron abigail adam adeline adrian agnes aidan aiman aisyah alan albert alex alexander alexis alfred alia
-    alice alicia alvin amanda amelia aminah amir amira amy andrea andrew andy angela angeline anita ann anna
-    anne annie anthony anwar april arjun arthur ashley audrey aziz azizah azlan azman balan barbara bella ben
-    benedict benjamin benny bernard bernice bob brandon brenda brian bryan calvin candice carol caroline
-    catherine chandra charlene charles charlotte cheryl chloe chris christina christine christopher cindy claire
-    clara clarence cliff colin connie crystal cynthia daisy daniel danny darren david dawn dean deborah deepa
-    dennis derek derrick desmond devi diana dinesh divya dominic donald doris dorothy douglas edmund edward
-    edwin elaine elena elizabeth ellen elsa emily emma eric erica esther ethan eugene eva evelyn faith faizal
-    farah farid faridah fatimah fauzi felicia felix fiona florence frances francis frank gabriel ganesh gary
-    gavin george gerald germaine gilbert gina glenn gloria gordon grace graham gregory hafiz hafizah hakim
-    hannah harold harry hazel haziq helen henry hidayah hui ian iman ingrid irene irfan isaac isabel isabelle
-    iskandar ivan ivy izzah jack jackie jacob jaime james jamie jane janet janice jared jasmine jason jean
-    jeffrey jega jennifer jenny jeremy jerry jesse jessica jessie jill jim jimmy joan joanna joanne joe joel
-    johari john johnny jolene jonathan joseph josephine joshua joy joyce judy julia julian julie justin kaitlyn
-    kamal karen karthik kartini kate katherine kathy kavitha keith kelly kelvin ken kenneth kenny kevin khairul
-    kim kimberly kiran kumar lakshmi larry latifah laura lauren lawrence leon leonard leslie lily lina linda
-    lisa louis louise lucas lucia lucy luke luther lydia lynn mabel maggie mahathir malik marcus margaret maria
-    mariam marie mark martin marvin mary matthew maurice max may megan melissa melvin michael michelle mike
-    mindy mira mohamed mohammad mohammed monica muhammad murugan muthu nabila nadia nadiah nadine najib nancy
-    naomi natalie natasha nathan naveen nazri neil nelson nicholas nicole nigel nisa noah nora norhayati norma
-    norman nur nurul odette oliver olivia oscar owen pamela patricia patrick paul pauline peggy penny peter
-    philip phoebe priscilla priya quentin rachel rahim rahman rajesh ramesh rani rashid ravi ray raymond razif
-    rebecca regina reuben rex richard rita rizal robert robin roger rohani ronald ronnie rosa rosalind rose
-    roslan roslina rosmah rosnah roy ruby russell ruth ryan sabrina sadie sally salmah sam samantha samuel
-    sandra sandy sanjay sanjeev sarah sasha sean sebastian selina selvi serene shafiq shahrul shalini shanti
-    sharifah sharon shawn sheila sherry shirley sidney simon siti sofia sonia sophia sophie stanley stella
-    stephanie stephen steve steven stuart suhaimi sumathi sunil suresh susan suzanne syafiq syafiqah sylvia
-    tania terence teresa terry thana thomas tiffany tim timothy tina toby tom tony tracy trevor troy tyler uma
-    ursula valerie vanessa vani vera vernon veronica victor victoria vijay vikram vincent viola vivian walter
-    wan wayne wendy wilfred william willie wilson winnie xavier yasmin yolanda yusuf yvonne zachary zack zahid
-    zainab zaini zaleha zara zoe zulkifli
+    aaron abdul abigail adam adeline adrian agnes aidan aiman aisyah alan albert alex alexander alexis alfred
+    alia alice alicia alvin amanda amelia aminah amir amira amirah amit amy anand andrea andrew andy angela
+    angeline anita ann anna anne annie anthony anwar april arjun arthur arun arvind ashley audrey azhar aziz
+    azizah azlan azman azmi badariah badrul balan barbara bella ben benedict benjamin benny bernard bernice bob
+    brandon brenda brian bryan calvin candice carol caroline catherine cedric chandra charlene charles charlotte
+    charmaine cheryl chloe chris christina christine christopher cindy claire clara clarence claudia cliff colin
+    connie crystal cynthia daisy damian daniel danielle danny darren daud david dawn dean deborah deepa deepak
+    dennis derek derrick desmond devi diana dinesh divya dominic dominique donald doris dorothy douglas dylan
+    edith edmund edward edwin eileen elaine elena elijah elizabeth ellen elsa emily emma eric erica esther ethan
+    ethel eugene eva evan evelyn faith faiz faizal farah farid faridah fatimah fauzi felicia felicity felix
+    fiona florence frances francis frank freddie gabriel ganesan ganesh gary gavin george gerald germaine
+    gilbert gina glenn gloria gordon grace graham gregory gwen hafiz hafizah hakim halim hamzah hannah harold
+    harry harun hashim hasnah hassan hazel haziq helen henry hidayah hisham hugo hui husin hussein ian idris
+    iman ingrid irene irfan isaac isabel isabelle iskandar ismail ivan ivy izzah jack jackie jacob jaime jamal
+    james jamie jamil jamilah jane janet janice jared jasmine jason jean jeffrey jega jennifer jenny jeremy
+    jerry jesse jessica jessie jill jim jimmy joan joanna joanne jocelyn joe joel johari john johnny jolene
+    jonathan joseph josephine josh joshua joy joyce judy julia julian julie justin justina kadir kaitlyn kamal
+    karen karim karthik karthika kartini kasturi kate katherine kathy kavitha kayla keith kelly kelvin ken
+    kenneth kenny kevin khairul kim kimberly kiran kumar lakshmi lance larry latif latifah laura lauren lawrence
+    leah leon leonard leslie lester letchumi lily lina linda lionel lisa louis louise lucas lucia lucy luke
+    luther lydia lynn mabel magdalene maggie mahathir maimunah majid malik manoj mansor marcus margaret maria
+    mariam marie marilyn mark martin marvin mary matilda matthew maurice max may meena megan melati melinda
+    melissa melvin michael michelle mike mindy mira mohamed mohammad mohammed mohan mohd monica muhamad muhammad
+    murali murugan mustafa muthu myra nabila nadia nadiah nadine najib nalini nancy naomi natalie natasha nathan
+    naveen nazri neha neil nelson nicholas nicole nigel nisa nizam noah noel nora noraini norhayati norma normah
+    norman nur nurul odette oliver olivia ophelia oscar osman owen padma pamela patricia patrick paul pauline
+    peggy penny perry peter philip phoebe pooja prakash priscilla priya quentin rachael rachel rahim rahman
+    rahmat rajesh ramesh ramli ramya rani rashid ravi ravindran ray raymond razif rebecca regina reuben rex
+    richard ridzuan rita rizal robert robin roger rohani rohit ronald ronnie ros rosa rosalind rosanne rose
+    roslan rosli roslina roslyn rosmah rosnah rowena roy rozita ruby russell ruth ryan sabrina sadie saiful
+    salim salina sally salmah sam samantha samuel sandra sandy sanjana sanjay sanjeev sarah sasha sathish sean
+    sebastian selina selvam selvi serene shafiq shahril shahrul shalini shane shankar shannon shanti sharifah
+    sharon shawn sheila shermaine sherry shirley sidney simon siti siva sofia sonia sophia sophie stanley stefan
+    stella stephanie stephen steve steven stuart suganthi suhaimi sulaiman sumathi sunil sunita suraya suresh
+    susan suzanne syafiq syafiqah sylvia tania terence teresa terry thana theresa thiru thomas tiffany tim
+    timothy tina toby tom tony tracy trevor tricia troy tyler uma ursula usha valencia valerie vanessa vani veni
+    vera vernon veronica victor victoria vijay vikram vimala vince vincent vinod viola vishnu vivian wahid
+    walter wan wayne wendy wesley wilfred william willie wilson winifred winnie winston xavier yahya yasmin
+    yogesh yolanda yusuf yvette yvonne zachary zack zaharah zahid zainab zainal zaini zaki zaleha zara zarina
+    zoe zulkifli zuraidah
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
 # Capitalised words that follow "call", "ask for", "this is" or a title and are no one's name.
 NOT_NAMES = frozenset(
     """
-    a able about centre center account accounts ada adalah address admin administration afraid after again ah
-    akan all allergic already also am an and any anyone apr april are as asap asking at aug august available
-    avenue aware back bank based because bedok been before billing bishan blk block boleh boss both box boxes
-    branch bugis but by call calling can central checking chef chinese christmas cik city clementi co color
-    colour company confirm contact counter currently customer customers dan dari date dear dec december
-    deepavali deliveroo delivery dengan department dept di did disappointed do does driver each email encik
-    english enquiries enquiry esok every everyone everything facebook following foodpanda fri friday from full
-    further general getting geylang glad gmail going good google grab great had halal half happy hari has have
-    having he hello help her here hi him his hotline hougang how hubungi i ialah if in info ini instagram
-    interested invoice is it item its itu jan january juga jul july jun june jurong just kami kasih ke kepada
-    kindly kitchen la lah later lazada let located logistics looking lor ltd madam mahu malay mall management
-    manager mar march marina may maybe mdm me mobile mon monday more morning mr mrs ms my nak name need new next
-    no none not nov november novena now number o oct october of office ok okay on one only operations or orchard
-    order ordering orders our out outlet outram outside pada payment payoh pcs pesanan phone pizza placing
-    please pls plus price product pte puan punggol purchasing qty quantity queenstown quick raya ready really
-    reception redhill refund regarding regards replacement restaurant right road running sales same sat saturday
-    saya section security see send sending sengkang sept september serangoon service services she shop shopee
-    shortly sila singapore sir size so some someone soon sorry speaking staff starting still stock store stores
-    street sun sunday sunny sup supervisor support sure tak tampines team tel tell tentatively terima than thank
-    thanks that the their them then there these they this thu thursday tidak tmr to toa today tolong tomorrow
-    tonight too total trying tuan tues tuesday unable uncle unhappy unit until untuk up urgent urgently us using
-    vegetarian very wait waiting warehouse was we wed wednesday were what whatsapp when where which who why will
-    with wondering woodlands would writing xero yang yes yesterday yet yishun you your yours
+    a abang able about account accounts ada adalah address admin administration afraid after again ah akan all
+    allergic already also am an and any anybody anyone apr april are as asap asking at aug august auntie aunty
+    available avenue aware back bakery bank bar based bean beans because bedok been before bento billing bishan
+    bistro blk block boleh boss both box boxes branch bread bugis burger but by cafe cake call calling can
+    canteen center central centre checking chef chinese christmas cik city clementi co coffee color colour
+    company confirm contact counter currently customer customers dan dari date dear dec december deepavali
+    deliveroo delivery dengan department dept di did disappointed do doctor does dr driver each email encik
+    english enquiries enquiry esok every everyone everything facebook false finance fine following foodpanda fri
+    friday from full further general getting geylang glad gmail going good google grab great grill had hajah
+    haji halal half happy hari has have having he hello help her here hi him his hotel hotline hougang how hr
+    hubungi i ialah if in info ini instagram interested invoice is it item its itu jan january juga jul july jun
+    june jurong just kak kami kasih ke kepada kindly kitchen kopi la lah lalamove later lazada legal let located
+    logistics looking lor ltd madam mahu malay mall management manager mar march marina marketing may maybe mdm
+    me miss mister mobile mon monday more morning mr mrs ms my nak name need new next no nobody none noodle
+    noodles not noted nov november novena now number o oct october of office ok okay on one only operations or
+    orchard order ordering orders our out outlet outram outside pada pak payment payoh pcs pesanan phone pizza
+    placing please pls plus price procurement procuring product prof professor pte puan punggol purchasing qc
+    qty quality quantity queenstown quick raya ready really reception redhill refund regarding regards
+    replacement restaurant rice right road running sales same sat saturday saya section security see send
+    sending sengkang sept september serangoon service services she shop shopee shortly sila singapore sir size
+    so some somebody someone soon sorry speaking staff starting still stock store stores street sun sunday sunny
+    sup supervisor support sure sushi tak tampines tea team tel tell tentatively terima than thank thanks that
+    the their them then there these they this thu thursday tidak tmr to toa today tolong tomorrow tonight too
+    total true trying tuan tues tuesday unable uncle unhappy unit until untuk up urgent urgently us using
+    vegetarian very wait waiting warehouse was we wed wednesday were what whatsapp when where which who whoever
+    why will with wondering woodlands would writing xero yang yes yesterday yet yishun you your yours
+    """.split()  # noqa: SIM905 - a list of words reads better as words
+)
+
+# Given names that are ordinary words when they are not capitalised.
+WORDS_TOO = frozenset(
+    """
+    angel art bill bob cliff crystal daisy dawn dean faith frank gene glen grace grant hazel ivy jack jade jasmine
+    joy lance lily mark max may mike miles noel penny ray rich robin rose ruby sally shane sunny victor wade will
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
@@ -114,7 +136,21 @@ NOT_PEOPLE = frozenset(
     }
 )  # fmt: skip
 
+# Ordinary words that begin with a character that is a surname as well.
+CHINESE_WORDS = frozenset(
+    """
+    马上 马路 方式 方便 方法 方面 方向 方形 金额 金色 白色 黄色 白天 白纸 高兴 高一 高点 钱包 余额 任何 毛巾
+    温度 温水 万一 于是 何时 许多 严重 谢谢 段时 石头 江边 江苏 张贴 张家
+    """.split()  # noqa: SIM905 - a list of words reads better as words
+)
+
 CHINESE_SURNAMES = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟"
     "熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤洪翁颜柯庄符傅温施欧蓝卓陳張劉楊黃趙吳孫馬羅鄭謝許韓馮鄧葉蘇魏呂盧鐘譚陸龍"
 )
+
+
+def is_known(written: str) -> bool:
+    """True when the words begin with a known given name, or with a known surname and more follows."""
+    first = re.split(r"[ \t\-]+", written)[0].lower()
+    return first in GIVEN or (first in SURNAMES and " " in written)

@@ -81,6 +81,9 @@ def _stand_in(match: re.Match[str]) -> str:
     return _TABLE[ord(match[0])]
 
 
+_COUNTING = array("l", range(8192))  # slices of it are copied at once, a range number by number
+
+
 class Folded(NamedTuple):
     """`text` folded; `data` the same with every remaining non-ASCII character as "?", one byte per code point;
     `offsets[i]` the original position of `text[i]`, or None where they are equal."""
@@ -110,7 +113,9 @@ class Folded(NamedTuple):
         return Folded(text, text.encode("ascii", "replace"), offsets)
 
     def _positions(self, start: int, end: int) -> Iterable[int]:
-        return range(start, end) if self.offsets is None else self.offsets[start:end]
+        if self.offsets is not None:
+            return self.offsets[start:end]
+        return _COUNTING[start:end] if end <= len(_COUNTING) else range(start, end)
 
 
 def fold(text: str) -> Folded:

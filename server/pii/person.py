@@ -1,4 +1,4 @@
-"""Names of people, by what stands beside them. A bare first name without context is not found: see DECISIONS.md."""
+"""Names of people in Latin letters, by what stands beside them. A bare first name without context is not found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from server.pii import names
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
-from server.pii.patterns import Candidate, Pattern, Rule, WidePattern
+from server.pii.patterns import Candidate, Pattern, Rule
 
 _RANK = 40
+# Behind a title stands a name; "tuan" and "pak" are Malay, "haji" is part of how a man is called.
+_TITLES = (
+    "(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|(?:tuan )?haji|hajah|tuan|pak|kak|"
+    "abang|tan sri|dato'?|datuk|datin|auntie|aunty|uncle|sir|chef)"
+)
 _WORD = r"[A-Za-z][A-Za-z'\-]{0,24}"
 _JOINER = r"(?i:bin|binti|binte|bte|bt|s/o|d/o|a/l|a/p|van|von|de|da|al|el)"
 # Up to five words on one line; `_trim` decides how many of them are a name.
@@ -31,10 +36,7 @@ _LABELLED = Pattern(
     r"nama penerima|penerima|"
     rf"card ?holder|beneficiary|payee|requester|buyer|sender|cc))[ \t]{{0,2}}[:=][ \t]{{0,2}}{_NAME}"
 )
-_TITLED = Pattern(
-    rf"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|"
-    rf"aunty|uncle|sir|chef)\b\.?[ \t]{{1,2}}{_NAME}"
-)
+_TITLED = Pattern(rf"\b{_TITLES}\b\.?[ \t]{{1,2}}{_NAME}")
 _ADDRESSED = Pattern(
     r"\b(?i:ask(?:ing)? for(?: is)?|asked for|look(?:ing)? for(?: is)?|name|speak (?:to|with)|spoke (?:to|with)|"
     r"speaking (?:to|with)|talk(?:ed|ing)? (?:to|with)|"
@@ -45,12 +47,15 @@ _ADDRESSED = Pattern(
     r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|"
     r"cakap dengan|"
     rf"bagi kepada|serah(?:kan)? kepada|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|"
-    rf"driver|staff|employee|customer|under)[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_LIKELY_NAME}"
+    rf"(?:sign|collect|receiv|approv|prepar|check|report|request|order|submitt)ed by|"
+    rf"driver|staff|employee|customer|under|find|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder)"
+    rf"[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_LIKELY_NAME}"
 )
+_FIRST_WORD = re.compile(r"[A-Za-z]+(?![A-Za-z'.\-])")
 _STRONG = re.compile(
     r"^(?:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|attn|attention|"
-    r"jumpa|cari|tanya|cakap|berjumpa|"
-    r"hubungi|bagi|serah|hand|pass|leave|call|ring|tell|told|inform|remind|let)\b",
+    r"jumpa|cari|tanya|cakap|berjumpa|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder|"
+    r"[a-z]{4,8}ed by|hubungi|bagi|serah|hand|pass|leave|call|ring|tell|told|inform|remind|let)\b",
     re.IGNORECASE,
 )
 _NO_PERSON_BEHIND = re.compile(
@@ -71,6 +76,14 @@ _LINEAGE = Pattern(
 )
 _BARE = Pattern(r"\b([A-Z][A-Za-z]{1,14}(?:[ \t\-]{1,2}[A-Z][A-Za-z]{1,14}){1,3})\b")
 _WRITTEN_SURNAME = "(?:" + "|".join(f"{name.title()}|{name.upper()}" for name in sorted(names.SURNAMES)) + ")"
+# "Ravi Shankar here", "Zarina Malik will collect": a given name, another, and what only a person does.
+_ACTING = Pattern(
+    r"\b([A-Z][a-z]{1,14}(?:[ \t][A-Z][a-z]{1,14}){1,2})[ \t](?:here\b|speaking\b|from (?:the|our)\b|"
+    r"(?:will|can|to) (?:be|call|collect|come|confirm|pay|pick|send|sign|take)\b|"
+    r"(?:called|collects|confirmed|ordered|paid|promised|said|signed|signs|told|asked|wants)\b|"
+    r"is (?:away|in charge|my|no longer|on leave|our|the)\b)"
+)
+_AH = Pattern(r"\b(Ah[ \t][A-Z][a-z]{1,6})\b")  # "Ah Seng": how neighbours are called
 _SIGNED = Pattern(
     r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|terima kasih|best|"
     r"salam)[,.!]{0,2}[ \t]{0,2}\n\s{0,3}[\-~]?[ \t]{0,2}"
@@ -89,20 +102,6 @@ _THINGS_WITH_NAMES = frozenset(
 )
 _MOST_WORDS = 5
 _GIVEN_WORDS = 2
-
-_ZH_NAME = "([\u4e00-\u9fff]{2,5})"
-_ZH_LABELLED = WidePattern(
-    f"(?:我的名字(?:叫|是)|名字(?:叫|是)|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|"
-    f"户名|我是|请找|找|叫)(?:[\\s:是为]){{0,3}}{_ZH_NAME}"
-)
-_ZH_TITLED = WidePattern("([\u4e00-\u9fff]{1,3})(?:先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总)")
-_ZH_OWNER = WidePattern("([\u4e00-\u9fff]{2,3})的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)")
-_ZH_SURNAME = WidePattern("我姓([\u4e00-\u9fff])")
-_THANKS = "谢谢"
-_ZH_ENDS = frozenset(
-    "电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年"
-)
-_ZH_WEAK = ("我", "我是", "找", "叫", "我叫", "请找", "本人")
 
 
 def _is_capital(word: str) -> bool:
@@ -140,11 +139,6 @@ def _trim(text: str, start: int, end: int, *, lower: bool) -> tuple[int, int] | 
         if ended or count == _MOST_WORDS:
             break
     return (start, last) if last > start + 1 else None
-
-
-def _is_known(text: str, start: int, end: int) -> bool:
-    first = re.split(r"[ \t\-]+", text[start:end])[0].lower()
-    return first in names.GIVEN or (first in names.SURNAMES and " " in text[start:end])
 
 
 def _candidate(text: str, start: int, end: int, rank: int, *, lower: bool) -> Candidate | None:
@@ -191,14 +185,19 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
     while (match := _ADDRESSED.first(folded.data, position)) is not None:
         start, end = match.groups[0]
         position = start
+        word = _FIRST_WORD.match(text, start)
+        if word is not None and word[0].lower() in names.NOT_NAMES:
+            continue  # as `_trim` would find, only sooner: most words behind "for" and "with" are no names
         lower = not _is_capital(text[start])
         candidate = _candidate(text, start, end, _RANK, lower=lower)
-        if candidate is None or (lower and not _is_known(text, start, end)):
+        if candidate is None or (lower and not names.is_known(text[start:end])):
             continue
         if _NO_PERSON_BEHIND.match(text[candidate.end : candidate.end + 16]):
             continue
         strong = _STRONG.match(text[match.start : match.start + 12]) is not None
-        if (strong and not lower) or _is_known(text, candidate.start, candidate.end):
+        if lower and not strong and text[start : candidate.end].split()[0].lower() in names.WORDS_TOO:
+            continue  # "its mark"
+        if (strong and not lower) or names.is_known(text[candidate.start : candidate.end]):
             yield candidate
 
 
@@ -258,6 +257,19 @@ def _longest_bare(words: list[str]) -> tuple[int, int] | None:
     return None
 
 
+def _acting(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _ACTING.matches(folded.data):
+        start, end = match.groups[0]
+        words = text[start:end].lower().split()
+        if words[0] in names.GIVEN and not any(word in names.NOT_NAMES for word in words):
+            yield Candidate(start, end, Kind.PERSON, _RANK - 5)
+    for match in _AH.matches(folded.data):
+        start, end = match.groups[0]
+        if text[start + 3 : end].lower() in names.SYLLABLES:
+            yield Candidate(start, end, Kind.PERSON, _RANK - 5)
+
+
 def _signed(folded: Folded) -> Iterator[Candidate]:
     for match in _SIGNED.matches(folded.data):
         candidate = _candidate(folded.text, *match.groups[0], _RANK + 1, lower=False)
@@ -265,54 +277,10 @@ def _signed(folded: Folded) -> Iterator[Candidate]:
             yield candidate
 
 
-def _chinese_name(text: str, start: int, end: int, *, known: bool) -> Candidate | None:
-    """Surname and one or two characters: the second is left out when it begins another word."""
-    if known and text[start] not in names.CHINESE_SURNAMES:
-        return None
-    length = 1
-    for char in text[start + 1 : min(end, start + 3)]:
-        if char in _ZH_ENDS:
-            break
-        length += 1
-    if length == 1:
-        return None
-    return Candidate(start, start + length, Kind.PERSON, _RANK + 2)
-
-
-def _chinese(folded: Folded) -> Iterator[Candidate]:
-    text = folded.text
-    for match in _ZH_LABELLED.matches(text):
-        start, end = match.groups[0]
-        label = text[match.start : start]
-        # "我叫了两次" is "I called twice": without a colon or 是 behind a label only a known surname will do.
-        named = label[-1] in ":是" and label.rstrip(" :是") not in _ZH_WEAK
-        candidate = _chinese_name(text, start, end, known=not named)
-        if candidate is not None:
-            yield candidate
-    for match in _ZH_TITLED.matches(text):
-        start, end = match.groups[0]
-        start += 2 if text.startswith(_THANKS, start) else 0
-        first = next((i for i in range(start, end) if text[i] in names.CHINESE_SURNAMES), None)
-        if first is not None and text[end - 1] not in "老大小":
-            yield Candidate(first, end, Kind.PERSON, _RANK + 1)
-    for match in _ZH_OWNER.matches(text):
-        start, end = match.groups[0]
-        if text[start] in names.CHINESE_SURNAMES:
-            yield Candidate(start, end, Kind.PERSON, _RANK)
-    for match in _ZH_SURNAME.matches(text):
-        if text[match.groups[0][0]] in names.CHINESE_SURNAMES:
-            yield Candidate(*match.groups[0], Kind.PERSON, _RANK)
-
-
 RULES = (
     Rule("introduced name", r"(?i:\bname|\bnama\b|called|call me|bernama)", _introduced),
     Rule("labelled name", r"[A-Za-z][ \t]{0,2}[:=][ \t]{0,2}[A-Za-z]", _labelled),
-    Rule(
-        "titled name",
-        r"\b(?i:mr|mrs|ms|miss|mdm|madam|mister|dr|prof|professor|encik|en|puan|pn|cik|dato'?|datuk|datin|auntie|"
-        r"aunty|uncle|sir|chef)\b\.?[ \t]{1,2}[A-Za-z]",
-        _titled,
-    ),
+    Rule("titled name", rf"\b{_TITLES}\b\.?[ \t]{{1,2}}[A-Za-z]", _titled),
     Rule(
         "addressed name",
         r"\b(?i:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|it's|its|"
@@ -320,21 +288,22 @@ RULES = (
         r"whatsapp|message|email|reach|inform|notify|tell|told|remind|let|name|to|with|regards|cheers|sincerely|"
         r"hi|hello|hey|dear|thanks|thank you|from|by|for|"
         r"hubungi|jumpa|cari|tanya|dengan|kepada|berjumpa|saya|colleague|boss|manager|husband|wife|son|daughter|"
-        rf"driver|staff|employee|customer|under)(?i: is)?[ \t,:]{{1,5}}(?:[A-Z]|{_KNOWN}\b)",
+        rf"driver|staff|employee|customer|under|find|cc|c/o|beneficiary|payee|consignee|receiver|recipient|"
+        rf"card ?holder)(?i: is)?[ \t,:]{{1,5}}(?:[A-Z]|{_KNOWN}\b)",
         _addressed,
     ),
     Rule("lineage", r"[ \t](?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]", _lineage),
     Rule("bare name", rf"\b{_WRITTEN_SURNAME}[ \t\-]{{1,2}}[A-Z]|[A-Za-z][ \t\-]{{1,2}}{_WRITTEN_SURNAME}\b", _bare),
     Rule(
+        "acting person",
+        r"[A-Z][a-z]{1,14}[ \t][A-Z][a-z]{1,14}[ \t](?:here|speaking|from (?:the|our)|will|can|to|called|collects|"
+        r"confirmed|ordered|paid|promised|said|signed|signs|told|asked|wants|is)\b|\bAh[ \t][A-Z]",
+        _acting,
+    ),
+    Rule(
         "signature",
         r"(?i:regards|rgds|thanks|thank you|cheers|sincerely|faithfully|truly|kasih|best|"
         r"salam)[^\n]{0,5}\n",
         _signed,
-    ),
-    Rule(
-        "Chinese name",
-        "名字|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|找|叫|先生|小姐|"
-        "女士|太太|老师|经理|老板|师傅|医生|总|我姓|的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)",
-        _chinese,
     ),
 )

@@ -1,7 +1,8 @@
 """Keyed pseudonyms: the same value gets the same token inside a tenant, another one in every other tenant.
 
 Plain hashes of telephone numbers are undone by trying them all; an HMAC is not without its key. The token names the
-version of the key, so keys can be rotated and old tokens still be told apart.
+version of the key. Rotation adds a key with a higher version: what was stored keeps its token, new tokens are made with
+the new key, and a person is found under all of them for as long as the old keys are held.
 """
 
 from __future__ import annotations
@@ -55,3 +56,12 @@ class Pseudonyms:
         message = _SEPARATOR.join((tenant, str(kind), normalised(kind, value))).encode("utf-8", "surrogatepass")
         digest = hmac.new(self._keys[version], message, hashlib.sha256).digest()
         return f"{kind}:v{version}:{base64.b32encode(digest).decode('ascii')[:_LENGTH]}"
+
+    def pseudonyms(self, tenant: str, kind: str, value: str) -> tuple[str, ...]:
+        """The value's pseudonyms under every key that is held, the newest first: by one of them it was stored."""
+        versions = sorted(self._keys, reverse=True)
+        return tuple(self.pseudonym(tenant, kind, value, version=version) for version in versions)
+
+    def stands_for(self, token: str, tenant: str, kind: str, value: str) -> bool:
+        """Whether a stored pseudonym is that of the value; False when its key is not held any more."""
+        return any(hmac.compare_digest(token.encode(), own.encode()) for own in self.pseudonyms(tenant, kind, value))

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
-from server.pii import address, contact, finance, identity, network, person
+from server.pii import address, contact, finance, identity, network, person, person_chinese
 from server.pii.kinds import Kind, Span
 from server.pii.normalise import BLANK, Folded, fold
 from server.pii.patterns import Candidate, Rule, Triggers
@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     *finance.RULES,
     *network.RULES,
     *person.RULES,
+    *person_chinese.RULES,
     *address.RULES,
 )
 _TRIGGERS = Triggers(RULES)
@@ -33,7 +34,7 @@ _TRIGGERS = Triggers(RULES)
 _KEY_OPEN = re.compile(r"-----BEGIN ")
 _KEY_CLOSED = re.compile(r"PRIVATE KEY(?: BLOCK)?-----[\s\S]*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _STARTERS: tuple[tuple[re.Pattern[str], int], ...] = (
-    (re.compile(r"(?i)\b(?:blk|block|apt|unit|level|no|jalan|jln|jl|lorong|lor|persiaran|lebuh\w*|lengk\w*|"
+    (re.compile(r"(?i)\b(?:blk|block|apt|unit|level|no|lot|jalan|jln|jl|lorong|lor|persiaran|lebuh\w*|lengk\w*|"
                 r"changkat|tingkat|kampon?g|kampung|kg|taman|tmn|bukit)\b|#|(?i:singapore|spore|s'pore|postal|"
                 r"post ?code|poskod|zip)|\bS\s?\(?\d|大牌|第"), 300),
     (re.compile(r"\d\s*(?:号|弄|室|栋|幢|座|楼)|(?:路|街|道|巷|弄|坊|台|径)\s?\d"), 120),

@@ -6,14 +6,34 @@ Both give, for every way of cutting a text into pieces, exactly what they give f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from server.pii.kinds import Span
+from server.pii.kinds import Kind, Span
 from server.pii.scan import LEFT, WINDOW, Window, window_end
-from server.pii.scrub import LONGEST_PLACEHOLDER, Scrubber, marker, replace, restore
+from server.pii.scrub import LONGEST_PLACEHOLDER, Restorer, Scrubber, marker, replace
 
-_OPENERS = re.compile(r"[⟦\[【〚]")
-_COULD_BE_PLACEHOLDER = re.compile(r"[⟦\[【〚][\sA-Za-z_\-0-9]*\Z")
+
+def _begun(words: Iterable[str], gap: str) -> str:
+    """A pattern of every proper beginning, from one letter on, of one of the words, whose "_" may be written `gap`."""
+    beginnings = []
+    for word in words:
+        pattern = ""
+        for char in reversed(word):
+            written = gap if char == "_" else char
+            pattern = f"{written}(?:{pattern})?" if pattern else written
+        beginnings.append(pattern)
+    return "|".join(beginnings)
+
+
+_WRITTEN = [f"{kind}_" for kind in (*Kind, "TEXT")]
+_LOOSELY = _begun(_WRITTEN, r"[_ \-]?")
+_EXACTLY = _begun(_WRITTEN, "_")
+# Everything at the end of a text that may still become a placeholder or a longer one; see PLACEHOLDER in scrub.py.
+_COULD_BE_PLACEHOLDER = re.compile(
+    rf"(?:[⟦\[【〚]\s?(?:{_LOOSELY})?(?:\d{{1,6}}\s?)?"
+    rf"|(?<![A-Za-z0-9_])(?-i:{_EXACTLY})(?:\d{{1,6}}\s?)?)\Z",
+    re.IGNORECASE,
+)
 
 
 class StreamScrubber:
@@ -79,20 +99,40 @@ class StreamRestorer:
     """Puts originals back into a stream; held back is at most one partial placeholder (32 code points)."""
 
     def __init__(self, mapping: Mapping[str, str]) -> None:
-        self._mapping = mapping
+        self._restorer = Restorer(mapping)
+        self._seen = ""  # the last character that was passed on: it tells whether a word begins behind it
         self._held = ""
+
+    @property
+    def mangled(self) -> int:
+        """Placeholders that were not written as they were given."""
+        return self._restorer.mangled
+
+    @property
+    def unresolved(self) -> int:
+        """Placeholders that stand for nothing in this run."""
+        return self._restorer.unresolved
+
+    @property
+    def held(self) -> int:
+        """Code points taken in and not passed on yet."""
+        return len(self._held)
 
     def feed(self, text: str) -> str:
         """Take the next piece; returns the restored text that is complete."""
-        text = self._held + text
-        cut = len(text)
-        match = _COULD_BE_PLACEHOLDER.search(text, max(0, cut - LONGEST_PLACEHOLDER))
+        text = self._seen + self._held + text
+        start, cut = len(self._seen), len(text)
+        match = _COULD_BE_PLACEHOLDER.search(text, max(start, cut - LONGEST_PLACEHOLDER))
         if match is not None:
             cut = match.start()
-        self._held = text[cut:]
-        return restore(text[:cut], self._mapping)
+        return self._passed(text, start, cut)
 
     def finish(self) -> str:
         """The end of the stream: what was held back turned out to be text."""
-        rest, self._held = self._held, ""
-        return restore(rest, self._mapping)
+        text = self._seen + self._held
+        return self._passed(text, len(self._seen), len(text))
+
+    def _passed(self, text: str, start: int, cut: int) -> str:
+        restored = self._restorer.restore(text[:cut], start)
+        self._seen, self._held = text[max(0, cut - 1) : cut], text[cut:]
+        return restored

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 
+from server.pii.patterns import Context
+
 _LEFT = 28  # code points looked at before a number
 _RIGHT = 14  # and behind it
 
 # A word like "order" counts only when nothing but filler stands between it and the number.
 _FILLER = (
     r"(?:\s*(?:no|nos|num|number|nombor|code|id|ref|reference|is|was|are|adalah|of|the|our|your|my|new|"
-    r"old)\b|[\s.:#=_/()\-]|号码?|编号|是|为){0,6}\Z"
+    r"old)\b|[\s.:#=_/()\-]|号码?|编号|是|为){0,6}\z"
 )
-_BUSINESS_WORDS = re.compile(
+_BUSINESS_WORDS = Context(
     r"(?:\b(?:orders?|ord|po|p\.o|so|do|purchase order|sales order|delivery order|invoices?|inv|quote|quotation|"
     r"quot|sku|item|"
     r"product|part|parts|model|serial|s/n|sn|batch|lot|ref|reference|tracking|awb|consignment|shipment|parcel|"
     r"ticket|case|"
     r"booking|receipt|transaction|txn|trace|request|uen|roc|brn|gst|barcode|ean|upc|gtin|isbn|hs|version|build|"
-    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|code|catalogue|docket|voucher|"
+    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|code|catalogue|docket|voucher|page|figure|"
     r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang)|订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|"
-    r"总价|库存|编号|追踪|快递|物流|运单)" + _FILLER,
-    re.IGNORECASE,
+    r"总价|库存|编号|追踪|快递|物流|运单)" + _FILLER
 )
 _MONEY_BEFORE = re.compile(r"(?:[$€£¥₹#]|\b(?:sgd|usd|myr|rm|eur|gbp|cny|rmb|idr))\s?\Z", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(
@@ -31,16 +32,16 @@ _UNIT_BEHIND = re.compile(
     r"biji\b|个|箱|包|件|盒|元|块|卷|袋)",
     re.IGNORECASE,
 )
-_JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9_$#@&=%]|[A-Za-z0-9][\-/.:,+*]|[A-Za-z]{2}[\-/]\s)\Z")
-_JOINED_BEHIND = re.compile(r"[A-Za-z0-9_%]|[\-/.:,+*][A-Za-z0-9]")
+# "IC:" and "Michelle," end a word; "1:" and "1," go on with the number.
+_JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9_$#@&=%]|[0-9][\-/.:,+*]|[A-Za-z][\-/.+*]|[A-Za-z]{2}[\-/]\s)\Z")
+_JOINED_BEHIND = re.compile(r"[A-Za-z0-9_%]|[\-/.+*][A-Za-z0-9]|[:,]\d")
 _LETTER = re.compile(r"[^\W\d_]")  # without one the word lists need not be tried: most of the cost on rows of numbers
-_PHONE_WORDS = re.compile(
+_PHONE_WORDS = Context(
     r"(?:\b(?:phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|"
     r"sms|text|dial|fax|"
-    r"reach|telefon|tel|hubungi|telepon|bimbit)|电话|手机|手机号|致电|联系|打给|打|拨打|微信|传真)"
+    r"reach|telefon|tel|hubungi|telepon|bimbit|wa\.me)|电话|手机|手机号|致电|联系|打给|打|拨打|微信|传真)"
     r"(?:\s*(?:no|num|number|nombor|is|at|on|me|us|him|her|them|ke|saya|dia|kami|di|or|and|via|by|the)\b|"
-    r"[\s.:#=()+\-]|号码?|是|为|我|他|她){0,6}\Z",
-    re.IGNORECASE,
+    r"[\s.:#=()+\-/]|号码?|是|为|我|他|她){0,6}\z"
 )
 
 
@@ -57,7 +58,7 @@ def right(text: str, end: int) -> str:
 def is_business_number(text: str, start: int, end: int) -> bool:
     """True when the words around say that the number is an order number, a price, a quantity or the like."""
     before = left(text, start)
-    if _LETTER.search(before) and _BUSINESS_WORDS.search(before):
+    if _LETTER.search(before) and _BUSINESS_WORDS.occurs(before):
         return True
     if _MONEY_BEFORE.search(before):
         return True
@@ -66,12 +67,15 @@ def is_business_number(text: str, start: int, end: int) -> bool:
 
 def is_joined(text: str, start: int, end: int) -> bool:
     """True when the range is only a part of a longer code such as `AB-91234567`, `91234567-3` or `1.91234567`."""
-    return _JOINED_BEFORE.search(text[max(0, start - 4) : start]) is not None or (
-        _JOINED_BEHIND.match(text[end : end + 2]) is not None
-    )
+    return _JOINED_BEFORE.search(text[max(0, start - 4) : start]) is not None or is_continued(text, end)
+
+
+def is_continued(text: str, end: int) -> bool:
+    """True when a code goes on behind the range."""
+    return _JOINED_BEHIND.match(text[end : end + 2]) is not None
 
 
 def after_phone_word(text: str, start: int) -> bool:
     """True when "call", "tel", 电话, "telefon" or the like leads up to `start`."""
     before = left(text, start)
-    return _LETTER.search(before) is not None and _PHONE_WORDS.search(before) is not None
+    return _LETTER.search(before) is not None and _PHONE_WORDS.occurs(before)

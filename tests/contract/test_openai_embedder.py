@@ -24,6 +24,17 @@ async def test_batches_keep_the_order_and_give_unit_vectors(llmock: LLMock) -> N
         await embedder.close()
 
 
+async def test_personal_data_does_not_travel(llmock: LLMock) -> None:
+    embedder = openai_embedder("key", llmock.base_url(), "text-embedding-3-small")
+    await embedder.embed_query("call 91234567 about lids")
+    await embedder.embed(["write to lee.canary@mail.example"])
+    await embedder.close()
+    sent = str([request.body for request in llmock.requests])
+    assert "about lids" in sent
+    assert "91234567" not in sent
+    assert "lee.canary" not in sent
+
+
 async def test_a_refused_key_is_permanent_and_an_absent_server_is_not(llmock: LLMock) -> None:
     llmock.fail(status=401, times=3)
     refused = openai_embedder("key", llmock.base_url(), "text-embedding-3-small")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from server.pii import evaluation
 from server.pii.commands import pii
 
 
@@ -48,7 +49,24 @@ def test_a_lone_surrogate_passes_through() -> None:
 def test_evaluate_passes_on_the_labelled_set() -> None:
     code, rows, _ = run("evaluate", "--json")
     assert code == 0
-    assert len(rows) == 16
+    assert [row["set"] for row in rows] == ["labelled"] * 16 + ["unseen"] * 16
+
+
+def test_unseen_misses_are_never_shown() -> None:
+    result = CliRunner().invoke(pii, ["evaluate", "--misses"])
+    assert "unseen: " in result.stdout
+    unseen = {message.text for message in evaluation.load(evaluation.UNSEEN)}
+    assert not [line for line in result.stderr.splitlines() if json.loads(line)["text"] in unseen]
+
+
+def test_a_huge_line_is_scanned_and_a_long_input_is_read_line_by_line() -> None:
+    huge = json.dumps({"id": "h", "text": "send the boxes " * 40_000 + "hp 91234567"}).encode()
+    lines = [huge, *(json.dumps({"id": n, "text": "hp 91234567"}).encode() for n in range(500)), b"{"]
+    code, rows, errors = run("scan", stdin=b"\n".join(lines))
+    assert code == 1
+    assert len(rows) == 501
+    assert all(len(row["spans"]) == 1 for row in rows if isinstance(row["spans"], list))
+    assert errors.startswith("line 502: ")
 
 
 def test_evaluate_fails_below_a_bar(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.pii.evaluation import load
-from server.pii.scan import WINDOW
-from server.pii.scrub import LONGEST_PLACEHOLDER, Scrubber, restore, scrub
+from server.pii.kinds import Kind
+from server.pii.scan import WINDOW, scan
+from server.pii.scrub import LONGEST_PLACEHOLDER, Restorer, Scrubber, marker, replace, restore, scrub
 from server.pii.stream import StreamRestorer, StreamScrubber
 
 MESSAGES = [message.text for message in load()]
@@ -23,12 +24,29 @@ FRAGMENTS = [
     "passport ", "E1234567", "pcs", "bin ", "4111 1111 1111 1111", "GB29 NWBK 6016 1331 9268 19",
     "::", "dob ", "1/2/1990", "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----",
     "[EMAIL]", "⟦EMAIL_1⟧", ",", "。", "hello ", "12 Jalan ",
+    "EMAIL_1", "⟦phone 1", "PERSON_2⟧", "[SG NRIC 1]", "⟦", "MY", "_", "TEXT_", "lot 3, ", "_at_", "card:",
 ]  # fmt: skip
+# What a model may make of placeholders, whole and in parts.
+WRITTEN = [
+    "⟦EMAIL_1⟧", "⟦", "EMAIL", "_", "1", "2", "⟧", "[", "]", "PHONE_1", "phone", "Phone 1", " ", "⟦ my nric-1 ⟧", "MY",
+    "NRIC", "A", "I ", "x", "TEXT_1⟧", "【DOB1】", "[2]", "[price:PB-12]", "[CREDIT_CARD]", "。", "\n", "-",
+]  # fmt: skip
+MAPPING = {
+    "⟦EMAIL_1⟧": "a@example.com",
+    "⟦PHONE_1⟧": "91234567",
+    "⟦MY_NRIC_1⟧": "900307-14-5678",
+    "⟦TEXT_1⟧": "⟦EMAIL_2⟧",
+}
 
 
 def pieces(text: str, cuts: list[int]) -> list[str]:
     edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(text)}), len(text)]
     return [text[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def without_cards(text: str) -> str:
+    """What an unscrubbed model would repeat, but for card numbers, which never come back."""
+    return replace(text, [span for span in scan(text) if span.kind is Kind.CREDIT_CARD], lambda span: marker(span.kind))
 
 
 def streamed(parts: list[str]) -> str:
@@ -94,10 +112,57 @@ def test_restoring_in_any_pieces(fragments: list[str], cuts: list[int]) -> None:
     text = "".join(fragments)
     scrubber = Scrubber()
     hidden = scrubber.scrub(text)
-    assert restore(hidden, scrubber.mapping) == text
+    said = without_cards(text)
+    assert restore(hidden, scrubber.mapping) == said
     restorer = StreamRestorer(scrubber.mapping)
     out = [restorer.feed(part) for part in pieces(hidden, cuts)]
-    assert "".join([*out, restorer.finish()]) == text
+    assert "".join([*out, restorer.finish()]) == said
+    assert (restorer.mangled, restorer.unresolved) == (0, 0)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.sampled_from(WRITTEN), max_size=24), st.lists(st.integers(0, 200), max_size=40))
+def test_what_a_model_makes_of_placeholders_in_any_pieces(written: list[str], cuts: list[int]) -> None:
+    text = "".join(written)
+    whole = Restorer(MAPPING)
+    said = whole.restore(text)
+    restorer = StreamRestorer(MAPPING)
+    out = []
+    for part in pieces(text, cuts):
+        out.append(restorer.feed(part))
+        assert restorer.held <= LONGEST_PLACEHOLDER
+    assert "".join([*out, restorer.finish()]) == said
+    assert (restorer.mangled, restorer.unresolved) == (whole.mangled, whole.unresolved)
+
+
+@pytest.mark.parametrize(
+    "text", ["Mail ⟦EMAIL_1⟧.", "to EMAIL_1⟧, MY", "⟦ phone 1 or [PHONE-12] I", "⟦EMAIL_1⟧⟦MY_NRIC_1⟧"]
+)
+def test_restoring_in_every_way_to_cut_a_text_twice(text: str) -> None:
+    said = restore(text, MAPPING)
+    for cuts in itertools.combinations(range(1, len(text)), 2):
+        restorer = StreamRestorer(MAPPING)
+        out = [restorer.feed(part) for part in pieces(text, list(cuts))]
+        assert "".join([*out, restorer.finish()]) == said, cuts
+
+
+def test_the_first_word_waits_for_at_most_one_placeholder() -> None:
+    for text in ("Certainly, we deliver.", "⟦EMAIL_1⟧ is noted.", "[1] says so.", "I see."):
+        restorer = StreamRestorer(MAPPING)
+        taken = 0
+        for char in text:
+            taken += 1
+            if restorer.feed(char):
+                break
+        assert taken <= LONGEST_PLACEHOLDER
+        assert restorer.held <= 1
+
+
+def test_mangled_and_unknown_placeholders_are_counted() -> None:
+    restorer = StreamRestorer(MAPPING)
+    said = restorer.feed("⟦EMAIL_1⟧ ⟦email 1⟧ EMAIL_1 ⟦PHONE_1 ⟦PHONE_9⟧ [DOB 3]") + restorer.finish()
+    assert said == "a@example.com a@example.com a@example.com 91234567 [PHONE] [DOB]"
+    assert (restorer.mangled, restorer.unresolved) == (4, 2)
 
 
 def test_restorer_holds_one_partial_placeholder_only() -> None:

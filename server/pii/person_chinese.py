@@ -1,0 +1,111 @@
+"""Names of people in Chinese text: behind what announces a name, and before a title."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from server.pii import names
+from server.pii.kinds import Kind
+from server.pii.normalise import Folded
+from server.pii.patterns import Candidate, Rule, WidePattern
+
+_RANK = 40
+_ZH_NAME = "([\u4e00-\u9fff]{2,5})"
+_ZH_LABELLED = WidePattern(
+    f"(?:我的名字(?:叫|是)|名字(?:叫|是)|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|"
+    f"户名|(?i:name|nama|attn|contact)|我是|请找|找|叫|联系|打给|同事|老板|店长|司机|师傅)(?:[\\s:是为]){{0,3}}{_ZH_NAME}"
+)
+_ZH_LATIN = WidePattern(
+    "(?:我是|我叫|请找|找|叫|联系|打给|问|给|同事|店长|老板)\\s?([A-Z][a-z]{1,14}(?: [A-Z][a-z]{1,14}){0,2})\\b"
+)
+_ZH_TITLED = WidePattern("([\u4e00-\u9fff]{1,3})(?:先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总)")
+_ZH_OWNER = WidePattern("([\u4e00-\u9fff]{2,3})的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)")
+_ZH_SURNAME = WidePattern("我姓([\u4e00-\u9fff])")
+_THANKS = "谢谢"
+_ZH_ENDS = frozenset(
+    "电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年"
+    "说让就去拿取收问"
+)
+_ZH_WEAK = (
+    "name",
+    "nama",
+    "attn",
+    "contact",
+    "我",
+    "我是",
+    "找",
+    "叫",
+    "我叫",
+    "请找",
+    "本人",
+    "联系",
+    "打给",
+    "同事",
+    "老板",
+    "店长",
+    "司机",
+    "师傅",
+)
+
+
+def _chinese_name(text: str, start: int, end: int, *, known: bool) -> Candidate | None:
+    """Surname and one or two characters: the second is left out when it begins another word."""
+    if known and (text[start] not in names.CHINESE_SURNAMES or text[start : start + 2] in names.CHINESE_WORDS):
+        return None
+    length = 1
+    for position in range(start + 1, min(end, start + 3)):
+        ends = text[position : position + 2] == "小姐" if text[position] == "小" else text[position] in _ZH_ENDS
+        if ends:
+            break
+        length += 1
+    if length == 1:
+        return None
+    return Candidate(start, start + length, Kind.PERSON, _RANK + 2)
+
+
+def _labelled(text: str) -> Iterator[Candidate]:
+    for match in _ZH_LABELLED.matches(text):
+        start, end = match.groups[0]
+        label = text[match.start : start]
+        # "我叫了两次" is "I called twice": without a colon or 是 behind a label only a known surname will do.
+        named = label[-1] in ":是" and label.rstrip(" :是").lower() not in _ZH_WEAK
+        candidate = _chinese_name(text, start, end, known=not named)
+        if candidate is not None:
+            yield candidate
+    for match in _ZH_LATIN.matches(text):
+        start, end = match.groups[0]
+        if names.is_known(text[start:end]):
+            yield Candidate(start, end, Kind.PERSON, _RANK)
+
+
+def _titled(text: str) -> Iterator[Candidate]:
+    for match in _ZH_TITLED.matches(text):
+        start, end = match.groups[0]
+        start += 2 if text.startswith(_THANKS, start) else 0
+        first = next((i for i in range(start, end) if text[i] in names.CHINESE_SURNAMES), None)
+        if first is not None and text[end - 1] not in "老大小":
+            yield Candidate(first, end, Kind.PERSON, _RANK + 1)
+
+
+def _chinese(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    yield from _labelled(text)
+    yield from _titled(text)
+    for match in _ZH_OWNER.matches(text):
+        start, end = match.groups[0]
+        if text[start] in names.CHINESE_SURNAMES:
+            yield Candidate(start, end, Kind.PERSON, _RANK)
+    for match in _ZH_SURNAME.matches(text):
+        if text[match.groups[0][0]] in names.CHINESE_SURNAMES:
+            yield Candidate(*match.groups[0], Kind.PERSON, _RANK)
+
+
+RULES = (
+    Rule(
+        "Chinese name",
+        "(?i:name|nama|attn|contact)[\\s:]{0,3}[\u4e00-\u9fff]|联系|打给|同事|店长|司机|问|给|"
+        "名字|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|找|叫|先生|小姐|"
+        "女士|太太|老师|经理|老板|师傅|医生|总|我姓|的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)",
+        _chinese,
+    ),
+)
