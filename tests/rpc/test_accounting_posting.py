@@ -130,6 +130,20 @@ async def test_a_dead_workers_invoice_that_arrived_is_found(accounts: Accounts) 
     assert puts(accounts) == 1
 
 
+async def test_an_answer_that_comes_after_its_turn_changes_nothing(accounts: Accounts) -> None:
+    """The worker was slow and taken for dead; meanwhile somebody has voided the invoice in Xero, and we know."""
+    placed = await accounts.placed()
+    accounts.sandbox.faults.script("slow_after", method="PUT", path="Invoices", seconds=Decimal(2))
+    posting = asyncio.create_task(accounts.post(placed))
+    await eventually(lambda: _so(bool(accounts.booked(placed))))
+    accounts.sandbox.void(placed.invoice.number)
+    await accounts.value("update invoice set turn = turn + 1, taken_until = null")
+    assert await accounts.following.observe("lumen", await _found(accounts, placed.invoice.number))
+    assert not posting.done()
+    await posting
+    assert (await accounts.order(placed.name)).invoice.state == _S.VOIDED
+
+
 async def test_over_the_limit_it_waits_and_loses_no_attempt(accounts: Accounts) -> None:
     accounts.sandbox.faults.script("minute_limit", method="PUT", path="Invoices", seconds=Decimal(1))
     placed = await accounts.placed()
