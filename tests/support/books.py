@@ -43,6 +43,8 @@ def xero_variables(sandbox_url: str, **changes: str) -> dict[str, str]:
         "TRIA_JWT_AUDIENCE": "none",
         "TRIA_STATE_SECRET": "s" * 40,
         "TRIA_MASTER_KEYS": "test=" + base64.b64encode(b"k" * 32).decode(),
+        "TRIA_AUDIT_KEY": "test=" + base64.b64encode(b"a" * 32).decode(),
+        "TRIA_AUDIT_CHECKPOINT_FILE": "checkpoints.jsonl",
         "TRIA_ASSISTANT": "offline",
         "TRIA_AUDIT_FILE": "audit.log",
         "TAX_RATE": "2024-01-01=0.09",
