@@ -34,7 +34,7 @@ class Holding(Protocol):
         """Everything that is the person's, by kind of record."""
 
     async def erase(self, connection: Connection, tenant: str, person: str, until: datetime) -> Sequence[Erased]:
-        """Erases what the person had up to then, and what only a destroyed key opens; done twice it does nothing."""
+        """Erases what the person had before that time, and what only a destroyed key opens; twice does nothing more."""
 
     async def remaining(self, connection: Connection, tenant: str, person: str, until: datetime) -> int:
         """Records that `erase` would still find."""

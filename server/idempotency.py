@@ -151,7 +151,7 @@ async def once(
 
 EMPTY_ANSWERS = """
 update idempotency set response = null, about = ''
-where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at <= $3
+where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at < $3
 """
 
 KEPT_ANSWERS = """
@@ -162,7 +162,7 @@ order by created_at
 
 ANSWERS_LEFT = """
 select count(*) from idempotency
-where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at <= $3
+where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at < $3
 """
 
 

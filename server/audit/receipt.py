@@ -30,18 +30,21 @@ HEADER = "tria erasure receipt v1"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`event` is the event_id of its leaf; `person` the keyed reference."""
+    """`event` is the event_id of its leaf; `subject` the keyed reference of whom it is about.
+
+    Not called `person`, as in server/idempotency.py: it holds nothing of theirs, and answers a repeated call after it.
+    """
 
     tenant: str
     event: str
-    person: str
+    subject: str
     time: datetime
     stores: tuple[Erased, ...]
     note: str = ""
 
     def text(self) -> str:
         """What is signed."""
-        lines = [HEADER, f"tenant {self.tenant}", f"event {self.event}", f"person {self.person}"]
+        lines = [HEADER, f"tenant {self.tenant}", f"event {self.event}", f"person {self.subject}"]
         lines.append(f"time {self.time.isoformat()}")
         lines += [_line(store) for store in self.stores]
         return "".join(f"{line}\n" for line in lines)

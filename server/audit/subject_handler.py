@@ -96,7 +96,7 @@ def _receipt_bytes(receipt: Receipt) -> bytes:
     time = Timestamp()
     time.FromDatetime(receipt.time)
     message = audit_pb2.ErasureReceipt(
-        subject=receipt.person,
+        subject=receipt.subject,
         erase_time=time,
         stores=[
             audit_pb2.StoreErasure(store=each.store, erased=each.erased, kept=each.kept, legal_basis=each.legal_basis)
