@@ -280,19 +280,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The person's data is on legal hold.
     Example: reason "SUBJECT_ON_LEGAL_HOLD" domain "tria" metadata {}
     """
-    ACCOUNTING_UNAVAILABLE: _ErrorReason.ValueType  # 80
+    ACCOUNTING_UNAVAILABLE: _ErrorReason.ValueType  # 90
     """The accounting system cannot be reached; nothing was sent, and it is tried again.
     Example: reason "ACCOUNTING_UNAVAILABLE" domain "tria" metadata {}
     """
-    ACCOUNTING_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 81
+    ACCOUNTING_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 91
     """The accounting system gave no answer: the invoice is looked up before anything else.
     Example: reason "ACCOUNTING_OUTCOME_UNKNOWN" domain "tria" metadata {}
     """
-    INVOICE_NUMBER_TAKEN: _ErrorReason.ValueType  # 82
+    INVOICE_NUMBER_TAKEN: _ErrorReason.ValueType  # 92
     """The number belongs to an invoice that is not this order's.
     Example: reason "INVOICE_NUMBER_TAKEN" domain "tria" metadata {"order": "orders/x"}
     """
-    INVOICE_TOTAL_MISMATCH: _ErrorReason.ValueType  # 83
+    INVOICE_TOTAL_MISMATCH: _ErrorReason.ValueType  # 93
     """It was booked with other totals than the customer confirmed.
     Example: reason "INVOICE_TOTAL_MISMATCH" domain "tria" metadata {"order": "orders/x"}
     """
@@ -560,19 +560,19 @@ SUBJECT_ON_LEGAL_HOLD: ErrorReason.ValueType  # 64
 """The person's data is on legal hold.
 Example: reason "SUBJECT_ON_LEGAL_HOLD" domain "tria" metadata {}
 """
-ACCOUNTING_UNAVAILABLE: ErrorReason.ValueType  # 80
+ACCOUNTING_UNAVAILABLE: ErrorReason.ValueType  # 90
 """The accounting system cannot be reached; nothing was sent, and it is tried again.
 Example: reason "ACCOUNTING_UNAVAILABLE" domain "tria" metadata {}
 """
-ACCOUNTING_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 81
+ACCOUNTING_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 91
 """The accounting system gave no answer: the invoice is looked up before anything else.
 Example: reason "ACCOUNTING_OUTCOME_UNKNOWN" domain "tria" metadata {}
 """
-INVOICE_NUMBER_TAKEN: ErrorReason.ValueType  # 82
+INVOICE_NUMBER_TAKEN: ErrorReason.ValueType  # 92
 """The number belongs to an invoice that is not this order's.
 Example: reason "INVOICE_NUMBER_TAKEN" domain "tria" metadata {"order": "orders/x"}
 """
-INVOICE_TOTAL_MISMATCH: ErrorReason.ValueType  # 83
+INVOICE_TOTAL_MISMATCH: ErrorReason.ValueType  # 93
 """It was booked with other totals than the customer confirmed.
 Example: reason "INVOICE_TOTAL_MISMATCH" domain "tria" metadata {"order": "orders/x"}
 """
