@@ -167,6 +167,8 @@ def render(config: Config, settings: EdgeSettings) -> Config:
     _set_address(listeners["http"], HOST, settings.http_port)
     _set_address(listeners["https"], HOST, settings.https_port)
     _set_address(listeners["metrics"], HOST, settings.metrics_port)
+    for listener in listeners.values():
+        listener["enable_reuse_port"] = False  # else two systems on one port would share its callers unseen
     _set_address(_endpoint(clusters["server"]), host, int(port))  # and with it the other pools, which share it
     _set_address(_endpoint(clusters["admin"]), HOST, settings.admin_port)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 import pytest_asyncio
 
+from server.embedded.child import StartFailed
 from server.embedded.envoy import EmbeddedEnvoy, config_file
 from server.embedded.issuer import Issuer
 from tests.edge.conftest import Edge
@@ -133,3 +136,14 @@ async def _rest(edge: Edge, arriving: AsyncIterator[str]) -> list[str]:
         seen.append(frame)
         edge.upstream.go_on.set()
     return seen
+
+
+async def test_two_gateways_never_share_a_port(own_edge: Edge, issuer: Issuer, tmp_path: Path) -> None:
+    """Envoy listens with SO_REUSEPORT by default: the kernel would deal callers out to both, each with its own keys."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    settings = replace(edge_settings(folder, issuer, own_edge.upstream.port), http_port=own_edge.settings.http_port)
+    second = EmbeddedEnvoy(folder / "envoy", settings, grace=0)
+    with pytest.raises(StartFailed):
+        await second.start()
+    assert await health(own_edge, 200)
