@@ -31,8 +31,9 @@ async def sdk(xero_sandbox: Sandbox) -> AsyncIterator[ApiClient]:
     async with httpx.AsyncClient() as client:
         token: dict[str, Any] = {"access_token": await fetch_token(client, xero_sandbox), "token_type": "Bearer"}
     token |= {"expires_in": 1_800, "expires_at": 1e12, "scope": ["accounting.invoices"]}
-    credentials = OAuth2Token(client_id=CLIENT[0], client_secret=CLIENT[1])
-    made = ApiClient(Configuration(oauth2_token=credentials), pool_threads=1)
+    configuration = Configuration()  # a copy of the first one of this process, whatever it is given
+    configuration.oauth2_token = OAuth2Token(client_id=CLIENT[0], client_secret=CLIENT[1])
+    made = ApiClient(configuration, pool_threads=1)
     made.rest_client.pool_manager.connection_pool_kw["retries"] = False
     made.oauth2_token_getter(lambda: token)
     made.oauth2_token_saver(lambda _: None)

@@ -204,7 +204,7 @@ async def test_a_batch_of_unknown_outcome_is_made_again_as_it_was(accounts: Acco
             await booked_once(accounts, await accounts.until(order.name, "AUTHORISED"))
     assert len(accounts.booked(alive=False)) == 6
     if kind == "server_error":
-        assert puts(accounts) == 2  # the second time with the same key
+        assert puts(accounts) in {2, 3}  # again with the same key; once more where that was too old by then
 
 
 async def _found(accounts: Accounts, number: str) -> Booked:

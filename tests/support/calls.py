@@ -221,6 +221,10 @@ def access_log() -> Iterator[AccessLog]:
     logger.setLevel(level)
 
 
+# Ours must be the limit that is met first: above its own one of 8 KiB gRPC refuses some calls, by chance.
+METADATA = (("grpc.max_metadata_size", 16 * 1024),)
+
+
 @asynccontextmanager
 async def serving(
     keys: Keys,
@@ -230,7 +234,7 @@ async def serving(
     directory: Path,
     *,
     caps: Caps | None = None,
-    options: tuple[tuple[str, int], ...] = (),
+    options: tuple[tuple[str, int], ...] = METADATA,
     recorder_type: type[AuditRecorder] = AuditRecorder,
 ) -> AsyncIterator[Served]:
     """The probe behind the whole chain."""

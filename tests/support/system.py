@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -35,11 +36,16 @@ class System:
         return found
 
     async def answers(self, question: str) -> dict[str, Any]:
-        """The reply to a customer of the demo, through the gateway."""
+        """The reply to a customer of the demo, through the gateway; asked again for a while where it says to come back,
+        as a part that has just been killed may make it."""
+        deadline = time.monotonic() + 30
         async with httpx.AsyncClient(base_url=self.ready["http"], timeout=30) as client:
             token = (self.state_dir / "token").read_text()
             headers = {"authorization": f"Bearer {token}"}
             answer = await client.post("/api/chatbot", json={"message": question}, headers=headers)
+            while answer.status_code == 503 and time.monotonic() < deadline:
+                await asyncio.sleep(0.2)
+                answer = await client.post("/api/chatbot", json={"message": question}, headers=headers)
         answer.raise_for_status()
         reply: dict[str, Any] = answer.json()
         return reply
