@@ -67,7 +67,7 @@ class Subjects:
         self._signing = signing
 
     def person(self, tenant: str, subject: str) -> str:
-        """The reference of a person, as people name it: an address, a number or an id."""
+        """The reference of a person, as people name it: an address, a number with `+` and its country's, or an id."""
         return self._vault.people.reference(tenant, subject.strip())
 
     async def export(self, author: Author, subject: str, idempotency: Idempotency[Export]) -> Once:
@@ -150,7 +150,7 @@ class Subjects:
         data: dict[str, Any] = {}
         for holding in self._holdings:
             data |= await holding.export(connection, tenant, person)
-        actor = author.shown.subject(tenant, subject.strip())
+        actor = author.shown.stand_in(tenant, subject.strip())
         data["audit_events"] = await trail_holding.events(connection, self._vault, tenant, actor, _target(person))
         return Export(person, await connection.fetchval(NOW), data)
 
@@ -167,7 +167,7 @@ class Subjects:
         stores = [Erased("keys", keys)]
         for holding in self._holdings:
             stores += await holding.erase(connection, tenant, person, now)
-        actor = author.shown.subject(tenant, subject.strip())
+        actor = author.shown.stand_in(tenant, subject.strip())
         stores.append(await trail_holding.kept(connection, tenant, actor))
         details = facts(stores) | {"reason_given": int(reason_given)}
         leaf = await author.record(connection, Action.SUBJECT_ERASE, (_target(person),), details)
