@@ -40,6 +40,11 @@ class Holding(Protocol):
         """Records that `erase` would still find."""
 
 
+def affected(status: str) -> int:
+    """The rows of a command's status, as in `UPDATE 3`."""
+    return int(status.rpartition(" ")[2])
+
+
 def when(time: datetime | None) -> str:
     """A time in an export; empty for none."""
     return time.isoformat() if time else ""

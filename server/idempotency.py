@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from server.caller import Caller
 from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
-from server.holdings import Erased, Records, when
+from server.holdings import Erased, Records, affected, when
 
 T = TypeVar("T")
 
@@ -175,8 +175,8 @@ class AnswersHolding:
         return {"kept_answers": [{"method": row["method"], "create_time": when(row["created_at"])} for row in rows]}
 
     async def erase(self, connection: Connection, tenant: str, person: str, until: datetime) -> Sequence[Erased]:
-        status: str = await connection.execute(EMPTY_ANSWERS, tenant, person, until)
-        return [Erased("kept_answers", int(status.rpartition(" ")[2]))]
+        emptied = affected(await connection.execute(EMPTY_ANSWERS, tenant, person, until))
+        return [Erased("kept_answers", emptied)]
 
     async def remaining(self, connection: Connection, tenant: str, person: str, until: datetime) -> int:
         left: int = await connection.fetchval(ANSWERS_LEFT, tenant, person, until)

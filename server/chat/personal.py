@@ -13,7 +13,7 @@ from asyncpg import Record
 from server.audit.sealing import ERASED, Keys, Vault
 from server.chat.conversations import TEXT, TITLE
 from server.db.pool import Connection
-from server.holdings import Erased, Records, when
+from server.holdings import Erased, Records, affected, when
 
 EXPORT_CONVERSATIONS: Final[LiteralString] = """
 select id, outlet, title, title_box, locale, create_time, update_time from conversation
@@ -83,8 +83,8 @@ class ChatHolding:
         """Empties the rows. They stay, so that the messages of others in the conversation keep their places, and what
         was spent stays counted."""
         await connection.execute(STOP_RUNS, tenant, person, until)
-        messages = _count(await connection.execute(EMPTY_MESSAGES, tenant, person, until))
-        conversations = _count(await connection.execute(EMPTY_CONVERSATIONS, tenant, person, until))
+        messages = affected(await connection.execute(EMPTY_MESSAGES, tenant, person, until))
+        conversations = affected(await connection.execute(EMPTY_CONVERSATIONS, tenant, person, until))
         return [Erased("conversations", conversations), Erased("messages", messages)]
 
     async def remaining(self, connection: Connection, tenant: str, person: str, until: datetime) -> int:
@@ -119,8 +119,3 @@ def _message(row: Record, keys: Keys) -> dict[str, Any]:
         return message
     usage = ("model", "input_tokens", "output_tokens", "cost_micros", "currency")
     return message | {"usage": {field: row[field] for field in usage}}
-
-
-def _count(status: str) -> int:
-    """The rows of a command's status, as in `UPDATE 3`."""
-    return int(status.rpartition(" ")[2])

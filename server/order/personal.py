@@ -12,7 +12,7 @@ from asyncpg import Record
 
 from server.audit.sealing import Keys, Vault
 from server.db.pool import Connection
-from server.holdings import Erased, Records, when
+from server.holdings import Erased, Records, affected, when
 from server.order import order_store
 from server.order.habits import ALIAS
 from server.order.order_store import REASON, SAID
@@ -107,9 +107,9 @@ class OrderHolding:
         which = (tenant, person, until)
         await connection.execute(EMPTY_LINES, *which)
         await connection.execute(EMPTY_EVENTS, *which)
-        kept = _count(await connection.execute(EMPTY_ORDERS, *which))
-        proposals = _count(await connection.execute(DELETE_PROPOSALS, *which))
-        aliases = _count(await connection.execute(DELETE_ALIASES, *which))
+        kept = affected(await connection.execute(EMPTY_ORDERS, *which))
+        proposals = affected(await connection.execute(DELETE_PROPOSALS, *which))
+        aliases = affected(await connection.execute(DELETE_ALIASES, *which))
         return [
             Erased("orders", 0, kept, KEPT if kept else ""),
             Erased("proposals", proposals),
@@ -178,8 +178,3 @@ def _alias(row: Record, keys: Keys) -> dict[str, Any]:
         "times": row["times"],
         "last_time": when(row["last_time"]),
     }
-
-
-def _count(status: str) -> int:
-    """The rows of a command's status, as in `UPDATE 3`."""
-    return int(status.rpartition(" ")[2])
