@@ -30,6 +30,9 @@ class Erased:
 class Holding(Protocol):
     """What one feature holds. All of it runs in the caller's transaction."""
 
+    async def count(self, connection: Connection, tenant: str, person: str) -> int:
+        """Records that `export` would read; nothing of them is fetched."""
+
     async def export(self, connection: Connection, tenant: str, person: str) -> Mapping[str, Records]:
         """Everything that is the person's, by kind of record."""
 

@@ -160,6 +160,10 @@ where tenant = $1 and (principal = $2 or about = $2) and response is not null
 order by created_at
 """
 
+COUNT_ANSWERS = """
+select count(*) from idempotency where tenant = $1 and (principal = $2 or about = $2) and response is not null
+"""
+
 ANSWERS_LEFT = """
 select count(*) from idempotency
 where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at < $3
@@ -169,6 +173,10 @@ where tenant = $1 and (principal = $2 or about = $2) and response is not null an
 class AnswersHolding:
     """First answers to a person's writes, and to the writes of others about that person. They open for whoever repeats
     the call; the rows stay, so that what was done is not done again."""
+
+    async def count(self, connection: Connection, tenant: str, person: str) -> int:
+        kept: int = await connection.fetchval(COUNT_ANSWERS, tenant, person)
+        return kept
 
     async def export(self, connection: Connection, tenant: str, person: str) -> Mapping[str, Records]:
         rows = await connection.fetch(KEPT_ANSWERS, tenant, person)

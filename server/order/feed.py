@@ -78,7 +78,7 @@ async def last_seq(connection: Connection, tenant: str) -> int:
 
 
 SELECT_EVENTS: Final[LiteralString] = """
-select event.seq, event_id, time, snapshot, event.order_id, note, note_box
+select event.seq, event_id, time, snapshot, event.order_id, note_box
 from order_event as event
 join customer_order on customer_order.tenant = event.tenant and customer_order.id = event.order_id
 where event.tenant = $1 and event.seq > $2 and ($3::text = '' or event.outlet = $3)
