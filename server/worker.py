@@ -50,8 +50,8 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     ):
         vault = open_vault(config.auth)
         people = subjects(database, vault, config.audit.key)
-        kept_on = Counter("tria_retention_failures", "Kinds of data that a night left.", ["kind"], registry=registry)
-        retention = Retention(database, config.retention, failed=lambda kind: kept_on.labels(kind).inc())
+        left_over = Counter("tria_retention_failures", "Kinds of data that a night left.", ["kind"], registry=registry)
+        retention = Retention(database, config.retention, failed=lambda kind: left_over.labels(kind).inc())
         runtime = JobRuntime(
             dsn,
             [
