@@ -43,9 +43,9 @@ class Auth:
         *,
         token: Verifier,
         api_key: Verifier,
+        stand_in: Callable[[str, str], str],
         trust_domain: str | None = None,
         people: People | None = None,
-        stand_in: Callable[[str, str], str] = lambda _tenant, subject: subject,
     ) -> None:
         self._people = people
         self._stand_in = stand_in

@@ -134,7 +134,7 @@ def build_chain(
             people=identity.people,
             stand_in=recorder.shown.stand_in,
         ),
-        Limits(buckets, caps, recorder.shown.stranger),
+        Limits(buckets, recorder.shown.stranger, caps),
         Validation(),
         Pii(redactor),
     ]

@@ -36,9 +36,7 @@ class Limits:
 
     name = "limits"
 
-    def __init__(
-        self, buckets: Buckets, caps: Caps | None = None, stranger: Callable[[str], str] = lambda address: address
-    ) -> None:
+    def __init__(self, buckets: Buckets, stranger: Callable[[str], str], caps: Caps | None = None) -> None:
         self._buckets = buckets
         self._stranger = stranger
         self._caps = caps or Caps()

@@ -62,6 +62,7 @@ from server.order.showing import order_with_invoice
 from server.order.terms import MoneyRules
 from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
+from server.owned_tasks import own
 from server.paging import PageTokens
 from server.people_wiring import subjects
 from server.served import REGISTER, SERVED, SERVICES
@@ -153,7 +154,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             erasures.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
         ):
-            _own(stack, asyncio.create_task(task), broken)
+            own(stack, asyncio.create_task(task), broken)
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             stack.enter_context(serving_metrics(config.listen.metrics, registry))
         await servers.start()
@@ -284,21 +285,3 @@ def _health(stores: Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.
         Part("model", desk.model_available, vital=False, effect="the offline assistant answers"),
     ]
     return HealthMonitor(parts, changed), servicer
-
-
-def _own(stack: AsyncExitStack, task: asyncio.Task[None], broken: asyncio.Event) -> None:
-    """Ends the task with the application. One that ends by itself is broken, and the process with it: without its
-    leases or its health checks a server only looks alive."""
-
-    def ended(done: asyncio.Task[None]) -> None:
-        if not done.cancelled():
-            log.critical("background task ended", extra={"task_name": done.get_name()}, exc_info=done.exception())
-            broken.set()
-
-    task.add_done_callback(ended)
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.wait({task})
-
-    stack.push_async_callback(end)

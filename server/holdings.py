@@ -30,6 +30,9 @@ class Erased:
 class Holding(Protocol):
     """What one feature holds. All of it runs in the caller's transaction."""
 
+    async def count(self, connection: Connection, tenant: str, person: str) -> int:
+        """Records that `export` would read; nothing of them is fetched."""
+
     async def export(self, connection: Connection, tenant: str, person: str) -> Mapping[str, Records]:
         """Everything that is the person's, by kind of record."""
 
@@ -38,6 +41,11 @@ class Holding(Protocol):
 
     async def remaining(self, connection: Connection, tenant: str, person: str, until: datetime) -> int:
         """Records that `erase` would still find."""
+
+
+def affected(status: str) -> int:
+    """The rows of a command's status, as in `UPDATE 3`."""
+    return int(status.rpartition(" ")[2])
 
 
 def when(time: datetime | None) -> str:

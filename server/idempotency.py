@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from server.caller import Caller
 from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
-from server.holdings import Erased, Records, when
+from server.holdings import Erased, Records, affected, when
 
 T = TypeVar("T")
 
@@ -160,6 +160,10 @@ where tenant = $1 and (principal = $2 or about = $2) and response is not null
 order by created_at
 """
 
+COUNT_ANSWERS = """
+select count(*) from idempotency where tenant = $1 and (principal = $2 or about = $2) and response is not null
+"""
+
 ANSWERS_LEFT = """
 select count(*) from idempotency
 where tenant = $1 and (principal = $2 or about = $2) and response is not null and created_at < $3
@@ -170,13 +174,17 @@ class AnswersHolding:
     """First answers to a person's writes, and to the writes of others about that person. They open for whoever repeats
     the call; the rows stay, so that what was done is not done again."""
 
+    async def count(self, connection: Connection, tenant: str, person: str) -> int:
+        kept: int = await connection.fetchval(COUNT_ANSWERS, tenant, person)
+        return kept
+
     async def export(self, connection: Connection, tenant: str, person: str) -> Mapping[str, Records]:
         rows = await connection.fetch(KEPT_ANSWERS, tenant, person)
         return {"kept_answers": [{"method": row["method"], "create_time": when(row["created_at"])} for row in rows]}
 
     async def erase(self, connection: Connection, tenant: str, person: str, until: datetime) -> Sequence[Erased]:
-        status: str = await connection.execute(EMPTY_ANSWERS, tenant, person, until)
-        return [Erased("kept_answers", int(status.rpartition(" ")[2]))]
+        emptied = affected(await connection.execute(EMPTY_ANSWERS, tenant, person, until))
+        return [Erased("kept_answers", emptied)]
 
     async def remaining(self, connection: Connection, tenant: str, person: str, until: datetime) -> int:
         left: int = await connection.fetchval(ANSWERS_LEFT, tenant, person, until)

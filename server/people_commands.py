@@ -39,7 +39,8 @@ _state_dir = click.option(
 
 @click.group("subjects")
 def subjects_command() -> None:
-    """What is held about a person. SUBJECT is an e-mail address, a telephone number or a user id."""
+    """What is held about a person. SUBJECT is what the person's tokens name: an e-mail address, a
+    telephone number with + and the country's, or a user id."""
 
 
 @subjects_command.command("export")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ import click
 from server.config import Config, ConfigError, load
 from server.db.pool import Database, PoolSettings
 from server.errors import AppError
-from server.retention import Retention
+from server.retention import Report, Retention
 from server.retention_policy import cutoffs
 from server.state_dir import NotRunning, environment
 
@@ -34,11 +33,11 @@ def retention() -> None:
     help="State directory of `tria up`; not needed where the environment configures the stores.",
 )
 def run(dry_run: bool, as_json: bool, state_dir: Path | None) -> None:
-    """Remove what is too old, now."""
+    """Remove what is too old, now. Exit status 1 when some of it could not be removed."""
     try:
         config = load(environment(os.environ, state_dir), version=version("tria"))
         now = datetime.now(UTC)
-        counts = asyncio.run(_run(config, now, dry_run=dry_run))
+        report = asyncio.run(_run(config, now, dry_run=dry_run))
     except NotRunning as error:
         raise click.ClickException(str(error)) from error
     except ConfigError as error:
@@ -46,15 +45,18 @@ def run(dry_run: bool, as_json: bool, state_dir: Path | None) -> None:
     except AppError as error:
         raise click.ClickException(error.message) from error
     if as_json:
-        click.echo(json.dumps(counts))
-        return
-    verb = "would be removed" if dry_run else "removed"
-    for name, (_, cutoff) in cutoffs(config.retention, now).items():
-        click.echo(f"{name}: {counts[name]} {verb} (older than {cutoff:%Y-%m-%d})")
+        click.echo(json.dumps(report.removed))
+    else:
+        verb = "would be removed" if dry_run else "removed"
+        for name, (_, cutoff) in cutoffs(config.retention, now).items():
+            click.echo(f"{name}: {report.removed[name]} {verb} (older than {cutoff:%Y-%m-%d})")
+    for name, why in report.failed.items():
+        click.echo(f"{name} could not be removed: {why}", err=True)
+    raise SystemExit(1 if report.failed else 0)
 
 
-async def _run(config: Config, now: datetime, *, dry_run: bool) -> Mapping[str, int]:
+async def _run(config: Config, now: datetime, *, dry_run: bool) -> Report:
     settings = PoolSettings(min_size=1, max_size=1, application_name="tria-retention")
     async with Database(config.store.database_url.reveal(), settings) as database:
         work = Retention(database, config.retention)
-        return await work.old(now) if dry_run else await work.run(now)
+        return Report(await work.old(now), {}) if dry_run else await work.run(now)

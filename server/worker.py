@@ -9,19 +9,17 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import redis.asyncio
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from server.accounting.invoice_wiring import entrypoints, invoices, periodics
 from server.accounting.recording import Recording
 from server.accounting.wiring import books_access, open_books
 from server.audit.elsewhere import forget_in_redis
-from server.audit.sealing import Vault
 from server.audit.subjects import FINISH
 from server.audit.wiring import log_keeper
 from server.config import Config
 from server.db.pool import Database, PoolSettings
 from server.errors import AppError
-from server.housekeeping import forget_old_requests
 from server.jobs import Entrypoint, JobRuntime, JobSettings, Periodic
 from server.knowledge.service import KnowledgeService
 from server.knowledge.vectors import KnowledgeIndexUnavailable
@@ -30,26 +28,30 @@ from server.metrics_listener import serving_metrics
 from server.order.feed import invoice_changed
 from server.people_wiring import open_vault, subjects
 from server.retention import Retention
-from server.sealing_old_rows import seal_old_rows
+from server.waiting import first_of
 
 log = logging.getLogger(__name__)
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
-    """Runs jobs until `stop` is set, then finishes the running ones."""
+    """Runs jobs until `stop` is set, then finishes the running ones. Raises SystemExit when a part of the log's keeper
+    has ended: a worker without it only looks alive."""
     settings = PoolSettings(min_size=1, max_size=5, recycle=config.store.pool_recycle, application_name="tria-worker")
     registry = CollectorRegistry()
     dsn = config.store.database_url.reveal()
     client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=5.0, protocol=3)
+    broken = asyncio.Event()
     async with (
         client,
         Database(dsn, settings) as database,
         knowledge(config, database) as known,
-        log_keeper(config.audit, dsn, database, registry),
+        log_keeper(config.audit, dsn, database, registry, broken),
         _invoicing(config, database, client) as (invoice_jobs, invoice_clock),
     ):
         vault = open_vault(config.auth)
         people = subjects(database, vault, config.audit.key)
+        left_over = Counter("tria_retention_failures", "Kinds of data that a night left.", ["kind"], registry=registry)
+        retention = Retention(database, config.retention, failed=lambda kind: left_over.labels(kind).inc())
         runtime = JobRuntime(
             dsn,
             [
@@ -58,32 +60,27 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                 *invoice_jobs,
             ],
             [
-                Periodic("forget_old_requests", "23 * * * *", partial(forget_old_requests, database)),
-                Periodic("retention", "41 3 * * *", Retention(database, config.retention).nightly),
-                Periodic("seal_old_rows", "11 * * * *", partial(_seal, database, vault)),
+                Periodic("retention", "41 3 * * *", retention.nightly),
                 Periodic("repair_knowledge", "*/10 * * * *", partial(_repair, known.service)),
                 *invoice_clock,
             ],
             JobSettings(grace=config.stream.drain),
         )
         with serving_metrics(config.listen.worker_metrics, registry):
-            await _work(runtime, stop)
+            await _work(runtime, stop, broken)
+    if broken.is_set():
+        raise SystemExit(1)
 
 
-async def _work(runtime: JobRuntime, stop: asyncio.Event) -> None:
+async def _work(runtime: JobRuntime, stop: asyncio.Event, broken: asyncio.Event) -> None:
     working = asyncio.create_task(runtime.run(), name="jobs")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
+    stopping = asyncio.create_task(first_of(stop, broken), name="stop")
     log.info("working")
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     await asyncio.wait({stopping})
     runtime.request_stop()
     await working
-
-
-async def _seal(database: Database, vault: Vault) -> None:
-    if sealed := await seal_old_rows(database, vault):
-        log.info("old rows sealed", extra={"fields": sealed})
 
 
 @asynccontextmanager

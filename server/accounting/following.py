@@ -115,10 +115,9 @@ class Following:
                 return count
 
     async def reconcile_all(self) -> None:
-        """Asks for the reconciliation of every tenant that is connected, and forgets old webhooks."""
+        """Asks for the reconciliation of every tenant that is connected."""
         try:
             async with self._recording.database.transaction() as connection:
-                await webhook_store.forget_old(connection)
                 for tenant in await connection_store.tenants_of(connection, ""):
                     await invoice_jobs.ask_reconcile(connection, tenant)
         except AppError as away:

@@ -35,14 +35,6 @@ async def advance_sequence(connection: Connection, last: int) -> int | None:
     return before
 
 
-FORGET_EVENTS: Final[LiteralString] = "delete from webhook_event where receive_time < now() - interval '30 days'"
-
-
-async def forget_old(connection: Connection) -> None:
-    """Forgets events that are not delivered again any more."""
-    await connection.execute(FORGET_EVENTS)
-
-
 READ_UNTIL: Final[LiteralString] = "select read_until from reconciliation where tenant = $1"
 
 

@@ -12,12 +12,14 @@ from server.audit.leaf import NO_TENANT, Actor, Source
 from server.caller import Caller, Request, Role
 from server.envelope import MasterKey
 from server.pii.kinds import Kind
+from server.pii.people import spelling
 from server.pii.pseudonym import Pseudonyms
 from server.settings import Secret
 
 # An id made of letters and digits says nothing about a person; seven digits or more may be a telephone number.
 _OPAQUE_ID = re.compile(r"(?!\d{7,}$)[A-Za-z0-9_.:-]{1,128}")
 _PHONE = re.compile(r"[+\d][\d ()-]{6,}")
+_PSEUDONYM = re.compile(r"[A-Z_]+:v\d+:[A-Z2-7]{16}")
 _RANK = (Role.ADMIN, Role.STAFF, Role.AUDITOR, Role.SERVICE, Role.CUSTOMER)
 _REMEMBERED = 4096
 
@@ -53,8 +55,12 @@ class Shown:
 
     def stand_in(self, tenant: str, subject: str) -> str:
         """What stands for a subject in stores and keys: as in the trail, but without pseudonyms the subject itself,
-        because two people must never become one."""
-        return self.subject(tenant or NO_TENANT, subject) if self._pseudonyms else subject
+        because two people must never become one. A subject that looks like a pseudonym gets one of its own."""
+        if not self._pseudonyms:
+            return subject
+        if _PSEUDONYM.fullmatch(subject):
+            return self._hidden(tenant or NO_TENANT, Kind.PERSON, subject)
+        return self.subject(tenant or NO_TENANT, subject)
 
     def stranger(self, address: str) -> str:
         """What stands for the address of somebody unknown, in the same way."""
@@ -63,11 +69,12 @@ class Shown:
     def _subject(self, tenant: str, subject: str) -> str:
         if not subject or _OPAQUE_ID.fullmatch(subject):
             return subject
-        kind = Kind.PHONE if _PHONE.fullmatch(subject) else Kind.EMAIL if "@" in subject else Kind.PERSON
-        return self._hidden(tenant, kind, subject)
+        plain = spelling(subject)
+        kind = Kind.PHONE if _PHONE.fullmatch(plain) else Kind.EMAIL if "@" in plain else Kind.PERSON
+        return self._hidden(tenant, kind, plain)
 
     def _address(self, tenant: str, address: str) -> str:
         return self._hidden(tenant, Kind.IP_ADDRESS, address) if address else ""
 
     def _hidden(self, tenant: str, kind: Kind, value: str) -> str:
-        return self._pseudonyms.pseudonym(tenant, kind, value) if self._pseudonyms else kind.value
+        return self._pseudonyms.exactly(tenant, kind, value) if self._pseudonyms else kind.value

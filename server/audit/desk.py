@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.audit.bell import AuditBell
 from server.audit.exporting import Exporting
+from server.audit.log_store import CHANNEL
 from server.audit.proving import Proving
 from server.audit.reading import AuditReading
 from server.audit.recording import Recording
 from server.audit.tailing import Tailing, TailLimits
+from server.db.listening import Bell
 from server.db.pool import Database
 from server.paging import PageTokens
 from server.signing import PublicKey
@@ -26,7 +27,7 @@ class AuditDesk:
     proving: Proving
     exporting: Exporting
     recording: Recording
-    bell: AuditBell
+    bell: Bell
 
     def drain(self) -> None:
         """Sends every open stream elsewhere."""
@@ -39,7 +40,7 @@ def audit_desk(
 ) -> AuditDesk:
     """The use cases over one database; `dsn` is the same database's, for the connection that listens; `keys` are those
     that sign its checkpoints."""
-    bell = AuditBell(dsn)
+    bell = Bell(dsn, CHANNEL, name="tria-audit-bell")
     return AuditDesk(
         reading=AuditReading(database, tokens),
         tailing=Tailing(database, bell, limits),

@@ -147,6 +147,9 @@ async def grow(connection: Connection, recorded_at: datetime, growth: Mapping[st
     await connection.execute(_TELL, list(growth))
 
 
+CHANNEL = "audit_event"
+"""Notified with the tenant, in the transaction that appends."""
+
 _TELL: LiteralString = "select pg_notify('audit_event', tenant) from unnest($1::text[]) as tenant"
 """Wakes who follows these logs (bell.py), when the batch commits."""
 

@@ -79,6 +79,7 @@ class Sequencer:
         self._woken = asyncio.Event()
         self._limit = self._settings.batch
         self._months: set[tuple[int, int]] = set()
+        self._backoff = self._settings.backoff
         self.stats = SequencerStats()
         self.leads = asyncio.Event()
 
@@ -89,11 +90,9 @@ class Sequencer:
 
     async def run(self) -> None:
         """Leads whenever it can, whatever happens to PostgreSQL meanwhile, until told to stop."""
-        backoff = self._settings.backoff
         while not self._stopping.is_set():
             try:
                 await self._session()
-                backoff = self._settings.backoff
             except asyncio.CancelledError:
                 raise
             except (*_LOST, Overtaken) as lost:
@@ -103,8 +102,8 @@ class Sequencer:
                 log.exception("audit sequencer")
             finally:
                 self._step_down()
-            await _pause(self._stopping, backoff)
-            backoff = min(backoff * 2, self._settings.backoff_max)
+            await _pause(self._stopping, self._backoff)
+            self._backoff = min(self._backoff * 2, self._settings.backoff_max)
 
     def _step_down(self) -> None:
         self.stats.leading = False
@@ -134,6 +133,7 @@ class Sequencer:
             self._notary.look_again()
             self.stats.leading = True
             self.leads.set()
+            self._backoff = self._settings.backoff
             log.info("this process leads the audit log", extra={"epoch": epoch})
             await self._lead(connection, epoch)
         finally:

@@ -52,10 +52,23 @@ class FileSink:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o640)
         try:
-            os.write(descriptor, content)
-            os.fsync(descriptor)
+            before = os.fstat(descriptor).st_size
+            try:
+                _write_all(descriptor, content)
+                os.fsync(descriptor)
+            except OSError:
+                # No half of a line stays in front of the next attempt; that brings all of it again.
+                os.ftruncate(descriptor, before)
+                raise
         finally:
             os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """A write may take less than it is given: of a disk that is nearly full, or when a signal comes."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 class WebhookSink:

@@ -13,15 +13,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from server.audit.actor import Shown
 from server.audit.changes import Author
 from server.audit.receipt import Receipt, event_of
-from server.audit.subjects import Export, Subjects
+from server.audit.subjects import Export, Subjects, too_much
 from server.caller import current_caller, current_request
-from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency, Once
 from tria.audit.v1 import audit_pb2, audit_service_pb2, audit_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _MOST_BYTES = 3 * 1024 * 1024  # below the 4 MiB that a message may have on the wire
+_MOST_RECORDS = 20_000  # of which the smallest would fill it
 _PATIENCE = 2.0  # seconds for the receipt's leaf to get its number
 _POLL = 0.05
 
@@ -37,9 +37,9 @@ class SubjectHandler(audit_service_pb2_grpc.AuditServiceServicer):
         self, request: audit_service_pb2.ExportSubjectRequest, context: Context
     ) -> audit_pb2.SubjectExport:
         idempotency = Idempotency("ExportSubject", request.request_id, _body(request), _export_bytes)
-        given = await self._subjects.export(self._author(), request.subject, idempotency)
+        given = await self._subjects.export(self._author(), request.subject, idempotency, _MOST_RECORDS)
         _tell_replay(context, given)
-        return audit_pb2.SubjectExport.FromString(given.answer)
+        return await asyncio.to_thread(audit_pb2.SubjectExport.FromString, given.answer)
 
     async def EraseSubject(
         self, request: audit_service_pb2.EraseSubjectRequest, context: Context
@@ -84,11 +84,7 @@ def _export_bytes(export: Export) -> bytes:
     json_format.ParseDict(dict(export.data), message.data)
     content = message.SerializeToString()
     if len(content) > _MOST_BYTES:
-        raise AppError(
-            Code.OUT_OF_RANGE,
-            Reason.AUDIT_RANGE_INVALID,
-            "more is held of this person than one answer can carry; `tria subjects export` writes it to a file",
-        )
+        raise too_much()
     return content
 
 

@@ -170,6 +170,25 @@ async def count_attempt(connection: Connection, erasure: StoredErasure) -> None:
     await connection.execute(COUNT_ATTEMPT, erasure.tenant, erasure.id)
 
 
+HELD: Final[LiteralString] = "update erasure set held_at = now() where tenant = $1 and id = $2"
+
+
+async def held(connection: Connection, erasure: StoredErasure) -> None:
+    """Something is left that a legal hold keeps."""
+    await connection.execute(HELD, erasure.tenant, erasure.id)
+
+
+RELEASE_ERASURES: Final[LiteralString] = """
+update erasure set held_at = null
+where tenant = $1 and person = $2 and held_at is not null and verified_at is null
+returning id"""
+
+
+async def release_erasures(connection: Connection, tenant: str, person: str) -> list[UUID]:
+    """The erasures that a hold kept from their end; they wait for nothing any more."""
+    return [row["id"] for row in await connection.fetch(RELEASE_ERASURES, tenant, person)]
+
+
 async def verified(connection: Connection, erasure: StoredErasure) -> None:
     """Every store was found empty."""
     await connection.execute(VERIFIED, erasure.tenant, erasure.id)

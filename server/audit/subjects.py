@@ -7,6 +7,7 @@ person; the job (`finish`) takes care of what is outside of PostgreSQL, and of w
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,26 @@ class Export:
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """An export as it is answered."""
+
+    person: str
+    answer: bytes
+
+    def bytes(self) -> bytes:
+        return self.answer
+
+
+def too_much() -> AppError:
+    """OUT_OF_RANGE: one answer cannot carry all that is held of a person."""
+    return AppError(
+        Code.OUT_OF_RANGE,
+        Reason.AUDIT_RANGE_INVALID,
+        "more is held of this person than one answer can carry; `tria subjects export` writes it to a file",
+    )
+
+
 NOW: Final[LiteralString] = "select now()"
 
 CONVERSATIONS_OF: Final[LiteralString] = """
@@ -67,20 +88,28 @@ class Subjects:
         self._signing = signing
 
     def person(self, tenant: str, subject: str) -> str:
-        """The reference of a person, as people name it: an address, a number or an id."""
+        """The reference of a person, as people name it: an address, a number with `+` and its country's, or an id."""
         return self._vault.people.reference(tenant, subject.strip())
 
-    async def export(self, author: Author, subject: str, idempotency: Idempotency[Export]) -> Once:
-        """Everything, and nothing of others; also when there is nothing."""
+    async def export(
+        self, author: Author, subject: str, idempotency: Idempotency[Export], most: int | None = None
+    ) -> Once:
+        """Everything, and nothing of others; also when there is nothing.
+
+        Raises OUT_OF_RANGE, before anything is fetched, when there are more than `most` records.
+        """
         async with self._database.transaction(isolation="repeatable_read") as connection:
 
-            async def produce() -> Export:
+            async def produce() -> _Encoded:
+                await self._refuse_more_than(connection, author, subject, most)
                 export = await self._gathered(connection, author, subject)
+                answer = await asyncio.to_thread(idempotency.encode, export)  # megabytes, and the loop serves others
                 counts = {kind: len(records) for kind, records in export.data.items()}
                 await author.record(connection, Action.SUBJECT_EXPORT, (_target(export.person),), {"records": counts})
-                return export
+                return _Encoded(export.person, answer)
 
-            return await once(connection, author.caller, idempotency, produce)
+            done = Idempotency(idempotency.method, idempotency.request_id, idempotency.body, _Encoded.bytes)
+            return await once(connection, author.caller, done, produce)
 
     async def erase(self, author: Author, subject: str, reason: str, idempotency: Idempotency[Receipt]) -> Once:
         """Raises FAILED_PRECONDITION (SUBJECT_ON_LEGAL_HOLD)."""
@@ -122,11 +151,15 @@ class Subjects:
                 return False
             details = {"what": "legal hold released"}
             await author.record(connection, Action.ADMIN_COMMAND, (_target(person),), details)
+            for erasure in await subject_store.release_erasures(connection, tenant, person):
+                # Under a name of its own: the job that found the hold may not have ended yet.
+                await _queue_finish(connection, tenant, str(erasure), [], " released")
         return True
 
     async def finish(self, payload: bytes, elsewhere: Elsewhere) -> None:
         """The job of an erasure: removes what is outside of PostgreSQL, erases again what the stores still hold, and
-        notes when all are empty. Raises RuntimeError when something is left: the job is tried again."""
+        notes when all are empty. Raises RuntimeError when something is left: the job is tried again. What a hold placed
+        since keeps is left until that is released, and then there is another job."""
         job = orjson.loads(payload)
         async with self._database.transaction() as connection:
             erasure = await subject_store.unverified(connection, job["tenant"], UUID(job["erasure"]))
@@ -135,22 +168,38 @@ class Subjects:
             await subject_store.count_attempt(connection, erasure)
         names = (erasure.person, *job["conversations"])
         gone = await elsewhere(names)
+        late = await self._emptied(erasure)
+        # Counted in a transaction of its own: what was erased stays erased, whatever is left.
         async with self._database.transaction() as connection:
-            held = await subject_store.hold_since(connection, erasure.tenant, erasure.person)
-            late = [] if held else await self._emptied(connection, erasure)
+            await subject_store.take_person(connection, erasure.tenant, erasure.person)
             left = await self._left(connection, erasure)
-            if left:
-                raise RuntimeError(f"{left} records are left of an erased person")
-            await subject_store.verified(connection, erasure)
+            held = left > 0 and await subject_store.hold_since(connection, erasure.tenant, erasure.person) is not None
+            if held:
+                await subject_store.held(connection, erasure)
+            elif not left:
+                await subject_store.verified(connection, erasure)
         found = {store.store: store.erased for store in late if store.erased}
-        log.info("erasure verified", extra={"erasure": job["erasure"], "late": found, "elsewhere": gone})
+        facts = {"erasure": job["erasure"], "late": found, "elsewhere": gone}
+        if held:
+            log.warning("erasure held: what came in late is kept by a legal hold", extra=facts | {"left": left})
+        elif left:
+            raise RuntimeError(f"{left} records are left of an erased person")
+        else:
+            log.info("erasure verified", extra=facts)
+
+    async def _refuse_more_than(self, connection: Connection, author: Author, subject: str, most: int | None) -> None:
+        if most is None:
+            return
+        tenant, person = author.caller.tenant, self.person(author.caller.tenant, subject)
+        if sum([await holding.count(connection, tenant, person) for holding in self._holdings]) > most:
+            raise too_much()
 
     async def _gathered(self, connection: Connection, author: Author, subject: str) -> Export:
         tenant, person = author.caller.tenant, self.person(author.caller.tenant, subject)
         data: dict[str, Any] = {}
         for holding in self._holdings:
             data |= await holding.export(connection, tenant, person)
-        actor = author.shown.subject(tenant, subject.strip())
+        actor = author.shown.stand_in(tenant, subject.strip())
         data["audit_events"] = await trail_holding.events(connection, self._vault, tenant, actor, _target(person))
         return Export(person, await connection.fetchval(NOW), data)
 
@@ -167,7 +216,7 @@ class Subjects:
         stores = [Erased("keys", keys)]
         for holding in self._holdings:
             stores += await holding.erase(connection, tenant, person, now)
-        actor = author.shown.subject(tenant, subject.strip())
+        actor = author.shown.stand_in(tenant, subject.strip())
         stores.append(await trail_holding.kept(connection, tenant, actor))
         details = facts(stores) | {"reason_given": int(reason_given)}
         leaf = await author.record(connection, Action.SUBJECT_ERASE, (_target(person),), details)
@@ -175,19 +224,30 @@ class Subjects:
         receipt = replace(receipt, note=signed(receipt, self._signing))
         erasure = StoredErasure(tenant, UUID(leaf.event_id), person, now)
         await subject_store.add_erasure(connection, erasure, receipt.stores_json(), receipt.note)
-        payload = {"tenant": tenant, "erasure": leaf.event_id, "conversations": conversations}
-        await enqueue(connection, FINISH, orjson.dumps(payload), dedupe_key=f"{FINISH} {leaf.event_id}")
+        await _queue_finish(connection, tenant, leaf.event_id, conversations)
         return receipt
 
-    async def _emptied(self, connection: Connection, erasure: StoredErasure) -> list[Erased]:
+    async def _emptied(self, erasure: StoredErasure) -> list[Erased]:
+        """Erases what came in late, unless a hold was placed since."""
         late: list[Erased] = []
-        for holding in self._holdings:
-            late += await holding.erase(connection, erasure.tenant, erasure.person, erasure.erased_at)
+        async with self._database.transaction() as connection:
+            await subject_store.take_person(connection, erasure.tenant, erasure.person)
+            if await subject_store.hold_since(connection, erasure.tenant, erasure.person):
+                return []
+            for holding in self._holdings:
+                late += await holding.erase(connection, erasure.tenant, erasure.person, erasure.erased_at)
         return late
 
     async def _left(self, connection: Connection, erasure: StoredErasure) -> int:
         which = (erasure.tenant, erasure.person, erasure.erased_at)
         return sum([await holding.remaining(connection, *which) for holding in self._holdings])
+
+
+async def _queue_finish(
+    connection: Connection, tenant: str, erasure: str, conversations: Sequence[str], why: str = ""
+) -> None:
+    payload = {"tenant": tenant, "erasure": erasure, "conversations": conversations}
+    await enqueue(connection, FINISH, orjson.dumps(payload), dedupe_key=f"{FINISH} {erasure}{why}")
 
 
 def _target(person: str) -> str:

@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from server.audit import events, tree_store
-from server.audit.bell import AuditBell
 from server.audit.events import Event
 from server.audit.ranges import outside
 from server.caller import Caller
+from server.db.listening import Bell
 from server.db.pool import Database
 from server.errors import AppError, Code
 
@@ -54,7 +54,7 @@ Item = Event | Alive | ComeBack
 class Tailing:
     """The use case behind TailEvents. `drain` is called once, when the process is about to stop."""
 
-    def __init__(self, database: Database, bell: AuditBell, limits: TailLimits) -> None:
+    def __init__(self, database: Database, bell: Bell, limits: TailLimits) -> None:
         self._database = database
         self._bell = bell
         self._limits = limits

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, LiteralString
+
+from asyncpg import Record
 
 from server.audit.leaf import Leaf, decode
 from server.audit.sealing import ERASED, Vault
@@ -34,7 +37,8 @@ async def events(
     connection: Connection, vault: Vault, tenant: str, actor: str, target: str
 ) -> Sequence[dict[str, Any]]:
     """The newest events by the actor or about the target, with their sealed fields opened where that can be."""
-    leaves = [decode(row["leaf"]) for row in await connection.fetch(EVENTS_OF, tenant, actor, target, _MOST)]
+    rows = await connection.fetch(EVENTS_OF, tenant, actor, target, _MOST)
+    leaves = await asyncio.to_thread(_decoded, rows)
     keys = await vault.keys_of_values(connection, tenant, [value for leaf in leaves for value in leaf.sealed])
     return [
         _event(leaf) | {"fields": {value.field: keys.value(value, leaf.event_id) or ERASED for value in leaf.sealed}}
@@ -46,6 +50,10 @@ async def kept(connection: Connection, tenant: str, actor: str) -> Erased:
     """The events stay; what is sealed in them went with the key."""
     count: int = await connection.fetchval(COUNT_EVENTS, tenant, actor)
     return Erased("audit_log", 0, count, KEPT if count else "")
+
+
+def _decoded(rows: Sequence[Record]) -> list[Leaf]:
+    return [decode(row["leaf"]) for row in rows]
 
 
 def _event(leaf: Leaf) -> dict[str, Any]:

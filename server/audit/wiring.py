@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +16,7 @@ from server.audit.sequencer import Sequencer, SequencerSettings
 from server.audit.sinks import FileSink, Sink, WebhookSink
 from server.config import AuditConfig
 from server.db.pool import Database
+from server.owned_tasks import own
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +44,24 @@ async def log_keeper(
     dsn: str,
     database: Database,
     registry: CollectorRegistry,
+    broken: asyncio.Event,
     settings: SequencerSettings | None = None,
 ) -> AsyncIterator[LogKeeper]:
-    """Keeps the log until the end of the block; then the batch at hand is finished, and what it added is signed."""
+    """Keeps the log until the end of the block; then the batch at hand is finished, and what it added is signed.
+    `broken` is set when one of the parts ends before."""
     notary = Notary(Keyring(config.key, config.old_keys), config.checkpoint_interval)
     sequencer = Sequencer(dsn, notary, settings)
     couriers = tuple(Courier(database, sink, sequencer.leads) for sink in sinks(config))
     metrics = LogMetrics(registry)
-    writing = asyncio.create_task(sequencer.run(), name="audit-sequencer")
-    beside = [asyncio.create_task(courier.keep_pushing(), name=f"audit-{courier.sink}") for courier in couriers]
-    beside.append(
-        asyncio.create_task(metrics.keep_sampling(database, sequencer, notary, couriers), name="audit-metrics")
-    )
-    try:
-        yield LogKeeper(sequencer, notary, couriers)
-    finally:
-        sequencer.request_stop()
-        await asyncio.wait({writing})
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+    async with AsyncExitStack() as stack:
+        for courier in couriers:
+            own(stack, asyncio.create_task(courier.keep_pushing(), name=f"audit-{courier.sink}"), broken)
+        sampling = metrics.keep_sampling(database, sequencer, notary, couriers)
+        own(stack, asyncio.create_task(sampling, name="audit-metrics"), broken)
+        # Not one of those: it survives whatever happens to it, and ends when it is told to.
+        writing = asyncio.create_task(sequencer.run(), name="audit-sequencer")
+        try:
+            yield LogKeeper(sequencer, notary, couriers)
+        finally:
+            sequencer.request_stop()
+            await asyncio.wait({writing})

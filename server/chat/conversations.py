@@ -1,7 +1,6 @@
 """Conversations and messages in PostgreSQL: SQL and row mapping only.
 
-Titles and texts are sealed with the key of the person who wrote them or whom they answer; rows from before that are
-read as they are, until the worker has sealed them.
+Titles and texts are sealed with the key of the person who wrote them or whom they answer.
 """
 
 from __future__ import annotations
@@ -74,12 +73,10 @@ class Message:
     person: str = ""
 
 
-_CONVERSATION = (
-    "id, outlet, title, title_box, locale, controller, controller_epoch, create_time, update_time, version, person"
-)
+_CONVERSATION = "id, outlet, title_box, locale, controller, controller_epoch, create_time, update_time, version, person"
 _MESSAGE = (
-    "id, conversation, ordinal, author, text, run, client_message_id, intent, answer_kind, confidence, state, "
-    "citations, proposal, create_time, person, text_box, erased_at"
+    "id, conversation, ordinal, author, run, client_message_id, intent, answer_kind, confidence, state, "
+    "citations, proposal, create_time, person, text_box"
 )
 TITLE, TEXT = "conversation title", "message text"
 
@@ -299,7 +296,7 @@ def _conversation(row: asyncpg.Record, keys: Keys) -> Conversation:
     return Conversation(
         id=row["id"],
         outlet=row["outlet"],
-        title=row["title"] or keys.text(row["title_box"], TITLE, row["id"]) or "",
+        title=keys.text(row["title_box"], TITLE, row["id"]) or "",
         locale=row["locale"],
         controller=Controller(row["controller"]),
         controller_epoch=row["controller_epoch"],
@@ -311,16 +308,13 @@ def _conversation(row: asyncpg.Record, keys: Keys) -> Conversation:
 
 
 def _message(row: asyncpg.Record, keys: Keys) -> Message:
-    text = row["text"]
-    if row["text_box"] is not None or row["erased_at"] is not None:
-        opened = keys.text(row["text_box"], TEXT, row["conversation"], row["id"])
-        text = ERASED if opened is None else opened
+    text = keys.text(row["text_box"], TEXT, row["conversation"], row["id"])
     return Message(
         id=row["id"],
         conversation=row["conversation"],
         ordinal=row["ordinal"],
         author=row["author"],
-        text=text,
+        text=ERASED if text is None else text,
         run=row["run"],
         client_message_id=row["client_message_id"],
         intent=Intent(row["intent"]) if row["intent"] else None,

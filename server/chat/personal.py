@@ -3,6 +3,7 @@ what the runs behind the answers cost."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,20 +14,24 @@ from asyncpg import Record
 from server.audit.sealing import ERASED, Keys, Vault
 from server.chat.conversations import TEXT, TITLE
 from server.db.pool import Connection
-from server.holdings import Erased, Records, when
+from server.holdings import Erased, Records, affected, when
 
 EXPORT_CONVERSATIONS: Final[LiteralString] = """
-select id, outlet, title, title_box, locale, create_time, update_time from conversation
+select id, outlet, title_box, locale, create_time, update_time from conversation
 where tenant = $1 and person = $2
 order by create_time, id"""
 
 EXPORT_MESSAGES: Final[LiteralString] = """
-select message.conversation, message.id, author, text, text_box, intent, answer_kind, citations, client_message_id,
+select message.conversation, message.id, author, text_box, intent, answer_kind, citations, client_message_id,
        message.create_time, model, input_tokens, output_tokens, cost_micros, currency
 from message
 left join run on run.tenant = message.tenant and run.conversation = message.conversation and run.answer = message.id
 where message.tenant = $1 and person = $2 and erased_at is null
 order by message.conversation, message.ordinal"""
+
+COUNT_RECORDS: Final[LiteralString] = """
+select (select count(*) from conversation where tenant = $1 and person = $2)
+    + (select count(*) from message where tenant = $1 and person = $2 and erased_at is null)"""
 
 # The text of a message that came while its key was being destroyed opens nowhere: it goes too.
 _OF_THE_ERASED: Final[LiteralString] = """
@@ -46,14 +51,14 @@ where tenant = $1 and state in ('QUEUED', 'RUNNING') and (conversation, message)
 EMPTY_MESSAGES: Final[LiteralString] = (
     """
 update message
-set text = '', text_box = null, client_message_id = null, intent = null, citations = '[]', proposal = null,
+set text_box = null, client_message_id = null, intent = null, citations = '[]', proposal = null,
     person = '', erased_at = now()
 where """
     + _OF_THE_ERASED
 )
 
 EMPTY_CONVERSATIONS: Final[LiteralString] = """
-update conversation set title = '', title_box = null, session_id = null, person = '', version = version + 1
+update conversation set title_box = null, session_id = null, person = '', version = version + 1
 where tenant = $1 and person = $2 and create_time <= $3"""
 
 REMAINING: Final[LiteralString] = (
@@ -68,23 +73,25 @@ class ChatHolding:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
+    async def count(self, connection: Connection, tenant: str, person: str) -> int:
+        held: int = await connection.fetchval(COUNT_RECORDS, tenant, person)
+        return held
+
     async def export(self, connection: Connection, tenant: str, person: str) -> Mapping[str, Records]:
         """Citations are named and not quoted: they are the supplier's words."""
         conversations = await connection.fetch(EXPORT_CONVERSATIONS, tenant, person)
         messages = await connection.fetch(EXPORT_MESSAGES, tenant, person)
         boxes = [*(row["title_box"] for row in conversations), *(row["text_box"] for row in messages)]
         keys = await self._vault.keys_of(connection, tenant, boxes)
-        return {
-            "conversations": [_conversation(row, keys) for row in conversations],
-            "messages": [_message(row, keys) for row in messages],
-        }
+        # Opening many boxes takes a while, and the loop serves others.
+        return await asyncio.to_thread(_records, conversations, messages, keys)
 
     async def erase(self, connection: Connection, tenant: str, person: str, until: datetime) -> Sequence[Erased]:
         """Empties the rows. They stay, so that the messages of others in the conversation keep their places, and what
         was spent stays counted."""
         await connection.execute(STOP_RUNS, tenant, person, until)
-        messages = _count(await connection.execute(EMPTY_MESSAGES, tenant, person, until))
-        conversations = _count(await connection.execute(EMPTY_CONVERSATIONS, tenant, person, until))
+        messages = affected(await connection.execute(EMPTY_MESSAGES, tenant, person, until))
+        conversations = affected(await connection.execute(EMPTY_CONVERSATIONS, tenant, person, until))
         return [Erased("conversations", conversations), Erased("messages", messages)]
 
     async def remaining(self, connection: Connection, tenant: str, person: str, until: datetime) -> int:
@@ -92,11 +99,18 @@ class ChatHolding:
         return left
 
 
+def _records(conversations: Sequence[Record], messages: Sequence[Record], keys: Keys) -> Mapping[str, Records]:
+    return {
+        "conversations": [_conversation(row, keys) for row in conversations],
+        "messages": [_message(row, keys) for row in messages],
+    }
+
+
 def _conversation(row: Record, keys: Keys) -> dict[str, Any]:
     return {
         "name": f"conversations/{row['id']}",
         "outlet": row["outlet"],
-        "title": row["title"] or keys.text(row["title_box"], TITLE, row["id"]) or "",
+        "title": keys.text(row["title_box"], TITLE, row["id"]) or "",
         "locale": row["locale"],
         "create_time": when(row["create_time"]),
         "update_time": when(row["update_time"]),
@@ -104,7 +118,7 @@ def _conversation(row: Record, keys: Keys) -> dict[str, Any]:
 
 
 def _message(row: Record, keys: Keys) -> dict[str, Any]:
-    text = row["text"] if row["text_box"] is None else keys.text(row["text_box"], TEXT, row["conversation"], row["id"])
+    text = keys.text(row["text_box"], TEXT, row["conversation"], row["id"])
     message = {
         "name": f"conversations/{row['conversation']}/messages/{row['id']}",
         "author": row["author"],
@@ -119,8 +133,3 @@ def _message(row: Record, keys: Keys) -> dict[str, Any]:
         return message
     usage = ("model", "input_tokens", "output_tokens", "cost_micros", "currency")
     return message | {"usage": {field: row[field] for field in usage}}
-
-
-def _count(status: str) -> int:
-    """The rows of a command's status, as in `UPDATE 3`."""
-    return int(status.rpartition(" ")[2])

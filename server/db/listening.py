@@ -70,3 +70,37 @@ class Listening:
 
     def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._heard(str(payload))
+
+
+class Bell:
+    """Wakes those of this process who wait for news of a channel, said here or elsewhere. A payload is a tenant, or a
+    tenant and a part of it with a blank between."""
+
+    def __init__(self, dsn: str, channel: str, *, name: str) -> None:
+        self._listening = Listening(dsn, channel, self._heard, self.ring_all, name=name)
+        self._waiting: dict[asyncio.Event, tuple[str, str]] = {}
+
+    def join(self, tenant: str, part: str = "") -> asyncio.Event:
+        """An event that is set whenever there is news of the part ('': of any of the tenant's). Give it back with
+        `leave`."""
+        event = asyncio.Event()
+        self._waiting[event] = (tenant, part)
+        return event
+
+    def leave(self, event: asyncio.Event) -> None:
+        del self._waiting[event]
+
+    def ring_all(self) -> None:
+        """Wakes everybody: something may have been missed, or the process is about to stop."""
+        for event in self._waiting:
+            event.set()
+
+    async def keep_listening(self) -> None:
+        """Root of the listening task, which the application owns: comes back when PostgreSQL does."""
+        await self._listening.keep_listening()
+
+    def _heard(self, payload: str) -> None:
+        tenant, _, part = payload.partition(" ")
+        for event, (of_tenant, of_part) in self._waiting.items():
+            if of_tenant == tenant and of_part in {"", part}:
+                event.set()

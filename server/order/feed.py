@@ -5,7 +5,6 @@ The table is the truth; a notification only says that it is worth looking. Watch
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from datetime import datetime
 from typing import Final, LiteralString
 
 from server.audit.sealing import Vault
-from server.db.listening import Listening
 from server.db.pool import Connection
 from server.order import order_store
 from server.order.invoicing import Invoicing
@@ -22,6 +20,7 @@ from server.order.showing import order_with_invoice
 from server.order.states import State
 
 CHANNEL = "order_event"
+"""Notified with tenant and outlet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ async def last_seq(connection: Connection, tenant: str) -> int:
 
 
 SELECT_EVENTS: Final[LiteralString] = """
-select event.seq, event_id, time, snapshot, event.order_id, note, note_box
+select event.seq, event_id, time, snapshot, event.order_id, note_box
 from order_event as event
 join customer_order on customer_order.tenant = event.tenant and customer_order.id = event.order_id
 where event.tenant = $1 and event.seq > $2 and ($3::text = '' or event.outlet = $3)
@@ -103,35 +102,3 @@ async def events(
         )
         for row in rows
     ]
-
-
-class Bell:
-    """Wakes this process's watchers when something was appended, here or elsewhere."""
-
-    def __init__(self, dsn: str) -> None:
-        self._listening = Listening(dsn, CHANNEL, self._heard, self.ring_all, name="tria-bell")
-        self._waiting: dict[asyncio.Event, tuple[str, str]] = {}
-
-    def join(self, tenant: str, outlet: str) -> asyncio.Event:
-        """An event that is set whenever the outlet ('': any of the tenant's) has news. Give it back with `leave`."""
-        event = asyncio.Event()
-        self._waiting[event] = (tenant, outlet)
-        return event
-
-    def leave(self, event: asyncio.Event) -> None:
-        del self._waiting[event]
-
-    def ring_all(self) -> None:
-        """Wakes everybody: something may have been missed, or the process is about to stop."""
-        for event in self._waiting:
-            event.set()
-
-    async def keep_listening(self) -> None:
-        """Root of the listening task: listens, and comes back when PostgreSQL does."""
-        await self._listening.keep_listening()
-
-    def _heard(self, payload: str) -> None:
-        tenant, _, outlet = payload.partition(" ")
-        for event, (of_tenant, of_outlet) in self._waiting.items():
-            if of_tenant == tenant and of_outlet in {"", outlet}:
-                event.set()

@@ -117,8 +117,7 @@ async def aliases(connection: Connection, vault: Vault, tenant: str, outlet: str
     """What the outlet calls which SKU, in the spelling of `product_terms.normal`; of several the most frequent."""
     rows = await connection.fetch(SELECT_ALIASES, tenant, outlet)
     keys = await vault.keys_of(connection, tenant, [row["alias_box"] for row in rows])
-    told = ((row["alias"], row["alias_box"], row["sku"]) for row in rows)
-    opened = ((alias if box is None else keys.text(box, ALIAS, outlet, alias), sku) for alias, box, sku in told)
+    opened = ((keys.text(row["alias_box"], ALIAS, outlet, row["alias"]), row["sku"]) for row in rows)
     return {alias: sku for alias, sku in opened if alias}
 
 

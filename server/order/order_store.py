@@ -89,7 +89,7 @@ def _sealed(key: SubjectKey, text: str, *place: str) -> bytes | None:
 
 
 _COLUMNS: Final[LiteralString] = """
-select id, number, outlet, state, revision, version, currency, delivery_date, note, note_box, conversation,
+select id, number, outlet, state, revision, version, currency, delivery_date, note_box, conversation,
        hold_reasons, create_time, update_time, duplicate_of, duplicate_asked, person
 from customer_order"""
 
@@ -156,7 +156,7 @@ async def confirmed_between(
 
 UPDATE_ORDER: Final[LiteralString] = """
 update customer_order
-set state = $3, note = '', note_box = $4, hold_reasons = $5, decision_reason = '', reason_box = $6,
+set state = $3, note_box = $4, hold_reasons = $5, reason_box = $6,
     version = version + 1, update_time = now(),
     confirmed_at = case when $7 then now() else confirmed_at end
 where tenant = $1 and id = $2"""
@@ -316,10 +316,9 @@ def _line(row: Record, keys: Keys) -> Line:
 
 
 def note_of(row: Record, keys: Keys, order: str) -> str:
-    """The note of a row with `note` and `note_box`."""
+    """The note of a row with a `note_box`."""
     if row["note_box"] is None:
-        note: str = row["note"]
-        return note
+        return ""
     opened = keys.text(row["note_box"], NOTE, order)
     return ERASED if opened is None else opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,7 +13,7 @@ from asyncpg import Record
 
 from server.audit.sealing import Keys, Vault
 from server.db.pool import Connection
-from server.holdings import Erased, Records, when
+from server.holdings import Erased, Records, affected, when
 from server.order import order_store
 from server.order.habits import ALIAS
 from server.order.order_store import REASON, SAID
@@ -24,7 +25,7 @@ KEPT = (
 )
 
 EXPORT_ORDERS: Final[LiteralString] = """
-select id, number, outlet, state, currency, total, delivery_date, note, note_box, decision_reason, reason_box,
+select id, number, outlet, state, currency, total, delivery_date, note_box, reason_box,
        create_time, confirmed_at
 from customer_order
 where tenant = $1 and person = $2
@@ -39,7 +40,7 @@ where line.tenant = $1 and person = $2
 order by order_id, position"""
 
 EXPORT_PROPOSALS: Final[LiteralString] = """
-select id, kind, outlet, state, shown, words_box, arguments, create_time, decide_time from proposal
+select id, kind, outlet, state, shown, words_box, create_time, decide_time from proposal
 where tenant = $1 and person = $2
 order by create_time, id"""
 
@@ -47,6 +48,15 @@ EXPORT_ALIASES: Final[LiteralString] = """
 select outlet, alias, alias_box, sku, times, last_time from outlet_alias
 where tenant = $1 and person = $2
 order by last_time, sku"""
+
+COUNT_RECORDS: Final[LiteralString] = """
+select (select count(*) from customer_order where tenant = $1 and person = $2)
+    + (select count(*) from order_line as line
+       join customer_order on customer_order.tenant = line.tenant and customer_order.id = order_id
+           and customer_order.revision = line.revision
+       where line.tenant = $1 and person = $2)
+    + (select count(*) from proposal where tenant = $1 and person = $2)
+    + (select count(*) from outlet_alias where tenant = $1 and person = $2)"""
 
 # The references to messages go with the words: they say who wrote when.
 EMPTY_LINES: Final[LiteralString] = """
@@ -63,7 +73,7 @@ where tenant = $1 and order_id in (
 
 EMPTY_ORDERS: Final[LiteralString] = """
 update customer_order
-set note = '', note_box = null, decision_reason = '', reason_box = null, conversation = '', person = ''
+set note_box = null, reason_box = null, conversation = '', person = ''
 where tenant = $1 and person = $2 and create_time <= $3"""
 
 DELETE_PROPOSALS: Final[LiteralString] = """
@@ -84,6 +94,10 @@ class OrderHolding:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
+    async def count(self, connection: Connection, tenant: str, person: str) -> int:
+        held: int = await connection.fetchval(COUNT_RECORDS, tenant, person)
+        return held
+
     async def export(self, connection: Connection, tenant: str, person: str) -> Mapping[str, Records]:
         orders = await connection.fetch(EXPORT_ORDERS, tenant, person)
         lines = await connection.fetch(EXPORT_LINES, tenant, person)
@@ -96,20 +110,17 @@ class OrderHolding:
             *(row["alias_box"] for row in aliases),
         ]
         keys = await self._vault.keys_of(connection, tenant, boxes)
-        return {
-            "orders": [_order(row, [line for line in lines if line["order_id"] == row["id"]], keys) for row in orders],
-            "proposals": [_proposal(row, keys) for row in proposals],
-            "learnt_words": [_alias(row, keys) for row in aliases],
-        }
+        # Opening many boxes takes a while, and the loop serves others.
+        return await asyncio.to_thread(_records, orders, lines, proposals, aliases, keys)
 
     async def erase(self, connection: Connection, tenant: str, person: str, until: datetime) -> Sequence[Erased]:
         """Orders and their feed stay, without words and without whose they were; the rest is deleted."""
         which = (tenant, person, until)
         await connection.execute(EMPTY_LINES, *which)
         await connection.execute(EMPTY_EVENTS, *which)
-        kept = _count(await connection.execute(EMPTY_ORDERS, *which))
-        proposals = _count(await connection.execute(DELETE_PROPOSALS, *which))
-        aliases = _count(await connection.execute(DELETE_ALIASES, *which))
+        kept = affected(await connection.execute(EMPTY_ORDERS, *which))
+        proposals = affected(await connection.execute(DELETE_PROPOSALS, *which))
+        aliases = affected(await connection.execute(DELETE_ALIASES, *which))
         return [
             Erased("orders", 0, kept, KEPT if kept else ""),
             Erased("proposals", proposals),
@@ -121,6 +132,23 @@ class OrderHolding:
         return left
 
 
+def _records(
+    orders: Sequence[Record],
+    lines: Sequence[Record],
+    proposals: Sequence[Record],
+    aliases: Sequence[Record],
+    keys: Keys,
+) -> Mapping[str, Records]:
+    of_order: dict[str, list[Record]] = {}
+    for line in lines:
+        of_order.setdefault(line["order_id"], []).append(line)
+    return {
+        "orders": [_order(row, of_order.get(row["id"], ()), keys) for row in orders],
+        "proposals": [_proposal(row, keys) for row in proposals],
+        "learnt_words": [_alias(row, keys) for row in aliases],
+    }
+
+
 def _order(row: Record, lines: Sequence[Record], keys: Keys) -> dict[str, Any]:
     return {
         "name": f"orders/{row['id']}",
@@ -130,7 +158,7 @@ def _order(row: Record, lines: Sequence[Record], keys: Keys) -> dict[str, Any]:
         "total": f"{row['total']:.2f} {row['currency']}",
         "delivery_date": row["delivery_date"].isoformat(),
         "note": order_store.note_of(row, keys, row["id"]),
-        "decision_reason": row["decision_reason"] or keys.text(row["reason_box"], REASON, row["id"]) or "",
+        "decision_reason": keys.text(row["reason_box"], REASON, row["id"]) or "",
         "lines": [_line(line, keys) for line in lines],
         "create_time": when(row["create_time"]),
         "confirm_time": when(row["confirmed_at"]),
@@ -150,7 +178,7 @@ def _line(row: Record, keys: Keys) -> dict[str, Any]:
 
 def _proposal(row: Record, keys: Keys) -> dict[str, Any]:
     sealed = keys.text(row["words_box"], WORDS, row["id"])
-    words: dict[str, Any] = orjson.loads(sealed) if sealed else {"note": orjson.loads(row["arguments"])["note"]}
+    words: dict[str, Any] = orjson.loads(sealed) if sealed else {}
     shown = orjson.loads(row["shown"])
     return {
         "name": f"proposals/{row['id']}",
@@ -159,7 +187,7 @@ def _proposal(row: Record, keys: Keys) -> dict[str, Any]:
         "state": row["state"],
         "title": shown["title"],
         "total": f"{shown['total']} {shown['currency']}",
-        "note": words["note"],
+        "note": words.get("note", ""),
         "questions": words.get("questions", []),
         "said": words.get("said", []),
         "create_time": when(row["create_time"]),
@@ -168,18 +196,10 @@ def _proposal(row: Record, keys: Keys) -> dict[str, Any]:
 
 
 def _alias(row: Record, keys: Keys) -> dict[str, Any]:
-    alias = (
-        row["alias"] if row["alias_box"] is None else keys.text(row["alias_box"], ALIAS, row["outlet"], row["alias"])
-    )
     return {
-        "words": alias or "",
+        "words": keys.text(row["alias_box"], ALIAS, row["outlet"], row["alias"]) or "",
         "sku": row["sku"],
         "outlet": row["outlet"],
         "times": row["times"],
         "last_time": when(row["last_time"]),
     }
-
-
-def _count(status: str) -> int:
-    """The rows of a command's status, as in `UPDATE 3`."""
-    return int(status.rpartition(" ")[2])

@@ -38,7 +38,7 @@ async def insert(connection: Connection, vault: Vault, tenant: str, proposal: Pr
         "questions": list(proposal.questions),
         "said": [words_of(line.provenance) for line in asked.wanted],
     }
-    arguments = {"wanted": [_wordless(line) for line in asked.wanted], "day": asked.day, "note": ""}
+    arguments = {"wanted": [_wordless(line) for line in asked.wanted], "day": asked.day}
     shown = {
         "title": proposal.title,
         "currency": proposal.currency,
@@ -54,7 +54,7 @@ async def insert(connection: Connection, vault: Vault, tenant: str, proposal: Pr
 
 
 SELECT_PROPOSAL: Final[LiteralString] = """
-select id, kind, outlet, conversation, language, state, arguments, shown, arguments_sha256, questions, resource,
+select id, kind, outlet, conversation, language, state, arguments, shown, arguments_sha256, resource,
        resource_etag, duplicate_of, successor, expires_at, person, words_box
 from proposal
 where tenant = $1 and id = $2 and ($3::text = '' or outlet = $3)"""
@@ -136,7 +136,7 @@ def _proposal(row: Record, sealed: str | None) -> Proposal:
             for each, behind in zip(arguments["wanted"], said or [[]] * len(arguments["wanted"]), strict=True)
         ),
         day=date.fromisoformat(arguments["day"]) if arguments["day"] else None,
-        note=words.get("note", arguments["note"]),
+        note=words.get("note", ""),
         conversation=row["conversation"],
         language=row["language"],
         order=arguments["order"],
@@ -151,7 +151,7 @@ def _proposal(row: Record, sealed: str | None) -> Proposal:
         lines=tuple(line_from(line) for line in shown["lines"]),
         total=Decimal(shown["total"]),
         arguments_sha256=row["arguments_sha256"],
-        questions=tuple(words.get("questions", row["questions"])),
+        questions=tuple(words.get("questions", ())),
         resource=row["resource"] or "",
         resource_etag=row["resource_etag"],
         duplicate_of=row["duplicate_of"] or "",

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from server.audit.sealing import Vault
 from server.caller import Caller
+from server.db.listening import Bell
 from server.db.pool import Database
 from server.errors import AppError, Code
 from server.order import feed
 from server.order.access import outlet_scope
-from server.order.feed import Bell, FeedEvent
+from server.order.feed import FeedEvent
 from server.order.states import State
 from server.paging import PageTokens
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from server.audit.sealing import Vault
+from server.db.listening import Bell
 from server.db.pool import Database
 from server.order.catalogue import Catalogue
 from server.order.changing import Changing
 from server.order.deciding import Deciding
-from server.order.feed import Bell
+from server.order.feed import CHANNEL
 from server.order.invoicing import Invoicing
 from server.order.ordering import Ordering
 from server.order.placing import Placing
@@ -51,7 +52,7 @@ def order_desk(
 ) -> OrderDesk:
     """The use cases over one database; `dsn` is the same database's, for the connection that listens."""
     ordering = Ordering(database, vault, invoicing, money, now)
-    bell = Bell(dsn)
+    bell = Bell(dsn, CHANNEL, name="tria-bell")
     return OrderDesk(
         placing=Placing(ordering),
         reading=Reading(ordering, tokens),

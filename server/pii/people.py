@@ -1,8 +1,7 @@
 """References to people: what rows that are somebody's are marked with, instead of the name that their token carries.
 
 A reference is a keyed hash, so a copy of the database does not say whose a row is, and nobody can try names without the
-key. Spellings of one address or telephone number give one reference; every other subject is taken as it stands, because
-two ids that differ in case are two people.
+key.
 """
 
 from __future__ import annotations
@@ -11,16 +10,26 @@ import base64
 import hashlib
 import hmac
 import re
+import string
 from functools import lru_cache
 
-from server.pii.kinds import Kind
-from server.pii.pseudonym import normalised
 from server.settings import Secret
 
-_PHONE = re.compile(r"[+\d][\d ()-]{6,}")
+_PHONE = re.compile(r"\+[0-9 ()-]{7,}")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _SEPARATOR = "\x1f"
 _LENGTH = 26  # base32 characters: 130 bits
 _REMEMBERED = 4096
+
+
+def spelling(subject: str) -> str:
+    """The one spelling of a subject. Addresses differ in the case of A to Z, and numbers that begin with `+` in blanks,
+    hyphens and brackets; every other subject is taken as it stands. Two ids that differ in case are two people, and
+    digits are an id: a guess that they are a telephone number would make one person of two."""
+    plain = subject.strip()
+    if _PHONE.fullmatch(plain):
+        return "+" + "".join(c for c in plain if c.isdigit())
+    return plain.translate(_LOWER) if "@" in plain else subject
 
 
 class People:
@@ -40,9 +49,4 @@ class People:
         """`p1_…` for a person of the tenant; empty for nobody."""
         if not tenant or not subject:
             return ""
-        plain = subject.strip()
-        if _PHONE.fullmatch(plain):
-            plain = normalised(Kind.PHONE, plain)
-        elif "@" in plain:
-            plain = normalised(Kind.EMAIL, plain)
-        return "p1_" + self.blind(tenant, "person", plain)
+        return "p1_" + self.blind(tenant, "person", spelling(subject))

@@ -52,8 +52,12 @@ class Pseudonyms:
     def pseudonym(self, tenant: str, kind: str, value: str, *, version: int | None = None) -> str:
         """`EMAIL:v3:ABCDEFGHIJKLMNOP`: base32(HMAC-SHA-256(key, tenant‖kind‖normalised value))[:16] with its kind and
         key version. KeyError for a version that is not held."""
+        return self.exactly(tenant, kind, normalised(kind, value), version=version)
+
+    def exactly(self, tenant: str, kind: str, value: str, *, version: int | None = None) -> str:
+        """The same of a value as it stands: for what names somebody, where two values must never get one token."""
         version = self.version if version is None else version
-        message = _SEPARATOR.join((tenant, str(kind), normalised(kind, value))).encode("utf-8", "surrogatepass")
+        message = _SEPARATOR.join((tenant, str(kind), value)).encode("utf-8", "surrogatepass")
         digest = hmac.new(self._keys[version], message, hashlib.sha256).digest()
         return f"{kind}:v{version}:{base64.b32encode(digest).decode('ascii')[:_LENGTH]}"
 

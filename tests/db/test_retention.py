@@ -16,10 +16,10 @@ import pytest
 from server import retention_policy
 from server.audit.changes import operator
 from server.audit.leaf import decode
-from server.db.pool import Database
+from server.db.pool import Database, PoolSettings
 from server.people_wiring import open_vault, subjects
 from server.retention import Retention
-from server.retention_policy import Kind, RetentionDays, cutoffs
+from server.retention_policy import AUDIT, Kind, RetentionDays, cutoffs
 from tests.support.people import TENANT, Office, Person
 
 DAYS = RetentionDays(conversations=90, order_events=400, learnt_words=400, audit=2557)
@@ -38,7 +38,7 @@ async def counts(office: Office) -> dict[str, int]:
 async def test_what_is_young_stays(office: Office, person: Person) -> None:
     before = await counts(office)
     retention = Retention(office.database, DAYS)
-    assert set((await retention.run(later(6))).values()) == {0}
+    assert set((await retention.run(later(6))).removed.values()) == {0}
     assert await counts(office) == before
     assert person.word("text") in str(await office.export(person.subject))
 
@@ -46,14 +46,14 @@ async def test_what_is_young_stays(office: Office, person: Person) -> None:
 async def test_each_kind_goes_in_its_time(office: Office, person: Person) -> None:
     retention = Retention(office.database, DAYS, batch=1)
     before = await counts(office)
-    assert (await retention.run(later(8)))["kept_answers"] == before["idempotency"] > 4
-    removed = await retention.run(later(92))
+    assert (await retention.run(later(8))).removed["kept_answers"] == before["idempotency"] > 4
+    removed = (await retention.run(later(92))).removed
     assert removed["conversations"] == before["conversation"] == 2
     assert removed["proposals"] == before["proposal"] == 2
     after = await counts(office)
     assert (after["conversation"], after["message"], after["run"], after["proposal"]) == (0, 0, 0, 0)
     assert (after["outlet_alias"], after["order_event"]) == (before["outlet_alias"], before["order_event"])
-    removed = await retention.run(later(402))
+    removed = (await retention.run(later(402))).removed
     assert (removed["learnt_words"], removed["order_events"]) == (1, before["order_event"])
     assert await office.value("select count(*) from customer_order") == 2, "orders are kept"
     assert person.word("note") not in str(await office.export(person.subject))
@@ -65,7 +65,7 @@ async def test_an_answer_does_not_name_a_proposal_that_is_gone(office: Office, p
     assert await office.value(named) == 1
     async with office.database.connection() as connection:
         await connection.execute("update conversation set update_time = now() + interval '60 days'")
-    removed = await Retention(office.database, DAYS).run(later(92))
+    removed = (await Retention(office.database, DAYS).run(later(92))).removed
     assert (removed["conversations"], removed["proposals"]) == (0, 2)
     assert await office.value(named) == 0
 
@@ -78,14 +78,14 @@ async def test_a_dry_run_says_what_a_run_removes(office: Office, person: Person)
     before = await counts(office)
     assert await retention.old(when) == said
     assert await counts(office) == before
-    assert await retention.run(when) == said
+    assert (await retention.run(when)).removed == said
     assert set((await retention.old(when)).values()) == {0}
 
 
 async def test_every_removal_has_its_leaf_and_the_night_its_report(office: Office, person: Person) -> None:
     assert person.conversation
     when = later(92)
-    removed = await Retention(office.database, DAYS).run(when)
+    removed = (await Retention(office.database, DAYS).run(when)).removed
     assert json.loads(await office.value("select removed from retention_run")) == removed
     found = [details for details in await _leaves(office) if details["kind"] == "conversations"]
     assert found == [{"kind": "conversations", "older_than": (when - timedelta(days=90)).isoformat(), "removed": 2}]
@@ -101,7 +101,7 @@ async def test_what_is_on_hold_stays_until_it_is_released(office: Office, person
     await people.hold(operator(TENANT), person.subject, "case 13/26")
     retention = Retention(office.database, DAYS)
     said = await retention.old(later(402))
-    removed = await retention.run(later(402))
+    removed = (await retention.run(later(402))).removed
     assert removed == said
     assert removed["conversations"] == 1, "the other one's own session; the guest's conversation stays"
     assert (removed["proposals"], removed["learnt_words"]) == (2, 1)
@@ -109,7 +109,7 @@ async def test_what_is_on_hold_stays_until_it_is_released(office: Office, person
     assert "I was here" in str(await office.export(guest.subject))
     for held in (guest, person):
         await people.release(operator(TENANT), held.subject)
-    assert (await retention.run(later(402)))["conversations"] == 3
+    assert (await retention.run(later(402))).removed["conversations"] == 3
 
 
 async def test_months_of_the_log_go_when_a_checkpoint_covers_them_and_nobody_is_on_hold(
@@ -128,7 +128,7 @@ async def test_months_of_the_log_go_when_a_checkpoint_covers_them_and_nobody_is_
             uuid.uuid4(),
         )
     assert (await retention.old(now))["audit_log"] == 1
-    assert (await retention.run(now))["audit_log"] == 0
+    assert (await retention.run(now)).removed["audit_log"] == 0
     assert "no checkpoint covers" in caplog.text
     async with database.connection() as connection:
         await connection.execute(
@@ -137,11 +137,53 @@ async def test_months_of_the_log_go_when_a_checkpoint_covers_them_and_nobody_is_
         await connection.execute(
             "insert into legal_hold (tenant, person, reason_box, placed_by) values ('any', 'p1_x', '', 'o')"
         )
-    assert (await retention.run(now))["audit_log"] == 0
+    assert (await retention.run(now)).removed["audit_log"] == 0
     async with database.connection() as connection:
         await connection.execute("delete from legal_hold")
-    assert (await retention.run(now))["audit_log"] == 1
-    assert (await retention.run(now))["audit_log"] == 0
+    assert (await retention.run(now)).removed["audit_log"] == 1
+    assert (await retention.run(now)).removed["audit_log"] == 0
+
+
+async def test_a_kind_that_fails_keeps_no_other_and_is_reported(database: Database) -> None:
+    told: list[str] = []
+    retention = Retention(database, DAYS, failed=told.append)
+    async with database.connection() as connection:
+        await connection.execute("alter table proposal rename to elsewhere")
+        await connection.execute(
+            "insert into webhook_event (organisation, resource, event_date, kind, receive_time) "
+            "select 'o', n::text, 'd', 'k', now() - n * interval '1 day' + interval '1 hour' "
+            "from generate_series(25, 36) as n"
+        )
+    report = await retention.run(datetime.now(UTC))
+    assert report.removed["webhook_events"] == 6
+    assert list(report.failed) == told == ["proposals"]
+    async with database.connection() as connection:
+        noted = await connection.fetchrow("select removed, failed from retention_run")
+    assert noted is not None
+    assert (json.loads(noted["removed"]), json.loads(noted["failed"])) == (report.removed, report.failed)
+
+
+async def test_the_log_may_take_longer_than_other_statements(dsn: str) -> None:
+    async with Database(dsn, PoolSettings(min_size=1, max_size=2, statement_timeout=0.5)) as hurried:
+        async with hurried.connection() as connection:
+            await connection.execute(
+                "create or replace function audit_retire(until timestamptz) returns setof audit_retired "
+                "language sql as 'select pg_sleep(1); select * from audit_retired'"
+            )
+        assert (await Retention(hurried, DAYS).run(datetime.now(UTC))).failed == {}
+        async with hurried.connection() as connection:
+            assert await connection.fetchval("show statement_timeout") == "500ms"
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in cutoffs(DAYS, datetime.now(UTC)).values() if kind is not AUDIT])
+async def test_batches_are_found_by_an_index_and_go_on_where_the_last_one_ended(database: Database, kind: Kind) -> None:
+    """The tables are empty here, so the planner is told to prefer an index where there is one."""
+    async with database.transaction() as connection:
+        await connection.execute("set local enable_seqscan = off")
+        await connection.execute("set local enable_bitmapscan = off")
+        plan = await connection.fetch(f"explain {kind.remove}", datetime.now(UTC), 10, datetime.now(UTC))
+    conditions = [row[0] for row in plan if "Index Cond" in row[0]]
+    assert any(">=" in each and "<" in each.replace(">=", "") for each in conditions), plan
 
 
 def test_the_data_map_names_every_kind_and_its_time() -> None:

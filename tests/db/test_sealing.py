@@ -15,7 +15,6 @@ from server.audit.sealing import SubjectKey, Vault
 from server.db.pool import Database
 from server.envelope import MasterKey, MasterKeys
 from server.errors import AppError
-from server.sealing_old_rows import seal_old_rows
 from tests.support.stores import eventually
 from tests.support.vaults import MASTER, a_vault
 
@@ -156,27 +155,3 @@ async def test_without_its_master_key_a_person_reads_as_erased_and_writes_nothin
         await key(database, stranger)
     assert (await rewrap_all(database, MasterKeys([NEW]))).lost == 1
     assert await opened(database, a_vault(), box, "f") == "secret"
-
-
-async def test_rows_from_before_there_were_keys_are_sealed(database: Database) -> None:
-    vault = a_vault()
-    async with database.transaction() as connection:
-        await connection.execute(
-            "insert into conversation (tenant, id, outlet, title) values ('acme', 'c1', 'o', 'Ann, 91234567')"
-        )
-        await connection.executemany(
-            "insert into message (tenant, conversation, id, ordinal, author, text, state) "
-            "values ('acme', 'c1', $1, $2, 'CUSTOMER', $3, 'COMPLETE')",
-            [(f"m{number}", number, f"I am at 9123456{number}") for number in range(3)],
-        )
-    assert await seal_old_rows(database, vault) == 4
-    assert await seal_old_rows(database, vault) == 0
-    async with database.connection() as connection:
-        plain = await connection.fetchval("select string_agg(text, '') from message") or ""
-        title = await connection.fetchval("select title from conversation")
-        rows = await connection.fetch("select id, text_box from message order by ordinal")
-    assert plain + title == ""
-    for number, row in enumerate(rows):
-        assert await opened(database, vault, row["text_box"], "message text", "c1", row["id"]) == (
-            f"I am at 9123456{number}"
-        )

@@ -208,6 +208,29 @@ async def test_one_leads_and_another_takes_over(database: Database, dsn: str) ->
     assert len((await verified(database))["acme"]) == 61
 
 
+async def test_each_loss_costs_the_same_pause(database: Database, dsn: str) -> None:
+    """Whoever has led begins with the first pause again, however often the connection was lost before."""
+    loop, pauses = asyncio.get_running_loop(), []
+    settings = SequencerSettings(poll=0.05, standby=0.05, backoff=0.1, backoff_max=60.0)
+    async with sequencing(dsn, settings=settings) as sequencer:
+        await asyncio.wait_for(sequencer.leads.wait(), 20)
+        for _ in range(7):
+            since = loop.time()
+            async with database.connection() as connection:
+                await connection.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity "
+                    "where application_name = 'tria-sequencer' and datname = current_database()"
+                )
+
+            async def stepped_down() -> bool:
+                return not sequencer.leads.is_set()
+
+            await eventually(stepped_down)
+            await asyncio.wait_for(sequencer.leads.wait(), 60)
+            pauses.append(loop.time() - since)
+    assert min(pauses[-2:]) < 10 * max(pauses[:2]), pauses
+
+
 async def test_an_overtaken_leader_can_append_no_more(database: Database, dsn: str) -> None:
     async with database.connection() as connection:
         old = await log_store.take_over(connection, "old")

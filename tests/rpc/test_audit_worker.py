@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 
 import httpx
 import orjson
+from prometheus_client import CollectorRegistry
 
 from server import worker
 from server.audit.checkpoint import open_note
+from server.audit.wiring import log_keeper
 from server.config import load
 from server.db.pool import Database
 from server.embedded.issuer import Issuer
@@ -53,6 +57,30 @@ async def test_the_worker_keeps_the_log_and_says_how_it_goes(
     last = orjson.loads((tmp_path / "checkpoints.jsonl").read_bytes().splitlines()[-1])
     key: PublicKey = config.audit.key.public
     assert open_note(last["note"], [key]).checkpoint.size == 3
+
+
+async def test_a_worker_whose_keeper_of_the_log_broke_ends(
+    database: Database, dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Its figures would stand still, and nobody would see that they do."""
+    issuer = Issuer(tmp_path / "issuer")
+    issuer.prepare()
+    urls = {"TRIA_DATABASE_URL": dsn, "TRIA_REDIS_URL": redis_url, "TRIA_CHROMA_URL": "http://127.0.0.1:1"}
+    config = load(configuration(tmp_path, issuer, urls), version="test")
+    registry, broken = CollectorRegistry(), asyncio.Event()
+    async with log_keeper(config.audit, dsn, database, registry, broken) as keeper:
+        await asyncio.wait_for(keeper.sequencer.leads.wait(), 30)
+        assert not broken.is_set()
+        async with database.connection() as connection:
+            await connection.execute("alter table audit_quarantine rename to elsewhere")
+        await asyncio.wait_for(broken.wait(), 30)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server", "worker",
+        env={**os.environ, **configuration(tmp_path, issuer, urls)}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await asyncio.wait_for(child.communicate(), 120)
+    assert child.returncode == 1
+    assert b"audit-metrics" in said
 
 
 async def test_health_says_when_nothing_can_be_recorded(

@@ -41,8 +41,8 @@ TRIED = {
         "CancelRun",
     },
     "KnowledgeService": {"ImportDocument", "DeleteDocument"},
-    # The subjects' in test_subjects.py, the accounting's in test_accounting_attention.py and _webhook.py.
     "AuditService": {"RecordEvent", "ExportSubject", "EraseSubject"},
+    # They need a Xero: tests/rpc/test_accounting_attention.py and test_accounting_webhook.py count their leaves.
     "AccountingService": {"RetryInvoice", "ReceiveXeroWebhook"},
 }
 Metadata = tuple[tuple[str, str], ...]
@@ -188,6 +188,17 @@ async def test_what_a_service_records(desk: Desk) -> None:
     who = desk.metadata(Role.SERVICE)
     found = [await left(desk.dsn, who, lambda who: stub.RecordEvent(request, metadata=who)) for _ in range(2)]
     assert [actions for _, actions in found] == [["CONSENT_CHANGE"], []]
+
+
+async def test_people(desk: Desk) -> None:
+    stub = audit_service_pb2_grpc.AuditServiceStub(desk.channel)
+    who = desk.metadata(Role.ADMIN)
+    export = audit_service_pb2.ExportSubjectRequest(subject="nobody@example.com", request_id=new_key())
+    found = [await left(desk.dsn, who, lambda who: stub.ExportSubject(export, metadata=who)) for _ in range(2)]
+    assert [actions for _, actions in found] == [["SUBJECT_EXPORT"], []]
+    erase = audit_service_pb2.EraseSubjectRequest(subject="nobody@example.com", request_id=new_key())
+    found = [await left(desk.dsn, who, lambda who: stub.EraseSubject(erase, metadata=who)) for _ in range(2)]
+    assert [actions for _, actions in found] == [["SUBJECT_ERASE"], []]
 
 
 async def _all(stream: Any) -> list[Any]:

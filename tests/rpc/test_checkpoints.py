@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,6 +204,28 @@ async def test_a_file_that_cannot_be_written_is_a_failure(database: Database, ds
     courier = Courier(database, FileSink(tmp_path / "file" / "checkpoints.jsonl"), asyncio.Event())
     with pytest.raises(SinkFailed, match="cannot be written"):
         await courier.push()
+
+
+async def test_a_file_that_fills_up_keeps_no_half_of_a_checkpoint(database: Database, dsn: str, tmp_path: Path) -> None:
+    """Cut by a limit on the size of files, which the kernel answers first with a short write and then with an error."""
+    await signed(database, dsn, 3)
+    path = tmp_path / "checkpoints.jsonl"
+    one = Courier(database, FileSink(path), asyncio.Event(), CourierSettings(batch=1))
+    assert await one.push() == 1
+    before = path.read_bytes()
+    rest = Courier(database, FileSink(path), asyncio.Event())
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + len(before) // 2, hard))
+    try:
+        with pytest.raises(SinkFailed, match="cannot be written"):
+            await rest.push()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
+    assert await rest.push() == 2
+    assert len(path.read_bytes().splitlines()) == 3
 
 
 async def test_the_webhook_is_asked_until_it_takes_them(database: Database, dsn: str, receiver: Receiver) -> None:

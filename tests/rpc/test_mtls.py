@@ -20,6 +20,7 @@ from interceptors.call import Call
 from interceptors.errors import Errors, answer
 from interceptors.policy import Method, MethodPolicy, Permission
 from server.audit.actions import Action
+from server.audit.actor import Shown
 from server.caller import AuthMethod, Caller, Role
 from tests.support.calls import finish, refusal
 
@@ -84,7 +85,10 @@ async def whoami(*client_names: x509.GeneralName) -> AsyncIterator[Any]:
         caller = call.caller
         return f"{caller.tenant}/{caller.subject}/{caller.auth_method}/{'+'.join(sorted(caller.roles))}".encode()
 
-    chain = Errors().around(GUARDED, Auth(token=_token, api_key=_no_key, trust_domain="tria").around(GUARDED, tell))
+    chain = Errors().around(
+        GUARDED,
+        Auth(token=_token, api_key=_no_key, stand_in=Shown(None).stand_in, trust_domain="tria").around(GUARDED, tell),
+    )
 
     async def handle(request: bytes, context: Any) -> Any:
         return await answer(Call(GUARDED, context, request, bytes), chain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 
 import grpc
@@ -12,12 +13,18 @@ from google.protobuf import json_format
 
 from server.audit.changes import operator
 from server.audit.receipt import verify
+from server.audit.subjects import Export, Subjects
 from server.caller import Role
+from server.chat.personal import ChatHolding
+from server.errors import AppError
+from server.holdings import Erased
+from server.idempotency import Idempotency
 from server.people_wiring import open_vault, subjects
 from server.signing import SigningKey
 from tests.support.people import TENANT, Office, Person, new_key
 from tests.support.reading import reason
 from tests.support.stores import eventually
+from tests.support.vaults import a_vault
 from tria.audit.v1 import audit_pb2, audit_service_pb2
 from tria.chat.v1 import chat_service_pb2
 from tria.order.v1 import order_service_pb2
@@ -250,6 +257,90 @@ async def _cut(office: Office, client: redis.asyncio.Redis, person: Person, rece
     assert await office.value("select count(*) from message where person = $1", person.reference) == 0
     await service.finish(payload, dies)  # done already: nothing happens
     assert receipt.signed_note == await office.value("select signed_note from erasure")
+
+
+async def test_what_comes_in_late_is_erased_whatever_else_is_left(office: Office, person: Person) -> None:
+    """A store that cannot be emptied costs another attempt, and not the work that was done."""
+    await office.erase(person.subject)
+    await finished(office)
+    payload = await _restarted(office, person)
+    stuck = _Stuck()
+    config = office.config
+    vault = open_vault(config.auth)
+    service = Subjects(office.database, vault, (ChatHolding(vault), stuck), config.audit.key)
+    late = "select count(*) from message where person = $1"
+    assert await office.value(late, person.reference) == 1
+    with pytest.raises(RuntimeError, match="1 records are left"):
+        await service.finish(payload, _nothing)
+    assert await office.value(late, person.reference) == 0
+    assert await office.value("select verified_at is null from erasure")
+
+
+async def test_an_erasure_that_a_hold_keeps_ends_when_that_is_released(office: Office, person: Person) -> None:
+    await office.erase(person.subject)
+    await finished(office)
+    payload = await _restarted(office, person)
+    service = subjects(office.database, open_vault(office.config.auth), office.config.audit.key)
+    await service.hold(operator(TENANT), person.subject, "case 14/26")
+    await service.finish(payload, _nothing)
+    assert await office.value("select held_at is not null and verified_at is null from erasure")
+    late = "select count(*) from message where person = $1"
+    assert await office.value(late, person.reference) == 1
+    await service.release(operator(TENANT), person.subject)
+    await finished(office)
+    assert await office.value(late, person.reference) == 0
+    assert await office.value("select held_at is null from erasure")
+
+
+class _Stuck:
+    """A holding that never becomes empty."""
+
+    async def count(self, *_: object) -> int:
+        return 1
+
+    async def export(self, *_: object) -> dict[str, list[dict[str, str]]]:
+        return {}
+
+    async def erase(self, *_: object) -> list[Erased]:
+        return []
+
+    async def remaining(self, *_: object) -> int:
+        return 1
+
+
+async def _nothing(_: object) -> int:
+    return 0
+
+
+async def test_more_than_one_answer_carries_is_refused_before_it_is_fetched(office: Office) -> None:
+    reference = a_vault().people.reference(TENANT, "busy@example.com")
+    async with office.database.connection() as connection:
+        await connection.execute(
+            "insert into idempotency (tenant, principal, method, request_id, body_sha256, response) "
+            "select $1, $2, 'M', gen_random_uuid(), sha256(''), '' from generate_series(1, 20001)",
+            TENANT,
+            reference,
+        )
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await office.export("busy@example.com")
+    assert refusal.value.code() is grpc.StatusCode.OUT_OF_RANGE
+    assert "tria subjects export" in (refusal.value.details() or "")
+
+
+async def test_an_export_is_encoded_beside_the_loop_that_serves(office: Office, person: Person) -> None:
+    threads = []
+
+    def encode(export: Export) -> bytes:
+        threads.append(threading.get_ident())
+        return export.person.encode()
+
+    service = subjects(office.database, open_vault(office.config.auth), office.config.audit.key)
+    once = await service.export(operator(TENANT), person.subject, Idempotency("Export", "", b"", encode))
+    assert once.answer == person.reference.encode()
+    assert threads != [threading.get_ident()]
+    with pytest.raises(AppError, match="more is held"):
+        await service.export(operator(TENANT), person.subject, Idempotency("Export", "", b"", encode), most=3)
+    assert len(threads) == 1
 
 
 async def _restarted(office: Office, person: Person) -> bytes:

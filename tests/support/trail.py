@@ -149,7 +149,9 @@ async def trail_server(
         recorder = await stack.enter_async_context(
             AuditRecorder(database, Spool(folder / "spool"), None, pseudonyms=pseudonyms_from(config.auth.state_secret))
         )
-        keeper = await stack.enter_async_context(log_keeper(config.audit, dsn, database, CollectorRegistry()))
+        keeper = await stack.enter_async_context(
+            log_keeper(config.audit, dsn, database, CollectorRegistry(), asyncio.Event())
+        )
         keys = (config.audit.key.public, *config.audit.old_keys)
         desk = audit_desk(database, dsn, keys, PageTokens(config.auth.state_secret), TailLimits(heartbeat, max_age))
         listening = asyncio.create_task(desk.bell.keep_listening())

@@ -1,7 +1,8 @@
 -- migrate: additive
 -- People, the keys that seal what they wrote, and what was promised about erasing and keeping it. A person appears as a
--- keyed reference (server/pii/people.py). A box is text sealed with its person's key (server/audit/sealing.py); where
--- there is a box, the plain column beside it is empty. Rows from before this file are sealed by the worker.
+-- keyed reference (server/pii/people.py). A box is text sealed with its person's key (server/audit/sealing.py); the plain
+-- columns of the same things in earlier files (message.text, conversation.title, customer_order.note and
+-- decision_reason, proposal.questions) are empty from here on, and nothing reads them.
 
 create table subject_key (
     tenant text not null,
@@ -29,7 +30,6 @@ add column text_box bytea,
 add column erased_at timestamptz;
 
 create index message_person on message (tenant, person) where person <> '';
-create index message_unsealed on message (tenant) where text_box is null and text <> '';
 
 alter table customer_order
 add column person text not null default '', -- who placed it

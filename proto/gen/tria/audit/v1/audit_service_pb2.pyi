@@ -352,7 +352,7 @@ class ExportSubjectRequest(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """The person: an e-mail address, a telephone number or a user id."""
+    """The person, as its tokens name it: an e-mail address, a telephone number with `+` and the country's, or a user id."""
     request_id: _builtins.str
     """Makes the call idempotent for 7 days (AIP-155)."""
     def __init__(
@@ -379,7 +379,7 @@ class EraseSubjectRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """The person: an e-mail address, a telephone number or a user id."""
+    """The person, as its tokens name it: an e-mail address, a telephone number with `+` and the country's, or a user id."""
     request_id: _builtins.str
     """Makes the call idempotent for 7 days (AIP-155)."""
     reason: _builtins.str

@@ -1,0 +1,27 @@
+"""Background tasks that a process cannot be without: they end with it, and it ends with them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+log = logging.getLogger(__name__)
+
+
+def own(stack: AsyncExitStack, task: asyncio.Task[None], broken: asyncio.Event) -> None:
+    """Ends the task with the stack. One that ends by itself is broken, and the process with it: without its leases or
+    its health checks a server only looks alive."""
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if not done.cancelled():
+            log.critical("background task ended", extra={"task_name": done.get_name()}, exc_info=done.exception())
+            broken.set()
+
+    task.add_done_callback(ended)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(end)
