@@ -10,6 +10,7 @@ WEBHOOK_FORGED; then `details.intended` holds the policy's. A call without a kno
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -26,9 +27,12 @@ from interceptors.policy import Method
 from server.audit.actions import Action, Decision, LeafKind
 from server.audit.leaf import NO_TENANT, Leaf, Plain, plain
 from server.audit.recorder import AuditRecorder
+from server.audit.store import UNENCODABLE
 from server.caller import current_caller
 from server.errors import AppError, Reason
 from server.pii.scrub import scrub
+
+log = logging.getLogger(__name__)
 
 _REFUSALS = {
     Reason.RATE_LIMITED: Action.RATE_LIMIT,
@@ -181,5 +185,10 @@ def _outcome(call: Call) -> tuple[Action, Decision]:
 
 
 def _bounded(view: dict[str, object]) -> Plain:
-    size = len(orjson.dumps(view, default=str))
-    return plain(view) if size <= _VIEW_BYTES else {"omitted_bytes": size}
+    try:
+        encodable = plain(view)
+        size = len(orjson.dumps(encodable))
+    except (ValueError, RecursionError):  # nested too deeply, or text that is no Unicode: the call stays recorded
+        log.exception("a request cannot be shown in the audit trail")
+        return dict(UNENCODABLE)
+    return encodable if size <= _VIEW_BYTES else {"omitted_bytes": size}

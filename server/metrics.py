@@ -42,6 +42,7 @@ class ProcessMetrics:
         self._audit_queue = gauge("tria_audit_queue", "Audit leaves that wait for the writer.")
         self._audit_spool = gauge("tria_audit_spool_pending", "Audit leaves on disk that wait for PostgreSQL.")
         self._audit_lost = gauge("tria_audit_lost", "Audit leaves lost since the start; anything but 0 is an incident.")
+        self._audit_bare = gauge("tria_audit_bare", "Audit leaves without the details that could not be encoded.")
         self._health = Gauge(
             "tria_health",
             "2 serving, 1 degraded, 0 not serving.",
@@ -70,6 +71,7 @@ class ProcessMetrics:
             self._audit_queue.set(audit.queued)
             self._audit_spool.set(audit.spool_pending)
             self._audit_lost.set(audit.lost)
+            self._audit_bare.set(audit.bare)
             self._health.set({Status.SERVING: 2, Status.DEGRADED: 1}.get(health.health.status, 0))
             asked = time.monotonic() + _INTERVAL
             await asyncio.sleep(_INTERVAL)

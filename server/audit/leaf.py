@@ -42,6 +42,7 @@ _UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DEEPEST = 8
+_LARGEST = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Leaf:
 
 
 def encode(leaf: Leaf) -> bytes:
-    """The canonical bytes. Raises ValueError for what the encoding cannot hold (an integer past 2^53 - 1)."""
+    """The canonical bytes. Raises ValueError for what the encoding cannot hold (details that are nested too deeply)."""
     tree = _tree(leaf)
     try:
         encoded = orjson.dumps(tree, option=_OPTIONS)
@@ -147,7 +148,8 @@ def clean(text: str) -> str:
 
 
 def plain(value: object, *, depth: int = 0) -> Plain:
-    """Any JSON-like value in the leaf's alphabet: booleans, floats and null become text, keys become text.
+    """Any JSON-like value in the leaf's alphabet: booleans, floats, null and integers that other languages round become
+    text, keys become text.
 
     Raises ValueError when it is nested too deeply.
     """
@@ -156,8 +158,10 @@ def plain(value: object, *, depth: int = 0) -> Plain:
     match value:
         case bool():
             return "true" if value else "false"
-        case str() | int():
+        case str():
             return value
+        case int():
+            return value if -_LARGEST <= value <= _LARGEST else str(value)
         case None:
             return ""
         case dict() | Mapping():  # dict first: the check for an abstract Mapping costs ten times as much

@@ -58,13 +58,15 @@ class RecorderSettings:
 
 @dataclass(slots=True)
 class RecorderStats:
-    """Counts since the start; `queued` is now. `lost` must stay 0."""
+    """Counts since the start; `queued` is now. `lost` must stay 0; `bare` are leaves without the details that could not
+    be encoded."""
 
     written: int = 0
     spooled: int = 0
     replayed: int = 0
     rejected: int = 0
     lost: int = 0
+    bare: int = 0
     file_failures: int = 0
     queued: int = 0
     spool_pending: int = 0
@@ -176,7 +178,9 @@ class AuditRecorder:
         """Hands the leaf to the writer without waiting; for calls that are being cancelled, and for `record`."""
         queue = self._queue
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.waiting.append((Entry.of(leaf), future))
+        entry = Entry.of(leaf)
+        self._stats.bare += entry.bare
+        queue.waiting.append((entry, future))
         queue.arrived.set()
         queue.empty.clear()
         if len(queue.waiting) >= self._settings.queue:

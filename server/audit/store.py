@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 from server.audit.leaf import Leaf, clean, decode, encode
 from server.db.pool import Connection
+
+log = logging.getLogger(__name__)
+
+UNENCODABLE: Mapping[str, str] = {"unencodable": "true"}
+"""Stands for details that the encoding cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +25,19 @@ class Entry:
 
     @classmethod
     def of(cls, leaf: Leaf) -> Entry:
-        """Encodes the leaf; raises ValueError like `encode`."""
-        return cls(leaf, encode(leaf))
+        """Encodes the leaf. Details that cannot be encoded are left out and said to be: that something was done, and by
+        whom, is never lost for the sake of how."""
+        try:
+            return cls(leaf, encode(leaf))
+        except ValueError:
+            log.exception("the details of an audit leaf cannot be encoded", extra={"rpc": leaf.rpc})
+            bare = replace(leaf, details=UNENCODABLE)
+            return cls(bare, encode(bare))
+
+    @property
+    def bare(self) -> bool:
+        """Whether the details had to be left out."""
+        return self.leaf.details is UNENCODABLE
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Entry:

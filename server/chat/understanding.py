@@ -8,9 +8,11 @@ cross-validation on the tune split, where a confidence of 0.8 is right four time
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from server.chat.glossing import Glossary
 from server.chat.intent_head import CLASSES, SAFETY, Floats, Head
 from server.chat.intents import Cues, IntentResult, classify, reply_language, weigh
 from server.knowledge.embedding import Embedder, EmbeddingFailed
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +47,7 @@ _UNSURE = 0.4
 _SECOND = 0.25
 # "500 trays, and when do you deliver?": the goods are what it is about, the question is answered on the way.
 _QUESTION_IN_ORDER = (Intent.POLICY_QUESTION, Intent.ORDER)
+_SHORT = 2_000  # characters that are looked at in a few milliseconds: not worth a thread
 _MOST_TEXT = 1000  # characters that are understood; the phrases read on
 _INTENTS = tuple(Intent)
 _COMPLAINT = _INTENTS.index(Intent.COMPLAINT)
@@ -49,7 +55,7 @@ _COMPLAINT = _INTENTS.index(Intent.COMPLAINT)
 
 async def by_phrases(text: str, locale: str) -> IntentResult:
     """`classify` in the form of `Understand`, for where there is no model."""
-    return classify(text, locale)
+    return await _beside(classify, text, locale)
 
 
 class Understanding:
@@ -63,15 +69,15 @@ class Understanding:
     async def understand(self, text: str, locale: str = "") -> IntentResult:
         """The verdict on one message; that of the phrases alone when it has no words or the model fails."""
         language = reply_language(text, locale)
-        cues = weigh(text)
+        cues = await _beside(weigh, text)
         if cues.declined or not any(map(str.isalpha, self._glossary.english(text[:_MOST_TEXT], language))):
-            return classify(text, locale)
+            return await by_phrases(text, locale)
         try:
             shares = (await self._shares([text], language))[0]
             harm = await self._harm(text, language, cues, float(shares[SAFETY]))
         except EmbeddingFailed as failed:
             log.warning("understanding by phrases only: %s", failed)
-            return classify(text, locale)
+            return await by_phrases(text, locale)
         return _verdict(shares, cues, language, harm)
 
     async def _harm(self, text: str, language: Language, cues: Cues, share: float) -> float:
@@ -94,6 +100,13 @@ class Understanding:
             scores = (logits + _PHRASES * _evidence(weigh(text))) / _TEMPERATURE
             found.append(_softmax(scores.astype(np.float32)))
         return found
+
+
+async def _beside(rule: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """A rule's answer; a long text is looked at in a thread, so that nobody else waits for it."""
+    if max(len(str(text)) for text in given) <= _SHORT:
+        return rule(*given, **named)
+    return await asyncio.to_thread(rule, *given, **named)
 
 
 def _verdict(shares: Floats, cues: Cues, language: Language, harm: float) -> IntentResult:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 _TOKEN = re.compile(
     r"""
     (?P<order>\b(?:ord|so|inv|po)[-#]?\d{3,}\b|\#\d{3,}\b)
-  | (?P<sku>\b[a-z]{1,6}-[a-z0-9]*\d[a-z0-9]*(?:-[a-z0-9]+)*\b|\b[a-z]{2,5}(?:-[a-z0-9]{1,6}){2,}\b)
+  | (?P<sku>\b[a-z]{1,6}-[a-z0-9]{0,24}\d[a-z0-9]{0,24}(?:-[a-z0-9]+)*\b|\b[a-z]{2,5}(?:-[a-z0-9]{1,6}){2,}\b)
   | (?P<size>\d+(?:\.\d+)?\s*-?(?:inches|inch\b|inci\b|in\b(?!\s+(?:a|the|my|stock|one))|cm\b|mm\b|oz\b|ounces?\b
         |ml\b|litres?\b|liters?\b|l\b|gsm\b|["]|''|寸|吋|英寸|盎司|毫升|厘米)
-      |[一二两三四五六七八九十]+(?:寸|吋|英寸|盎司))
+      |[一二两三四五六七八九十]{1,4}(?:寸|吋|英寸|盎司))
   | (?P<number>\d+(?:[.,]\d+)*)
   | (?P<word>[a-z]+)
   | (?P<han>[\u3400-\u4dbf\u4e00-\u9fff])
@@ -25,6 +25,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_MOST_CHARACTERS = 8_000  # as long as a message may be
 _APOSTROPHES = re.compile("[\u2018\u2019\u02bc`](?=[a-z])|'(?=[a-z])")
 _TRIPLED = re.compile(r"([a-z])\1{2,}")
 # Characters whose traditional form a Singapore keyboard still produces, mapped to the form that the tables use.
@@ -51,4 +52,5 @@ def fold(text: str) -> str:
 
 def words(text: str) -> list[Word]:
     """The words of `text` in order; what is none (emoji, symbols) is left out."""
-    return [Word(match.group(), match.lastgroup or "word") for match in _TOKEN.finditer(fold(text))]
+    folded = fold(text[:_MOST_CHARACTERS])
+    return [Word(match.group(), match.lastgroup or "word") for match in _TOKEN.finditer(folded)]

@@ -38,6 +38,7 @@ _PART = 0.5  # weight of the parts of a phrase ("delivery" and "fee" of "deliver
 _LEFTOVER = 0.7  # weight of Chinese bigrams that no dictionary word explains
 FUZZY = 0.45  # trigram similarity from which a word is taken for a misspelling; pg_trgm's own measure
 _FUZZY_LENGTH = 5
+_MOST_ASKED = 2000  # characters of a question that are looked at: guessing misspelt words costs time
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,8 @@ class Lexicon:
         """The units of a question. A Latin word that the vocabulary lacks may be a typing mistake: its unit carries the
         nearest word's concepts as a guess."""
         units: dict[tuple[str, ...], Unit] = {}
-        for match in self._matches(normalise(text)):
+        text = normalise(text)[:_MOST_ASKED]
+        for match in dict.fromkeys(self._matches(text)):
             unit = self._unit(match)
             if unit is not None:
                 units.setdefault(unit.related or unit.exact, unit)

@@ -61,11 +61,13 @@ class Cues:
     def find(self, text: str) -> list[Hit]:
         """The cues of a folded text by place, none inside another."""
         taken: list[Hit] = []
+        free = bytearray(b"\1" * len(text))
         for cue, pattern in self._patterns:
             for match in pattern.finditer(text):
                 start, end = match.span()
-                if all(end <= hit.start or hit.end <= start for hit in taken):
+                if free.find(0, start, end) < 0:
                     taken.append(Hit(cue, start, end))
+                    free[start:end] = bytes(end - start)
         return sorted(taken, key=lambda hit: hit.start)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice, takewhile
 
 from server.order.extraction_compounds import neighbours, recut
 from server.order.extraction_cues import FILLER, JOINTS, Cue, Cues, Hit, meant
@@ -14,6 +16,7 @@ from server.order.extraction_parts import Draft, Part, PartReader
 from server.order.extraction_quantities import read_quantity
 from server.order.extraction_text import Folded, Kind, Token, fold, tokens
 
+_COMMA = re.compile(r"\s{0,9},")
 _HARD = frozenset(".?!;\n。")
 _SOFT = frozenset(",、&+/")
 _SPLITTING = frozenset((Cue.SET, Cue.REMOVE, Cue.VOID, Cue.CHANGE, Cue.USUAL, Cue.CANCEL))
@@ -44,19 +47,28 @@ class MessageReader:
         folded = fold(text)
         around = surroundings(folded.text, today)
         whole = recut(folded.text, tokens(folded, self._index.skus), self._index)
-        cut = [token for place, token in enumerate(whole) if self._is_read(whole, place, around.spans)]
+        cut = [token for place, token in enumerate(whole) if self._is_read(whole, place, around.covered)]
         drafts = _Cutter(folded, cut, self._cues, self._index).drafts()
-        for place, draft in enumerate(drafts):
-            following = next((later for later in drafts[place + 1 :] if later.tokens), None)
+        for draft, following in zip(drafts, _following(drafts), strict=True):
             PartReader(draft, self._index).read(quantity_follows=following is not None and _only_quantity(following))
         return Parsed(tuple(draft.part for draft in drafts), around.delivery_date)
 
-    def _is_read(self, cut: Sequence[Token], place: int, spans: Sequence[tuple[int, int]]) -> bool:
+    def _is_read(self, cut: Sequence[Token], place: int, covered: bytes) -> bool:
         """Whether a token is no date or price; a word of a product's name is none ("sun hat")."""
         token = cut[place]
-        if token.kind is Kind.CODE or not any(start <= token.at < end for start, end in spans):
+        if token.kind is Kind.CODE or not covered[token.at]:
             return True
         return token.kind is Kind.WORD and bool(neighbours(cut, place) & self._index.pairs)
+
+
+def _following(drafts: Sequence[Draft]) -> list[Draft | None]:
+    """For every draft the next one that has any tokens."""
+    found: list[Draft | None] = []
+    after: Draft | None = None
+    for draft in reversed(drafts):
+        found.append(after)
+        after = draft if draft.tokens else after
+    return found[::-1]
 
 
 def _only_quantity(draft: Draft) -> bool:
@@ -93,13 +105,14 @@ class _Cutter:
             start, end = self._folded.span(hit.start, hit.end)
             self._open(Part(self._sentence, mode=self._mode(hit), start=start, end=end))
             self._skip_to = hit.end
-        self._drafts[-1].in_cue |= {token.at for token in self._tokens[place:] if token.at < hit.end}
+        inside = takewhile(lambda token: token.at < hit.end, islice(self._tokens, place, place + hit.end - hit.start))
+        self._drafts[-1].in_cue |= {token.at for token in inside}
         self._drafts[-1].part.cues |= meant(hit.cue)
 
     def _mode(self, hit: Hit) -> Cue:
         """手套要两盒不是三盒 sets nothing: what follows at once is what is not meant."""
         text = self._folded.text
-        denied = text[hit.start : hit.end] in _DENIALS and not text[hit.end :].lstrip().startswith(",")
+        denied = text[hit.start : hit.end] in _DENIALS and not _COMMA.match(text, hit.end)
         after_quantity = any(token.kind in {Kind.NUMBER, Kind.HAN} for token in self._drafts[-1].tokens)
         return Cue.VOID if denied and after_quantity else hit.cue
 

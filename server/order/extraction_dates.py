@@ -56,8 +56,8 @@ _DATE = re.compile(
 )
 _NUMBERED = re.compile(
     r"""
-    (?:s\$|us\$|sgd|rm|myr|usd|\$|¥|￥|€|£)\s*\d[\d,]*(?:\.\d+)?k?
-  | \d[\d,]*(?:\.\d+)?\s*(?:dollars?|bucks|cents?|ringgit|sen|sgd|myr|块钱?\d?|元|毛)(?![a-z])
+    (?:s\$|us\$|sgd|rm|myr|usd|\$|¥|￥|€|£)\s*\d[\d,]{0,15}(?:\.\d+)?k?
+  | (?<!\d)\d[\d,]{0,15}(?:\.\d+)?\s{0,3}(?:dollars?|bucks|cents?|ringgit|sen|sgd|myr|块钱?\d?|元|毛)(?![a-z])
   | (?<!\w)(?:at|@)\s*\d+\.\d{2}(?!\d)
   | \d+\.\d{2}\s*(?:each|per|/)
   | \d+(?:\.\d+)?\s*%
@@ -101,24 +101,31 @@ _NUMBERED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What of a folded text is no goods: `spans` of dates and other numbers, and the delivery date if one was said."""
+    """What of a folded text is no goods: the places of dates and other numbers (`covered` is 1 there), and the delivery
+    date if one was said."""
 
-    spans: tuple[tuple[int, int], ...]
+    covered: bytes
     delivery_date: date | None
 
 
 def surroundings(text: str, today: date) -> Surroundings:
     """Look at a folded text. Of several dates the last is taken: people correct themselves."""
     found = None
-    spans = []
+    covered = bytearray(len(text))
     for match in _DATE.finditer(text):
         when = _date(match, today)
         if when is None:
             continue
         found = when
-        spans.append(match.span())
-    spans.extend(match.span() for match in _NUMBERED.finditer(text))
-    return Surroundings(tuple(sorted(spans)), found)
+        _cover(covered, match)
+    for match in _NUMBERED.finditer(text):
+        _cover(covered, match)
+    return Surroundings(bytes(covered), found)
+
+
+def _cover(covered: bytearray, match: re.Match[str]) -> None:
+    start, end = match.span()
+    covered[start:end] = b"\1" * (end - start)
 
 
 def _date(match: re.Match[str], today: date) -> date | None:

@@ -17,16 +17,18 @@ _CORRECTIONS = frozenset((Cue.SET, Cue.REMOVE, Cue.VOID, Cue.CHANGE, Cue.TO))
 def ordering(parts: Sequence[Part]) -> list[Part]:
     """The parts that may hold lines or corrections of lines, in order."""
     kept: list[Part] = []
+    ordered_yet = False
     told = False  # a sentence before was a report or asked for a price: what stands bare after it is about that
     for sentence in _sentences(parts):
         said = set().union(*(part.cues for part in sentence))
         if Cue.CANCEL in said:
             told = True
             continue
-        ordered_yet = any(part.amounts for part in kept)
         ordered = list(_of_sentence(sentence, said, told=told, ordered_yet=ordered_yet))
         kept += ordered
-        told = told or (bool(said & {Cue.REPORT, Cue.PRICE}) and not any(part.amounts for part in ordered))
+        amounts = any(part.amounts for part in ordered)
+        ordered_yet = ordered_yet or amounts
+        told = told or (bool(said & {Cue.REPORT, Cue.PRICE}) and not amounts)
     return kept
 
 

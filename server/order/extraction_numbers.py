@@ -47,6 +47,9 @@ _TIMES = {
 }  # fmt: skip
 _HAN_DIGITS = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10000}
+# Nobody orders more of anything, and nobody writes a number in more words or characters.
+_LARGEST = Decimal(9_999_999)
+_LONGEST = 24
 _HAN = frozenset((*_HAN_DIGITS, *_HAN_UNITS))
 # What begins with a numeral and is no number.
 _HAN_WORDS = frozenset(("一样", "一下", "一起", "一直", "一共", "一定", "十分", "千万", "万一", "第一", "一次", "一份"))
@@ -67,6 +70,8 @@ def read_number(tokens: Sequence[Token], at: int) -> Number | None:
     found = _half(tokens, at) or _dozens(tokens, _single(tokens, at))
     if found is None:
         return None
+    if found.value is not None and found.value > _LARGEST:
+        return Number(None, found.first, found.end, Doubt.VAGUE)
     return _joined_range(tokens, found)
 
 
@@ -167,7 +172,7 @@ def _words(tokens: Sequence[Token], at: int) -> Number | None:
     """English and Malay number words, "two hundred and fifty" and "dua puluh lima"."""
     total = group = 0
     end = at
-    while end < len(tokens):
+    while end < min(len(tokens), at + _LONGEST):
         word = tokens[end].text
         if word in _ONES and (end == at or group % 10 == 0):
             group += _ONES[word]
@@ -199,17 +204,17 @@ def _goes_on(tokens: Sequence[Token], end: int, joint: str) -> bool:
     return previous in {"hundred", "thousand"} and (following in _ONES or following in _TENS)
 
 
-def _han(tokens: Sequence[Token], at: int) -> Number | None:
+def _han(tokens: Sequence[Token], at: int, *, said_about: bool = False) -> Number | None:
     pair = tokens[at].text + _text(tokens, at + 1)
     for vague in _HAN_VAGUE:
         if pair.startswith(vague):
             return Number(None, at, at + len(vague), Doubt.VAGUE)
     if pair in _HAN_ABOUT:
-        return _about_han(tokens, at + 2 + (pair == "差不"))
+        return _about_han(tokens, at + 2 + (pair == "差不")) if not said_about else None
     if tokens[at].text not in _HAN or pair in _HAN_WORDS:
         return None
     end = at
-    while end < len(tokens) and tokens[end].kind is Kind.HAN and tokens[end].text in _HAN:
+    while end < min(len(tokens), at + _LONGEST) and tokens[end].kind is Kind.HAN and tokens[end].text in _HAN:
         end += 1
     if _text(tokens, end) == "几":
         return Number(None, at, end + 1, Doubt.VAGUE)
@@ -222,7 +227,10 @@ def _han(tokens: Sequence[Token], at: int) -> Number | None:
 
 def _about_han(tokens: Sequence[Token], at: int) -> Number | None:
     """大概五, 至少5: no one quantity."""
-    number = _single(tokens, at) if at < len(tokens) else None
+    if at >= len(tokens):
+        return None
+    han = tokens[at].kind is Kind.HAN
+    number = _han(tokens, at, said_about=True) if han else _single(tokens, at)
     return None if number is None else Number(None, number.first, number.end, Doubt.VAGUE)
 
 

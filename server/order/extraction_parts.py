@@ -133,7 +133,8 @@ class PartReader:
         named = [quantity for quantity in found if self._of_a_name(quantity)]
         if named and len(named) == len(found) and not quantity_follows:
             named = [] if len(named) == 1 and not self._needed(named[0]) else named[len(named) > 1 :]
-        return {quantity.first: quantity for quantity in found if quantity not in named}
+        of_names = {quantity.first for quantity in named}
+        return {quantity.first: quantity for quantity in found if quantity.first not in of_names}
 
     def _attached(self, place: int) -> bool:
         """Whether the number is written onto the word before it, as in a name of the catalogue (5W-30)."""

@@ -48,9 +48,11 @@ _SIZE_WORDS = {
 _NAMES = "|".join(sorted(_SIZE_WORDS, key=len, reverse=True))
 _TOKEN = re.compile(
     rf"""
-    (?P<code>(?<![a-z0-9])[a-z0-9]+(?:[-._][a-z0-9]+)+(?![a-z0-9]))
-  | (?P<size>(?<![\d.])\d{{1,5}}(?:\.\d{{1,2}})?[ \t]*-?[ \t]*(?:{_SPELLINGS})(?![a-z])(?![ ](?:stock|a|the|my|one)\b))
-  | (?P<named>(?<![a-z\u3400-\u9fff])(?:{_NAMES})[ ]*-?[ ]*(?:inches|inch|inci|英寸|寸|吋|oz|盎司|安士)(?![a-z]))
+    (?P<code>(?<![a-z0-9])[a-z0-9]+(?:[-._][a-z0-9]+){{1,31}}(?![a-z0-9]))
+  | (?P<size>(?<![\d.])\d{{1,5}}(?:\.\d{{1,2}})?[ \t]{{0,3}}-?[ \t]{{0,3}}(?:{_SPELLINGS})(?![a-z])
+      (?![ ](?:stock|a|the|my|one)\b))
+  | (?P<named>(?<![a-z\u3400-\u9fff])(?:{_NAMES})[ ]{{0,3}}-?[ ]{{0,3}}
+      (?:inches|inch|inci|英寸|寸|吋|oz|盎司|安士)(?![a-z]))
   | (?P<number>\d+[ ]?\u2044[ ]?\d+|\d+/\d+|\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+\.\d+k?|\d+k(?![a-z])|\d+)
   | (?P<times>[x\u00d7*](?=[ ]?\d)|(?<=\d)[ ]?[x\u00d7*](?![a-z]))
   | (?P<word>[^\W\d_\u3400-\u9fff]+(?:'[^\W\d_\u3400-\u9fff]+)*\d*)
@@ -59,6 +61,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+# Longer than any quantity, SKU or word of a product's name.
+_ENDLESS = re.compile(r"[^\W_\u3040-\u9fff]{65,}")
 # Looks like a SKU even if it is none: letters, then digits, joined.
 _CODE = re.compile(r"[a-z]{1,5}-\d{1,5}(?:-[a-z0-9]+)*")
 _MEASURE_END = re.compile(rf"(?:{_SPELLINGS})$")
@@ -102,18 +106,25 @@ class Folded:
 
 
 def fold(text: str) -> Folded:
-    """Compatibility forms, case, quotes and traditional characters brought to one spelling."""
+    """Compatibility forms, case, quotes and traditional characters brought to one spelling; what is longer than any
+    word becomes blanks, so that no pattern looks far ahead in vain."""
     text = text[:MOST_CHARACTERS]
     if text.isascii():
-        return Folded(text.lower(), (*range(len(text)), len(text)))
+        return Folded(_readable(text.lower()), (*range(len(text)), len(text)))
     pieces: list[str] = []
     origin: list[int] = []
     for place, character in enumerate(text):
+        if len(origin) >= MOST_CHARACTERS:  # some characters stand for a dozen
+            break
         piece = unicodedata.normalize("NFKC", character).casefold().translate(_QUOTES).translate(_SIMPLIFIED)
         piece = "''" if character == "\u2033" else piece
         pieces.append(piece)
         origin.extend([place] * len(piece))
-    return Folded("".join(pieces), (*origin, len(text)))
+    return Folded(_readable("".join(pieces)), (*origin, len(text)))
+
+
+def _readable(text: str) -> str:
+    return _ENDLESS.sub(lambda run: " " * len(run.group()), text)
 
 
 def tokens(folded: Folded, codes: Container[str] = ()) -> list[Token]:

@@ -6,6 +6,7 @@ answer to a question ("the 12 inch") mean what they mean in it.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from server.order.states import Move, Party, State, allowed
 from server.order.terms import load_terms
 
 _MOST_TEXT = 20_000  # characters of all messages of one order
+_SHORT = 2_000  # characters that are read in a few milliseconds: not worth a thread
 # "Same as last time" is the last order; "the usual" is what most orders have.
 _LAST = re.compile(r"\b(?:last|previous|before|lepas|lalu|sebelum)\b|上[次回周个]|上星期|以前", re.IGNORECASE)
 _LAST_WEEK = re.compile(r"\blast week|minggu (?:lepas|lalu)|上个?星期|上周", re.IGNORECASE)
@@ -95,7 +97,10 @@ class Taking:
             aliases = await habits.aliases(connection, self._ordering.vault, tenant, outlet)
             history = await self._history(connection, tenant, outlet, newest.text, terms.calendar.today(now))
         extractor = await self._extractors.get(tenant, outlet, aliases)
-        return _heard(extractor, earlier, newest, terms.calendar.today(now), history)
+        asked = (extractor, earlier, newest, terms.calendar.today(now), history)
+        if len(newest.text) + sum(len(said.text) for said in earlier) <= _SHORT:
+            return _heard(*asked)
+        return await asyncio.to_thread(_heard, *asked)
 
     async def propose(
         self, tenant: str, outlet: str, heard: Heard, *, conversation: str, language: str, person: str

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from server.audit.actions import Action, Decision, LeafKind
 from server.audit.leaf import Actor, Leaf, SealedValue, Source, clean, decode, encode, leaf_hash
+from server.audit.store import Entry
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "leaf_vectors.json").read_text())
 
@@ -102,9 +103,24 @@ def test_what_json_libraries_disagree_about_becomes_text() -> None:
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**70])
-def test_numbers_that_other_languages_round_are_refused(number: int) -> None:
-    with pytest.raises(ValueError, match="not encodable"):
-        encode(_leaf(number=number))
+def test_numbers_that_other_languages_round_become_text(number: int) -> None:
+    assert json.loads(encode(_leaf(number=number)))["details"] == {"number": str(number)}
+
+
+@given(_leaves, st.dictionaries(_ids, st.integers(-(2**63), 2**64), max_size=4))
+def test_any_integer_of_a_request_can_be_recorded(leaf: Leaf, details: dict[str, int]) -> None:
+    encoded = encode(replace(leaf, details=details))
+    assert {name: int(value) for name, value in decode(encoded).details.items()} == details  # type: ignore[arg-type]
+
+
+def test_details_that_cannot_be_encoded_are_left_out_and_the_event_is_kept() -> None:
+    deep: Any = "x"
+    for _ in range(20):
+        deep = [deep]
+    entry = Entry.of(_leaf(deep=deep))
+    assert entry.bare
+    assert json.loads(entry.encoded)["details"] == {"unencodable": "true"}
+    assert not Entry.of(_leaf(flat="x")).bare
 
 
 @pytest.mark.parametrize("broken", [b"", b"[]", b"{}", b'{"v":1}', b'{"v":2}', b"\xff"])
