@@ -46,6 +46,7 @@ class Recording:
     ) -> None:
         """Stores what became of an invoice that this transaction has locked. What nobody can see of it is only
         stored. Call it after every lock of invoices, because it takes the feed's turn."""
+        after = steps.settled(after)
         await invoice_store.save(connection, after)
         for entry in follow_ups(before, after):
             await invoice_jobs.ask(connection, entry, after)

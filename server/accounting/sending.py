@@ -221,7 +221,7 @@ class _Posting:
             if fresh is None:
                 return
             if alone:
-                after = replace(steps.held_back(fresh), alone=True, read_first=fresh.in_doubt)
+                after = steps.held_apart(fresh, recording.now())
             elif isinstance(answer, BooksError):
                 jitter = random.random()  # noqa: S311 - jitter, not a secret
                 delay = steps.delay_of(answer, fresh.attempts, jitter, recording.patience)

@@ -111,7 +111,7 @@ class Withdrawing:
         recording, now = self._recording, self._recording.now()
         asked = replace(
             invoice, in_doubt=invoice.undo_sent_at is not None, first_sent_at=invoice.undo_sent_at, withdrawn=False,
-            state=InvoiceState.OUTCOME_UNKNOWN,
+            state=InvoiceState.OUTCOME_UNKNOWN, alone=False,
         )  # fmt: skip
         do, noted = steps.after_absence(asked, now, recording.patience)
         if do is Do.WAIT:
