@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from server.accounting import dead_letter_store as store
-from server.accounting import invoice_store
+from server.accounting import invoice_jobs, invoice_store
 from server.accounting.invoice import Invoice
-from server.accounting.recording import Recording, resume
+from server.accounting.invoice_jobs import Entry
+from server.accounting.recording import Recording, must_leave, resume
 from server.audit.actions import Action
 from server.audit.changes import Author
 from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency, Once, once
-from server.jobs import requeue
 from server.order.invoicing import InvoiceState, ShowOrder
 from server.paging import PageTokens, page_size
 
@@ -74,13 +74,15 @@ class DeadLetters:
             await self._show(connection, author.caller.tenant, name.removeprefix("orders/"))
             raise _not_retryable("the order has no invoice", "NONE")
         newest = invoices[-1]
-        held = await store.held_jobs(connection, newest.tenant, newest.order)
-        stopped = [each for each in invoices if each.state in _STOPPED]
-        if not stopped and not held:
+        held = await store.release_held(connection, newest.tenant, newest.order)
+        if not held and not any(each.state in _STOPPED for each in invoices):
             raise _not_retryable(f"the invoice is {newest.state}", newest.state)
-        await requeue(connection, held)
-        for invoice in stopped:
-            await resume(connection, self._recording, invoice, author)
+        for invoice in invoices:
+            if invoice.state in _STOPPED:
+                await resume(connection, self._recording, invoice, author)
+            elif invoice.revision in held:
+                entry = Entry.WITHDRAW if must_leave(invoice) else Entry.POST
+                await invoice_jobs.ask(connection, entry, invoice, person=True)
         facts = {"invoice": newest.number, "was": newest.state.value, "held_jobs": len(held)}
         await author.record(connection, Action.INVOICE_RETRY, (name,), facts)
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import orjson
 
-from server.accounting import connection_store, invoice_jobs, invoice_store, steps, webhook_store
+from server.accounting import connection_store, dead_letter_store, invoice_jobs, invoice_store, steps, webhook_store
 from server.accounting.books import Booked, Books, BooksError, Disconnected, Throttled
 from server.accounting.invoice import Invoice
 from server.accounting.invoice_jobs import Entry
@@ -96,7 +96,7 @@ class Following:
             for tenant in waiting:
                 await self.connected(tenant)
             async with database.transaction() as connection:
-                for invoice in await invoice_store.stuck(connection, now - _STUCK):
+                for invoice in await invoice_store.stuck(connection, now - _STUCK, (Entry.POST, Entry.WITHDRAW)):
                     entry = Entry.WITHDRAW if must_leave(invoice) else Entry.POST
                     await invoice_jobs.ask(connection, entry, invoice)
         except AppError as away:
@@ -115,10 +115,13 @@ class Following:
                 return count
 
     async def reconcile_all(self) -> None:
-        """Asks for the reconciliation of every tenant that is connected, and forgets old webhooks."""
+        """Asks for the reconciliation of every tenant that is connected, and forgets old webhooks and held jobs that
+        this makes up for."""
         try:
             async with self._recording.database.transaction() as connection:
                 await webhook_store.forget_old(connection)
+                if held := await dead_letter_store.forget_held(connection):
+                    log.warning("held jobs that nobody needs any more are forgotten", extra={"jobs": sorted(held)})
                 for tenant in await connection_store.tenants_of(connection, ""):
                     await invoice_jobs.ask_reconcile(connection, tenant)
         except AppError as away:

@@ -160,25 +160,42 @@ async def next_of_order(connection: Connection, tenant: str, order: str) -> Invo
     return _invoice(row) if row else None
 
 
-# What nobody seems to work on, although it is not where it should be: a held job, a killed worker. The dedupe key keeps
-# a job that is only waiting from getting company.
+# As the index `invoice_unsettled` has it.
+UNSETTLED: Final[LiteralString] = "state in ('QUEUED', 'WAITING_BUDGET', 'SENDING', 'OUTCOME_UNKNOWN')"
+
+COUNT_WAITING: Final[LiteralString] = "select count(*) from invoice where tenant = $1 and " + UNSETTLED
+
+
+async def count_waiting(connection: Connection, tenant: str) -> int:
+    """How many invoices are on their way."""
+    found: int = await connection.fetchval(COUNT_WAITING, tenant)
+    return found
+
+
+# What nobody seems to work on, although it is not where it should be: a lost job, a killed worker. The dedupe key keeps
+# a job that is only waiting from getting company; one that is held waits for a person.
 STUCK_INVOICES: Final[LiteralString] = (
     _COLUMNS
+    + " where ("
+    + UNSETTLED
     + """
-where (state in ('QUEUED', 'WAITING_BUDGET', 'SENDING', 'OUTCOME_UNKNOWN')
        or (withdrawn and state not in ('VOIDED', 'NEEDS_ATTENTION', 'NOT_CONNECTED')))
     and update_time < $1 and (next_attempt_time is null or next_attempt_time < $1)
     and not exists (select from invoice as earlier
                     where earlier.tenant = invoice.tenant and earlier.order_id = invoice.order_id
                         and earlier.revision < invoice.revision and earlier.state <> 'VOIDED')
+    and not exists (select from pgqueuer
+                    where status = 'failed' and dedupe_key in (
+                        concat_ws(' ', $2::text, tenant, order_id, revision, intent),
+                        concat_ws(' ', $3::text, tenant, order_id, revision, intent)))
 order by update_time
 limit 500"""
 )
 
 
-async def stuck(connection: Connection, since: datetime) -> list[Invoice]:
-    """Unsettled invoices that nothing has happened to since then."""
-    return [_invoice(row) for row in await connection.fetch(STUCK_INVOICES, since)]
+async def stuck(connection: Connection, since: datetime, jobs: tuple[str, str]) -> list[Invoice]:
+    """Unsettled invoices that nothing has happened to since then and of which neither of the `jobs` is held."""
+    return [_invoice(row) for row in await connection.fetch(STUCK_INVOICES, since, *jobs)]
 
 
 LOCK_NOT_CONNECTED: Final[LiteralString] = (

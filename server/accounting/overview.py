@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from server.accounting import dead_letter_store
+from server.accounting import invoice_store
 from server.accounting.budget import Budget, BudgetView
 from server.accounting.connection import Connections, ConnectionState, ConnectionView
 from server.db.pool import Database
@@ -44,7 +44,7 @@ class Overview:
                 Code.FAILED_PRECONDITION, Reason.ACCOUNTING_NOT_CONNECTED, "no accounting system is configured"
             )
         async with self._database.connection() as connection:
-            waiting = await dead_letter_store.count_waiting(connection, tenant)
+            waiting = await invoice_store.count_waiting(connection, tenant)
         view = await self._budget.peek(tenant)
         # One call for each batch, and about as many for contacts and for what has to be looked up.
         return Outlook(view, waiting, view.eta(2 * math.ceil(waiting / _AT_ONCE)))
