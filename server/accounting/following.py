@@ -60,7 +60,9 @@ class Following:
                 since = await webhook_store.read_until(connection, tenant) or started - _FIRST
             try:
                 async for found in self._books.changed_since(tenant, since - _OVERLAP):
-                    await self.observe(tenant, found)
+                    if not await self.observe(tenant, found):  # a worker has it: read again when it is done
+                        async with database.transaction() as connection:
+                            await invoice_jobs.ask_fetch(connection, tenant, found.id)
                     if found.updated_at > since:
                         since = min(found.updated_at, started)
                         async with database.transaction() as connection:

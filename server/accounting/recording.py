@@ -14,10 +14,8 @@ from server.accounting.invoice import Invoice
 from server.accounting.invoice_jobs import Entry
 from server.accounting.steps import Patience
 from server.audit.actions import Action
-from server.audit.actor import Shown
-from server.audit.changes import Author
+from server.audit.changes import Author, worker
 from server.audit.leaf import Plain
-from server.caller import AuthMethod, Caller, Role
 from server.db.pool import Connection, Database
 from server.errors import AppError, Reason
 from server.jobs import Postpone
@@ -109,12 +107,6 @@ def _to_void(invoice: Invoice) -> bool:
 def must_leave(invoice: Invoice) -> bool:
     """Whether it is to be taken out of the books, and is in them."""
     return invoice.in_books and (invoice.withdrawn or _to_void(invoice))
-
-
-def worker(tenant: str) -> Author:
-    """The worker itself as the author of a change."""
-    caller = Caller(tenant, "tria-worker", frozenset({Role.SERVICE}), AuthMethod.NONE)
-    return Author(caller, None, Shown(None))
 
 
 def _visible(invoice: Invoice) -> tuple[object, ...]:

@@ -43,8 +43,10 @@ async def books_access(config: Config, database: Database, redis: Redis) -> Asyn
     xero = config.accounting.xero
     async with open_identity(xero) as identity:
         connections = Connections(database, identity, MasterKeys(config.auth.master_keys), xero.grant)
-        yield BooksAccess(connections, identity, Budget(redis, budget_limits(xero)))
-        await connections.close()
+        try:
+            yield BooksAccess(connections, identity, Budget(redis, budget_limits(xero)))
+        finally:
+            await connections.close()
 
 
 @asynccontextmanager

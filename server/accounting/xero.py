@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,8 @@ from server.accounting.xero_wire import (
     invoices,
     status_change,
 )
+
+log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 50
 """Postings in one call."""
@@ -118,6 +121,7 @@ class Xero:
         # to the end, and the one behind it would be passed over.
         start, page = since.astimezone(UTC).replace(microsecond=0, tzinfo=None), 1
         told: set[tuple[str, datetime]] = set()
+        skipped: set[str] = set()
         while True:
             options = {
                 "if_modified_since": start,
@@ -127,15 +131,18 @@ class Xero:
                 "page_size": _PAGE,
                 "unitdp": 4,
             }
-            found = await self._invoices(tenant, Call("get_invoices", (), options))
+            each = await self._elements(tenant, Call("get_invoices", (), options))
+            found = list(_readable(each, skipped))
             for booked in found:
                 if (booked.id, booked.updated_at) not in told:
                     told.add((booked.id, booked.updated_at))
                     yield booked
-            if len(found) < _PAGE:
-                return
-            last = found[-1].updated_at.replace(microsecond=0, tzinfo=None) - timedelta(seconds=1)
+            if len(each) < _PAGE:
+                break
+            last = found[-1].updated_at.replace(microsecond=0, tzinfo=None) - timedelta(seconds=1) if found else start
             start, page = (last, 1) if last > start else (start, page + 1)
+        if skipped:
+            log.warning("invoices that cannot be read are passed over", extra={"skipped": len(skipped)})
 
     async def _references(self, tenant: str, posting: Posting) -> References:
         """Contact and tax types. Of the invoice itself nothing has been sent while these are looked for."""
@@ -152,14 +159,30 @@ class Xero:
         return await self._calls.write(tenant, self._lane, Call(method, (body,), told, write=True))
 
     async def _invoices(self, tenant: str, call: Call) -> list[Booked]:
+        try:
+            return [booked_of(each) for each in await self._elements(tenant, call)]
+        except Unreadable as unreadable:
+            raise unread(unreadable, write=False) from unreadable
+
+    async def _elements(self, tenant: str, call: Call) -> list[dict[str, Any]]:
         """Sales invoices of an answer; bills have numbers too, and they are the suppliers'."""
         told = await self._calls.read(tenant, self._lane, call)
         if told is None:
             return []
         try:
-            return [booked_of(each) for each in elements(told, "Invoices") if each.get("Type") == "ACCREC"]
+            return [each for each in elements(told, "Invoices") if each.get("Type") == "ACCREC"]
         except Unreadable as unreadable:
             raise unread(unreadable, write=False) from unreadable
+
+
+def _readable(each: Sequence[Mapping[str, Any]], skipped: set[str]) -> Iterator[Booked]:
+    """What can be read; the ids of the rest are added to `skipped`. One that we do not understand is hardly ours, and
+    must not keep the others from being read for ever."""
+    for element in each:
+        try:
+            yield booked_of(element)
+        except Unreadable:
+            skipped.add(str(element.get("InvoiceID")))
 
 
 def _answer(element: Mapping[str, Any]) -> Booked | Rejected:

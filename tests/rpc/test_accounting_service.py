@@ -15,6 +15,7 @@ from tests.support.reading import reason
 from tests.support.stores import eventually
 from tria.accounting.v1 import accounting_pb2
 from tria.accounting.v1 import accounting_service_pb2 as rpc
+from tria.order.v1 import order_pb2
 
 CODES = grpc.StatusCode
 
@@ -179,6 +180,20 @@ async def test_reconciliation_finds_what_webhooks_did_not_tell(accounts: Account
         await accounts.until(first.name, "PAID")
         await accounts.until(second.name, "VOIDED")
     assert await accounts.value("select read_until > now() - interval '1 minute' from reconciliation")
+
+
+async def test_reconciliation_comes_back_to_what_a_worker_has(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        await eventually(lambda: _none_waits(accounts))
+        accounts.sandbox.pay(placed.invoice.number)
+    await accounts.value("update invoice set taken_until = now() + interval '1 hour'")
+    await accounts.following.reconcile(f'{{"tenant": "{TENANT}"}}'.encode())
+    assert (await accounts.order(placed.name)).invoice.state == order_pb2.Invoice.AUTHORISED
+    await accounts.value("update invoice set taken_until = null")
+    async with accounts.working():
+        await accounts.until(placed.name, "PAID")
 
 
 async def test_reconciliation_goes_on_where_it_was_interrupted(accounts: Accounts) -> None:
