@@ -55,7 +55,7 @@ from server.metrics_listener import serving_metrics
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.encode import order_message
-from server.order.feed import invoice_changed
+from server.order.feed import invoices_changed
 from server.order.handler import OrderHandler
 from server.order.invoicing import Invoicing
 from server.order.showing import order_with_invoice
@@ -220,7 +220,7 @@ def _accounting(
     async def show(connection: Connection, tenant: str, order: str) -> bytes:
         return order_message(await order_with_invoice(connection, invoicing, tenant, order)).SerializeToString()
 
-    recording = Recording(stores.database, partial(invoice_changed, invoicing=invoicing))
+    recording = Recording(stores.database, partial(invoices_changed, invoicing=invoicing))
     chosen = config.accounting.books is not AccountingChoice.NONE
     known = (access.connections, access.budget) if chosen else None
     return accounting_handler(config.accounting, recording, show, tokens, stores.recorder.shown, known)

@@ -27,7 +27,7 @@ from server.knowledge.service import KnowledgeService
 from server.knowledge.vectors import KnowledgeIndexUnavailable
 from server.knowledge.wiring import knowledge
 from server.metrics_listener import serving_metrics
-from server.order.feed import invoice_changed
+from server.order.feed import invoices_changed
 from server.people_wiring import open_vault, subjects
 from server.retention import Retention
 from server.sealing_old_rows import seal_old_rows
@@ -95,7 +95,7 @@ async def _invoicing(
         if books is None:
             yield (), ()
             return
-        recording = Recording(database, partial(invoice_changed, invoicing=invoices(config.accounting)))
+        recording = Recording(database, partial(invoices_changed, invoicing=invoices(config.accounting)))
         yield entrypoints(recording, books.jobs, books.people), periodics(recording, books.jobs)
 
 

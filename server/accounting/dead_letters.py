@@ -75,12 +75,12 @@ class DeadLetters:
             raise _not_retryable("the order has no invoice", "NONE")
         newest = invoices[-1]
         held = await store.release_held(connection, newest.tenant, newest.order)
-        if not held and not any(each.state in _STOPPED for each in invoices):
+        stopped = [each for each in invoices if each.state in _STOPPED]
+        if not stopped and not held:
             raise _not_retryable(f"the invoice is {newest.state}", newest.state)
+        await resume(connection, self._recording, stopped, author)
         for invoice in invoices:
-            if invoice.state in _STOPPED:
-                await resume(connection, self._recording, invoice, author)
-            elif invoice.revision in held:
+            if invoice.revision in held and invoice not in stopped:
                 entry = Entry.WITHDRAW if must_leave(invoice) else Entry.POST
                 await invoice_jobs.ask(connection, entry, invoice, person=True)
         facts = {"invoice": newest.number, "was": newest.state.value, "held_jobs": len(held)}

@@ -110,8 +110,7 @@ class Following:
         while True:
             async with recording.database.transaction() as connection:
                 waiting = await invoice_store.lock_not_connected(connection, tenant, _TAKE_UP)
-                for invoice in waiting:
-                    await resume(connection, recording, invoice)
+                await resume(connection, recording, waiting)
             count += len(waiting)
             if len(waiting) < _TAKE_UP:
                 return count

@@ -1,7 +1,7 @@
 """The job `post_invoice`: a confirmed order becomes exactly one invoice.
 
-Marked as sent, committed, and only then sent. Whoever picks up what another worker left looks into the books first.
-What has piled up meanwhile goes in one call.
+Leave of the books first; then marked as sent, committed, and only then sent. Whoever picks up what another worker left
+looks into the books first. What has piled up meanwhile goes in one call.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 from server.accounting import invoice_store, steps
-from server.accounting.books import Booked, Books, BooksError, NumberTaken, OutcomeUnknown, Rejected
+from server.accounting.books import Booked, Books, BooksError, Leave, NumberTaken, OutcomeUnknown, Rejected
 from server.accounting.invoice import GONE, Invoice, renumbered
 from server.accounting.invoice_jobs import OfInvoice, of_invoice
 from server.accounting.recording import Recording, store_may_be_away
@@ -30,12 +32,17 @@ _LOOK_AGAIN = 5.0  # seconds, at most, until a job looks again at an invoice tha
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What this worker has taken: to read back, or to send with `key`; `mine` are those whose answers it records."""
+    """What this worker has taken: to read back, or to send, with `key` once it is marked; `mine` are those whose
+    answers it records."""
 
     do: Do
     mine: Sequence[Invoice]
     sent: Sequence[Invoice] = ()
     key: str = ""
+
+
+_NOTHING = _Taken(Do.NOTHING, [])
+Mark: TypeAlias = Callable[[Invoice, Leave], Awaitable[_Taken]]
 
 
 class Sending:
@@ -66,9 +73,9 @@ class _Posting:
                 return
             taken = await self._take(connection, invoice)
         if taken.do is Do.READ_BACK:
-            taken = await self._read_back(taken.mine[0])
+            await self._read_back(taken.mine[0])
         if taken.do is Do.SEND:
-            await self._send(taken)
+            await self._with_leave(taken.mine[0], self._first)
         await self._wait_if_unsettled(invoice)
 
     async def _take(self, connection: Connection, invoice: Invoice) -> _Taken:
@@ -81,15 +88,38 @@ class _Posting:
                 await invoice_store.save(connection, taken)
                 return _Taken(step, [taken])
             case Do.SEND:
-                return await self._take_to_send(connection, invoice)
+                return _Taken(step, [invoice])
             case Do.VOID:
                 await self._recording.change(connection, invoice, steps.voided(invoice))
-        return _Taken(Do.NOTHING, [])
+        return _NOTHING
 
-    async def _take_to_send(self, connection: Connection, invoice: Invoice) -> _Taken:
-        """Marks the invoice, and what can go with it, as being sent with a new key."""
+    async def _with_leave(self, invoice: Invoice, mark: Mark) -> None:
+        """Marks and sends with the books' leave: what cannot be sent now is not marked, or an outage would be recorded
+        at every try of every invoice."""
+        try:
+            async with self._books.leave(invoice.tenant) as leave:
+                taken = await mark(invoice, leave)
+                if taken.do is Do.SEND:
+                    await self._send(taken)
+        except BooksError as error:
+            await self._settle(invoice, error, wrote=False)
+
+    async def _first(self, invoice: Invoice, leave: Leave) -> _Taken:
+        """Marks an invoice that was never sent, or surely did not arrive."""
+        recording = self._recording
+        async with recording.database.transaction() as connection:
+            fresh = await self._mine(connection, invoice)
+            if fresh is None:
+                return _NOTHING
+            blocked = await invoice_store.is_blocked(connection, fresh)
+            if steps.next_step(fresh, recording.now(), blocked=blocked) is not Do.SEND:
+                return _NOTHING
+            return await self._take_to_send(connection, fresh, leave)
+
+    async def _take_to_send(self, connection: Connection, invoice: Invoice, leave: Leave) -> _Taken:
+        """Marks the invoice, and what can go with it, as being sent with a new key. A probe goes alone."""
         now, mates = self._recording.now(), list[Invoice]()
-        if not invoice.alone and not invoice.read_first and not invoice.in_doubt:
+        if not leave.probe and not invoice.alone and not invoice.read_first and not invoice.in_doubt:
             mates = await invoice_store.lock_mates(connection, invoice, now, _BATCH - 1)
         together = sorted([invoice, *mates], key=lambda each: each.number)
         return await self._mark(connection, together, together, uuid.uuid4().hex)
@@ -109,23 +139,28 @@ class _Posting:
     async def _mark(self, connection: Connection, mine: Sequence[Invoice], sent: Sequence[Invoice], key: str) -> _Taken:
         now, patience = self._recording.now(), self._recording.patience
         marked = [steps.marked_sending(each, now, patience, key, len(sent)) for each in mine]
-        for before, after in zip(mine, marked, strict=True):
-            await self._recording.change(connection, before, after)
+        await self._recording.change_all(connection, list(zip(mine, marked, strict=True)))
         return _Taken(Do.SEND, marked, sent, key)
 
-    async def _read_back(self, invoice: Invoice) -> _Taken:
-        """Looks the invoice up, and says what is left to do."""
+    async def _read_back(self, invoice: Invoice) -> None:
+        """Looks the invoice up, and goes on from there."""
         try:
             found = await self._books.find(invoice.tenant, invoice.number)
+            in_the_way = found is not None and invoice.read_first and self._in_the_way(invoice, found)
+            if found is not None and in_the_way and found.state not in GONE:
+                # Out of the books with the wrong totals, so that it can be posted again.
+                await self._books.cancel(invoice.tenant, found, f"{invoice.number} replace {invoice.intent}")
         except BooksError as error:
             await self._settle(invoice, error, wrote=False)
-            return _Taken(Do.NOTHING, [])
-        if found is not None and not (invoice.read_first and self._in_the_way(invoice, found)):
+            return
+        if found is not None and not in_the_way:
             await self._settle(invoice, found)
-            return _Taken(Do.NOTHING, [])
-        if found is not None and found.state not in GONE:
-            return await self._replace(invoice, found)
-        return await self._after_absence(invoice, certain=found is not None)
+            return
+        absent = partial(self._after_absence, certain=found is not None)
+        if invoice.withdrawn:
+            await absent(invoice, Leave())  # nothing will be sent
+        else:
+            await self._with_leave(invoice, absent)
 
     def _in_the_way(self, invoice: Invoice, found: Booked) -> bool:
         """Asked for again by a person, an invoice of ours that was taken out, or has other totals, makes room."""
@@ -133,22 +168,13 @@ class _Posting:
         stale = found.state in GONE or (not invoice.confirmed.fit(found) and not invoice.withdrawn)
         return ours and stale
 
-    async def _replace(self, invoice: Invoice, found: Booked) -> _Taken:
-        """Takes the invoice with the wrong totals out of the books, so that it can be posted again."""
-        try:
-            await self._books.cancel(invoice.tenant, found, f"{invoice.number} replace {invoice.intent}")
-        except BooksError as error:
-            await self._settle(invoice, error, wrote=False)
-            return _Taken(Do.NOTHING, [])
-        return await self._after_absence(invoice, certain=True)
-
-    async def _after_absence(self, invoice: Invoice, *, certain: bool) -> _Taken:
+    async def _after_absence(self, invoice: Invoice, leave: Leave, *, certain: bool) -> _Taken:
         """It is not in the books; `certain`: it was, and not any more."""
         recording = self._recording
         async with recording.database.transaction() as connection:
             fresh = await self._mine(connection, invoice)
             if fresh is None:
-                return _Taken(Do.NOTHING, [])
+                return _NOTHING
             fresh = replace(fresh, in_doubt=fresh.in_doubt and not certain)
             do, noted = steps.after_absence(fresh, recording.now(), recording.patience)
             if do is Do.REPEAT:
@@ -156,9 +182,9 @@ class _Posting:
                     return taken
                 do, noted = steps.after_absence(fresh, recording.now(), recording.patience, repeatable=False)
             if do is Do.SEND:
-                return await self._take_to_send(connection, noted)
+                return await self._take_to_send(connection, noted, leave)
             await recording.change(connection, fresh, steps.voided(noted) if do is Do.VOID else noted)
-        return _Taken(Do.NOTHING, [])
+        return _NOTHING
 
     async def _send(self, taken: _Taken) -> None:
         """The call, and what became of each."""

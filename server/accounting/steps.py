@@ -17,6 +17,7 @@ from server.accounting.books import (
     BookedState,
     BooksError,
     Disconnected,
+    NotSent,
     OutcomeUnknown,
     Rejected,
     Throttled,
@@ -239,7 +240,8 @@ def delay_of(error: BooksError, attempts: int, jitter: float, patience: Patience
     if isinstance(error, Throttled):
         return max(error.retry_after, 0.1) + jitter
     ceiling = min(patience.max_delay, patience.first_delay * 2.0 ** min(attempts, 30))
-    return ceiling * (0.5 + jitter / 2)
+    least = error.retry_after if isinstance(error, NotSent) else 0.0
+    return least + ceiling * (0.5 + jitter / 2)
 
 
 _RELEASED: dict[str, Any] = {"taken_until": None, "next_attempt_time": None}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.accounting.books import (
     Booked,
     BookedState,
+    Leave,
     NotSent,
     NumberTaken,
     OutcomeUnknown,
@@ -54,6 +56,9 @@ class Xero:
         self._account = account
         self._lane = lane
 
+    def leave(self, tenant: str) -> AbstractAsyncContextManager[Leave]:
+        return self._calls.leave(tenant, self._lane)
+
     async def create(self, tenant: str, posting: Posting, key: str) -> Booked:
         (answer,) = await self.create_many(tenant, [posting], key)
         if isinstance(answer, Rejected):
@@ -96,7 +101,7 @@ class Xero:
         state = BookedState.DELETED if booked.state in _OPEN else BookedState.VOIDED
         options = {"idempotency_key": key, "unitdp": 4}
         call = Call("update_invoice", (booked.id, status_change(booked, state)), options, write=True)
-        (element,) = _of_write(await self._calls.write(tenant, self._lane, call), "Invoices", 1)
+        (element,) = _of_write(await self._calls.call(tenant, self._lane, call), "Invoices", 1)
         answer = _answer(element)
         if isinstance(answer, Rejected):
             raise answer
@@ -114,7 +119,7 @@ class Xero:
 
     async def note(self, tenant: str, booked: Booked, text: str, key: str) -> None:
         call = Call("create_invoice_history", (booked.id, history(text)), {"idempotency_key": key}, write=True)
-        await self._calls.write(tenant, self._lane, call)
+        await self._calls.call(tenant, self._lane, call)
 
     async def changed_since(self, tenant: str, since: datetime) -> AsyncIterator[Booked]:
         # Each page begins where the last one ended and not at a page number: an invoice that changes meanwhile moves
@@ -156,7 +161,7 @@ class Xero:
     async def _write(self, tenant: str, method: str, body: Any, key: str, **options: Any) -> Any:
         # Text, because the SDK would send Python's "False", which Xero does not know.
         told = {"summarize_errors": "false", "idempotency_key": key, **options}
-        return await self._calls.write(tenant, self._lane, Call(method, (body,), told, write=True))
+        return await self._calls.call(tenant, self._lane, Call(method, (body,), told, write=True))
 
     async def _invoices(self, tenant: str, call: Call) -> list[Booked]:
         try:
@@ -166,7 +171,7 @@ class Xero:
 
     async def _elements(self, tenant: str, call: Call) -> list[dict[str, Any]]:
         """Sales invoices of an answer; bills have numbers too, and they are the suppliers'."""
-        told = await self._calls.read(tenant, self._lane, call)
+        told = await self._calls.call(tenant, self._lane, call)
         if told is None:
             return []
         try:

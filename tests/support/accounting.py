@@ -31,7 +31,7 @@ from server.embedded.issuer import Issuer
 from server.embedded.xero_sandbox.sandbox import Sandbox
 from server.embedded.xero_sandbox.settings import Limits
 from server.jobs import JobRuntime, JobSettings, Postpone
-from server.order.feed import invoice_changed
+from server.order.feed import invoices_changed
 from tests.support import orders
 from tests.support.app import Desk, configuration, running_desk
 from tests.support.orders import OUTLET, TENANT, bare, line, new_key
@@ -163,11 +163,11 @@ class Accounts:
     async def connect(self, tenant: str = TENANT) -> None:
         await connect_by_credentials(self.access.connections, self.access.identity, operator(tenant), "")
 
-    async def post(self, order: order_pb2.Order) -> None:
+    async def post(self, order: order_pb2.Order, recording: Recording | None = None) -> None:
         """The job of the order's invoice, once, as a worker would run it; nobody else works meanwhile."""
         payload = json.dumps({"tenant": TENANT, "order": bare(order.name), "revision": order.revision})
         with suppress(Postpone):
-            await Sending(self.recording, self.books.jobs, self.books.people).post(payload.encode())
+            await Sending(recording or self.recording, self.books.jobs, self.books.people).post(payload.encode())
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[JobRuntime]:
@@ -209,7 +209,7 @@ async def accounts_server(
         access = await stack.enter_async_context(books_access(config, database, client))
         opened = await stack.enter_async_context(open_books(config, access))
         assert opened is not None
-        announce = partial(invoice_changed, invoicing=invoices(config.accounting))
+        announce = partial(invoices_changed, invoicing=invoices(config.accounting))
         yield Accounts(desk, sandbox, database, config, access, opened, Recording(database, announce, patience))
 
 
