@@ -25,6 +25,13 @@ class BookedState(StrEnum):
     DELETED = "DELETED"
 
 
+GONE = frozenset({BookedState.VOIDED, BookedState.DELETED})
+"""Out of the books."""
+
+MOST_AT_ONCE = 50
+"""Postings in one call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Posting:
     """One invoice as it is to be booked. The same posting always becomes the same bytes on the wire.
@@ -126,7 +133,7 @@ class Books(Protocol):
         ...
 
     async def create_many(self, tenant: str, postings: Sequence[Posting], key: str) -> Sequence[Booked | Rejected]:
-        """Books up to 50 in one call, each for itself; the answers are in the order of `postings`."""
+        """Books up to MOST_AT_ONCE in one call, each for itself; the answers are in the order of `postings`."""
         ...
 
     async def find(self, tenant: str, number: str) -> Booked | None:

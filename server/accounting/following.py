@@ -4,7 +4,7 @@ when webhooks were missed, and what was left lying is taken up again."""
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
@@ -35,11 +35,13 @@ class Following:
         self._books = books
 
     async def fetch(self, payload: bytes) -> None:
-        """Job `fetch_invoice`: reads one invoice afresh, if it can be one of ours."""
+        """Job `fetch_invoice`: reads one invoice afresh, if it can be one of ours and what we know of it is
+        older."""
         job = orjson.loads(payload)
         async with store_may_be_away():
             async with self._recording.database.connection() as connection:
-                if not await invoice_store.may_be_ours(connection, job["tenant"], job["id"]):
+                changed = _moment(job.get("changed", ""))
+                if not await invoice_store.worth_reading(connection, job["tenant"], job["id"], changed):
                     return
             try:
                 found = await self._books.get(job["tenant"], job["id"])
@@ -127,6 +129,15 @@ class Following:
                     await invoice_jobs.ask_reconcile(connection, tenant)
         except AppError as away:
             log.info("reconciliation not asked for: %s", away.message)
+
+
+def _moment(text: str) -> datetime | None:
+    """Xero's eventDateUtc; None when it is none, and then everything may be news."""
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 def _is_news(invoice: Invoice, found: Booked) -> bool:

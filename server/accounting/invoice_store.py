@@ -163,12 +163,26 @@ async def next_of_order(connection: Connection, tenant: str, order: str) -> Invo
 # As the index `invoice_unsettled` has it.
 UNSETTLED: Final[LiteralString] = "state in ('QUEUED', 'WAITING_BUDGET', 'SENDING', 'OUTCOME_UNKNOWN')"
 
-COUNT_WAITING: Final[LiteralString] = "select count(*) from invoice where tenant = $1 and " + UNSETTLED
+COUNT_WAITING: Final[LiteralString] = (
+    "select count(*) as waiting, count(*) filter (where in_doubt or read_first or alone or state = 'SENDING') as apart "
+    "from invoice where tenant = $1 and "
+    + UNSETTLED
+)  # fmt: skip
 
 
-async def count_waiting(connection: Connection, tenant: str) -> int:
-    """How many invoices are on their way."""
-    found: int = await connection.fetchval(COUNT_WAITING, tenant)
+async def count_waiting(connection: Connection, tenant: str) -> tuple[int, int]:
+    """How many invoices are on their way, and how many of them cost calls of their own."""
+    row = await connection.fetchrow(COUNT_WAITING, tenant)
+    return (row["waiting"], row["apart"]) if row else (0, 0)
+
+
+COUNT_LEAVING: Final[LiteralString] = """
+select count(*) from invoice where tenant = $1 and withdrawn and state <> 'VOIDED' and booked is not null"""
+
+
+async def count_leaving(connection: Connection, tenant: str) -> int:
+    """How many invoices are to be taken out of the books."""
+    found: int = await connection.fetchval(COUNT_LEAVING, tenant)
     return found
 
 
@@ -224,14 +238,17 @@ async def tenants_not_connected(connection: Connection) -> list[str]:
     return [row["tenant"] for row in await connection.fetch(TENANTS_NOT_CONNECTED)]
 
 
-KNOWN_OR_DOUBTED: Final[LiteralString] = """
-select exists (select from invoice where tenant = $1 and booked_id = $2)
-    or exists (select from invoice where tenant = $1 and state in ('SENDING', 'OUTCOME_UNKNOWN'))"""
+WORTH_READING: Final[LiteralString] = """
+select coalesce(
+    (select $3::timestamptz is null or bool_or((booked ->> 'updated_at')::timestamptz < $3)
+     from invoice where tenant = $1 and booked_id = $2 having count(*) > 0),
+    exists (select from invoice where tenant = $1 and state in ('SENDING', 'OUTCOME_UNKNOWN')))"""
 
 
-async def may_be_ours(connection: Connection, tenant: str, booked_id: str) -> bool:
-    """Whether an invoice of the books can be one of ours: we know its id, or are waiting to learn one."""
-    found: bool = await connection.fetchval(KNOWN_OR_DOUBTED, tenant, booked_id)
+async def worth_reading(connection: Connection, tenant: str, booked_id: str, changed: datetime | None) -> bool:
+    """Whether an invoice of the books can be one of ours (we know its id, or are waiting to learn one), and what we
+    know of it is older than `changed`; the books tell us of our own writes too."""
+    found: bool = await connection.fetchval(WORTH_READING, tenant, booked_id, changed)
     return found
 
 

@@ -15,8 +15,18 @@ from functools import partial
 from typing import TypeAlias
 
 from server.accounting import invoice_store, steps
-from server.accounting.books import Booked, Books, BooksError, Leave, NumberTaken, OutcomeUnknown, Rejected
-from server.accounting.invoice import GONE, Invoice, renumbered
+from server.accounting.books import (
+    GONE,
+    MOST_AT_ONCE,
+    Booked,
+    Books,
+    BooksError,
+    Leave,
+    NumberTaken,
+    OutcomeUnknown,
+    Rejected,
+)
+from server.accounting.invoice import Invoice, renumbered
 from server.accounting.invoice_jobs import OfInvoice, of_invoice
 from server.accounting.recording import Recording, store_may_be_away
 from server.accounting.steps import Do
@@ -26,7 +36,6 @@ from server.order.invoicing import InvoiceState
 
 log = logging.getLogger(__name__)
 
-_BATCH = 50  # invoices in one call
 _LOOK_AGAIN = 5.0  # seconds, at most, until a job looks again at an invoice that went with another's batch
 
 
@@ -120,7 +129,7 @@ class _Posting:
         """Marks the invoice, and what can go with it, as being sent with a new key. A probe goes alone."""
         now, mates = self._recording.now(), list[Invoice]()
         if not leave.probe and not invoice.alone and not invoice.read_first and not invoice.in_doubt:
-            mates = await invoice_store.lock_mates(connection, invoice, now, _BATCH - 1)
+            mates = await invoice_store.lock_mates(connection, invoice, now, MOST_AT_ONCE - 1)
         together = sorted([invoice, *mates], key=lambda each: each.number)
         return await self._mark(connection, together, together, uuid.uuid4().hex)
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from server.accounting.books import (
+    GONE,
     Booked,
     BookedState,
     BooksError,
@@ -22,7 +23,7 @@ from server.accounting.books import (
     Rejected,
     Throttled,
 )
-from server.accounting.invoice import GONE, Invoice, Problem
+from server.accounting.invoice import Invoice, Problem
 from server.accounting.problems import foreign, mismatch, problem_of
 from server.accounting.states import Event, after
 from server.order.invoicing import InvoiceState

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from server.accounting import invoice_store, steps
-from server.accounting.books import Booked, BookedState, Books, BooksError, NumberTaken, Rejected
-from server.accounting.invoice import GONE, Invoice
+from server.accounting.books import GONE, Booked, BookedState, Books, BooksError, NumberTaken, Rejected
+from server.accounting.invoice import Invoice
 from server.accounting.invoice_jobs import OfInvoice, of_invoice
 from server.accounting.problems import partly_credited, problem_of
 from server.accounting.recording import Recording, must_leave, store_may_be_away

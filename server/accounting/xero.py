@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.accounting.books import (
+    GONE,
+    MOST_AT_ONCE,
     Booked,
     BookedState,
     Leave,
@@ -38,12 +40,8 @@ from server.accounting.xero_wire import (
 
 log = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 50
-"""Postings in one call."""
-
 _PAGE = 100
 _OPEN = {BookedState.DRAFT, BookedState.SUBMITTED}
-_GONE = {BookedState.VOIDED, BookedState.DELETED}
 
 
 class Xero:
@@ -88,13 +86,13 @@ class Xero:
         call = Call("get_invoices", (), {"invoice_numbers": [number], "unitdp": 4})
         found = [booked for booked in await self._invoices(tenant, call) if booked.number == number]
         # A number is free again when its invoice was deleted: the living one is meant, else the last.
-        return max(found, key=lambda booked: (booked.state not in _GONE, booked.updated_at), default=None)
+        return max(found, key=lambda booked: (booked.state not in GONE, booked.updated_at), default=None)
 
     async def get(self, tenant: str, id: str) -> Booked | None:
         return next(iter(await self._invoices(tenant, Call("get_invoice", (id,), {"unitdp": 4}))), None)
 
     async def cancel(self, tenant: str, booked: Booked, key: str) -> Booked:
-        if booked.state in _GONE:
+        if booked.state in GONE:
             return booked
         if booked.state is BookedState.PAID:
             raise Rejected(["the invoice was paid: it can only be credited"])
