@@ -131,3 +131,14 @@ class CircuitBreaker:
     def _turn_era(self) -> None:
         self._era += 1
         self._probing = 0
+
+
+class CircuitBreakers:
+    """A breaker for each of many, made when it is first asked for: one whose calls fail stops nobody else's."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._each: dict[str, CircuitBreaker] = {}
+
+    def of(self, whose: str) -> CircuitBreaker:
+        return self._each.setdefault(whose, CircuitBreaker(f"{self._name} of {whose}"))

@@ -29,7 +29,7 @@ from server.accounting.connection import Access, Connections
 from server.accounting.identity import IdentityAway
 from server.accounting.xero_errors import Reply, Unanswered, messages_of, refused, unanswered
 from server.accounting.xero_wire import Unreadable, read_json
-from server.breaker import BreakerState, CircuitBreaker, CircuitOpenError
+from server.breaker import BreakerState, CircuitBreakers, CircuitOpenError
 from server.errors import AppError
 
 # Whole numbers, because the SDK takes a float for no timeout at all.
@@ -71,12 +71,12 @@ class XeroCalls:
     """Calls of one process, for all tenants. Made on a running loop; `close()` waits for calls on their way."""
 
     def __init__(
-        self, api_url: str, connections: Connections, budget: Budget, breaker: CircuitBreaker, *, threads: int
+        self, api_url: str, connections: Connections, budget: Budget, breakers: CircuitBreakers, *, threads: int
     ) -> None:
         self._base_url = f"{api_url}/api.xro/2.0"
         self._connections = connections
         self._budget = budget
-        self._breaker = breaker
+        self._breakers = breakers
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="xero")
         self._running: set[asyncio.Task[Reply]] = set()
         configuration = Configuration()
@@ -98,7 +98,7 @@ class XeroCalls:
         kept = [place]
         token = _KEPT.set((tenant, kept))
         try:
-            yield Leave(probe=self._breaker.state is not BreakerState.CLOSED)
+            yield Leave(probe=self._breakers.of(tenant).state is not BreakerState.CLOSED)
         finally:
             _KEPT.reset(token)
             for unused in kept:
@@ -121,7 +121,7 @@ class XeroCalls:
             raise NotSent(away.message) from away  # only the token is stored, and it is needed before anything is sent
 
     async def _admitted(self, tenant: str, lane: Lane) -> Place:
-        if (refusal := self._breaker.refusal()) is not None:
+        if (refusal := self._breakers.of(tenant).refusal()) is not None:
             raise _left_alone(refusal) from refusal
         await self._connections.access(tenant)
         return await self._budget.take(tenant, lane, _WAITS[lane])
@@ -157,7 +157,7 @@ class XeroCalls:
 
     async def _answered(self, tenant: str, lane: Lane, access: Access, call: Call) -> Reply:
         try:
-            with self._breaker.attempt(_is_outage):
+            with self._breakers.of(tenant).attempt(_is_outage):
                 place = _kept(tenant) or await self._budget.take(tenant, lane, _WAITS[lane])
                 reply = await self._in_thread(place, access, call)
                 if reply.status >= 500:
