@@ -23,9 +23,9 @@ from redis.exceptions import RedisError
 from interceptors.unserved import unserved
 from server import grpc_servers, sentry
 from server.accounting.handler import AccountingHandler
+from server.accounting.invoice_changes import InvoiceChanges
 from server.accounting.invoice_wiring import accounting_handler, invoices
 from server.accounting.invoices import Invoices
-from server.accounting.recording import Recording
 from server.accounting.wiring import BooksAccess, books_access
 from server.accounting_config import AccountingChoice
 from server.audit.desk import AuditDesk, audit_desk
@@ -220,7 +220,7 @@ def _accounting(
     async def show(connection: Connection, tenant: str, order: str) -> bytes:
         return order_message(await order_with_invoice(connection, invoicing, tenant, order)).SerializeToString()
 
-    recording = Recording(stores.database, partial(invoices_changed, invoicing=invoicing))
+    recording = InvoiceChanges(stores.database, partial(invoices_changed, invoicing=invoicing))
     chosen = config.accounting.books is not AccountingChoice.NONE
     known = (access.connections, access.budget) if chosen else None
     return accounting_handler(config.accounting, recording, show, tokens, stores.recorder.shown, known)

@@ -11,8 +11,8 @@ from functools import partial
 import redis.asyncio
 from prometheus_client import CollectorRegistry
 
+from server.accounting.invoice_changes import InvoiceChanges
 from server.accounting.invoice_wiring import entrypoints, invoices, periodics
-from server.accounting.recording import Recording
 from server.accounting.wiring import books_access, open_books
 from server.audit.elsewhere import forget_in_redis
 from server.audit.sealing import Vault
@@ -95,7 +95,7 @@ async def _invoicing(
         if books is None:
             yield (), ()
             return
-        recording = Recording(database, partial(invoices_changed, invoicing=invoices(config.accounting)))
+        recording = InvoiceChanges(database, partial(invoices_changed, invoicing=invoices(config.accounting)))
         yield entrypoints(recording, books.jobs, books.people), periodics(recording, books.jobs)
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from server.accounting import invoice_jobs, invoice_store
 from server.accounting.invoice import Invoice, Totals, posting_of
+from server.accounting.invoice_changes import follow_ups, record
 from server.accounting.invoice_jobs import Entry
-from server.accounting.recording import follow_ups, record
 from server.accounting.steps import settled
 from server.db.pool import Connection
 from server.order.invoicing import InvoiceRequest, InvoiceState, InvoiceView

@@ -27,8 +27,8 @@ from server.accounting.books import (
     Rejected,
 )
 from server.accounting.invoice import Invoice, renumbered
+from server.accounting.invoice_changes import InvoiceChanges, store_may_be_away
 from server.accounting.invoice_jobs import OfInvoice, of_invoice
-from server.accounting.recording import Recording, store_may_be_away
 from server.accounting.steps import Do
 from server.db.pool import Connection
 from server.jobs import Postpone
@@ -57,26 +57,26 @@ Mark: TypeAlias = Callable[[Invoice, Leave], Awaitable[_Taken]]
 class Sending:
     """Posts invoices to the books."""
 
-    def __init__(self, recording: Recording, books: Books, for_people: Books) -> None:
-        self._recording = recording
+    def __init__(self, changes: InvoiceChanges, books: Books, for_people: Books) -> None:
+        self._changes = changes
         self._lanes = {False: books, True: for_people}
 
     async def post(self, payload: bytes) -> None:
         """Brings one invoice to its end, or raises Postpone. Others may go with it."""
         async with store_may_be_away():
             job = of_invoice(payload)
-            await _Posting(self._recording, self._lanes[job.person]).post(job)
+            await _Posting(self._changes, self._lanes[job.person]).post(job)
 
 
 class _Posting:
     """One run of the job."""
 
-    def __init__(self, recording: Recording, books: Books) -> None:
-        self._recording = recording
+    def __init__(self, changes: InvoiceChanges, books: Books) -> None:
+        self._changes = changes
         self._books = books
 
     async def post(self, job: OfInvoice) -> None:
-        async with self._recording.database.transaction() as connection:
+        async with self._changes.database.transaction() as connection:
             invoice = await invoice_store.lock(connection, job.tenant, job.order, job.revision)
             if invoice is None:
                 return
@@ -88,7 +88,7 @@ class _Posting:
         await self._wait_if_unsettled(invoice)
 
     async def _take(self, connection: Connection, invoice: Invoice) -> _Taken:
-        now, patience = self._recording.now(), self._recording.patience
+        now, patience = self._changes.now(), self._changes.patience
         blocked = await invoice_store.is_blocked(connection, invoice)
         step = steps.next_step(invoice, now, blocked=blocked)
         match step:
@@ -99,7 +99,7 @@ class _Posting:
             case Do.SEND:
                 return _Taken(step, [invoice])
             case Do.VOID:
-                await self._recording.change(connection, invoice, steps.voided(invoice))
+                await self._changes.change(connection, invoice, steps.voided(invoice))
         return _NOTHING
 
     async def _with_leave(self, invoice: Invoice, mark: Mark) -> None:
@@ -115,19 +115,19 @@ class _Posting:
 
     async def _first(self, invoice: Invoice, leave: Leave) -> _Taken:
         """Marks an invoice that was never sent, or surely did not arrive."""
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             fresh = await self._mine(connection, invoice)
             if fresh is None:
                 return _NOTHING
             blocked = await invoice_store.is_blocked(connection, fresh)
-            if steps.next_step(fresh, recording.now(), blocked=blocked) is not Do.SEND:
+            if steps.next_step(fresh, changes.now(), blocked=blocked) is not Do.SEND:
                 return _NOTHING
             return await self._take_to_send(connection, fresh, leave)
 
     async def _take_to_send(self, connection: Connection, invoice: Invoice, leave: Leave) -> _Taken:
         """Marks the invoice, and what can go with it, as being sent with a new key. A probe goes alone."""
-        now, mates = self._recording.now(), list[Invoice]()
+        now, mates = self._changes.now(), list[Invoice]()
         if not leave.probe and not invoice.alone and not invoice.read_first and not invoice.in_doubt:
             mates = await invoice_store.lock_mates(connection, invoice, now, MOST_AT_ONCE - 1)
         together = sorted([invoice, *mates], key=lambda each: each.number)
@@ -139,16 +139,16 @@ class _Posting:
         together = await invoice_store.lock_sent(connection, invoice.tenant, invoice.send_key)
         if len(together) != invoice.send_count:
             return None
-        now = self._recording.now()
+        now = self._changes.now()
         unsettled = {InvoiceState.SENDING, InvoiceState.OUTCOME_UNKNOWN}
         open_ones = [each for each in together if each.state in unsettled]
         mine = [each for each in open_ones if each.number == invoice.number or not each.taken(now)]
         return await self._mark(connection, mine, together, invoice.send_key)
 
     async def _mark(self, connection: Connection, mine: Sequence[Invoice], sent: Sequence[Invoice], key: str) -> _Taken:
-        now, patience = self._recording.now(), self._recording.patience
+        now, patience = self._changes.now(), self._changes.patience
         marked = [steps.marked_sending(each, now, patience, key, len(sent)) for each in mine]
-        await self._recording.change_all(connection, list(zip(mine, marked, strict=True)))
+        await self._changes.change_all(connection, list(zip(mine, marked, strict=True)))
         return _Taken(Do.SEND, marked, sent, key)
 
     async def _read_back(self, invoice: Invoice) -> None:
@@ -179,20 +179,20 @@ class _Posting:
 
     async def _after_absence(self, invoice: Invoice, leave: Leave, *, certain: bool) -> _Taken:
         """It is not in the books; `certain`: it was, and not any more."""
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             fresh = await self._mine(connection, invoice)
             if fresh is None:
                 return _NOTHING
             fresh = replace(fresh, in_doubt=fresh.in_doubt and not certain)
-            do, noted = steps.after_absence(fresh, recording.now(), recording.patience)
+            do, noted = steps.after_absence(fresh, changes.now(), changes.patience)
             if do is Do.REPEAT:
                 if (taken := await self._take_to_repeat(connection, fresh)) is not None:
                     return taken
-                do, noted = steps.after_absence(fresh, recording.now(), recording.patience, repeatable=False)
+                do, noted = steps.after_absence(fresh, changes.now(), changes.patience, repeatable=False)
             if do is Do.SEND:
                 return await self._take_to_send(connection, noted, leave)
-            await recording.change(connection, fresh, steps.voided(noted) if do is Do.VOID else noted)
+            await changes.change(connection, fresh, steps.voided(noted) if do is Do.VOID else noted)
         return _NOTHING
 
     async def _send(self, taken: _Taken) -> None:
@@ -241,29 +241,29 @@ class _Posting:
 
     async def _renumber(self, invoice: Invoice) -> None:
         """The books give no number twice: what was taken out keeps its own, and the next one is used."""
-        async with self._recording.database.transaction() as connection:
+        async with self._changes.database.transaction() as connection:
             if (fresh := await self._mine(connection, invoice)) is not None:
                 again = steps.held_back(renumbered(fresh))
-                await self._recording.change(connection, fresh, again)
+                await self._changes.change(connection, fresh, again)
 
     async def _settle(
         self, invoice: Invoice, answer: Booked | BooksError, *, wrote: bool = True, alone: bool = False
     ) -> None:
         """Records an answer, unless another worker has taken the invoice over meanwhile."""
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             fresh = await self._mine(connection, invoice)
             if fresh is None:
                 return
             if alone:
-                after = steps.held_apart(fresh, recording.now())
+                after = steps.held_apart(fresh, changes.now())
             elif isinstance(answer, BooksError):
                 jitter = random.random()  # noqa: S311 - jitter, not a secret
-                delay = steps.delay_of(answer, fresh.attempts, jitter, recording.patience)
-                after = steps.failed(fresh, answer, recording.now(), delay, wrote=wrote)
+                delay = steps.delay_of(answer, fresh.attempts, jitter, changes.patience)
+                after = steps.failed(fresh, answer, changes.now(), delay, wrote=wrote)
             else:
                 after = steps.booked(fresh, answer)
-            await recording.change(connection, fresh, after)
+            await changes.change(connection, fresh, after)
 
     async def _mine(self, connection: Connection, invoice: Invoice) -> Invoice | None:
         """The invoice as it is now, locked; None when it was taken over or settled otherwise."""
@@ -275,13 +275,13 @@ class _Posting:
 
     async def _wait_if_unsettled(self, invoice: Invoice) -> None:
         """A job stays until its invoice is where it should be; waiting costs no attempt."""
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             fresh = await invoice_store.lock(connection, invoice.tenant, invoice.order, invoice.revision)
             if fresh is None:
                 return
             blocked = await invoice_store.is_blocked(connection, fresh)
-        now = recording.now()
+        now = changes.now()
         step = steps.next_step(fresh, now, blocked=blocked)
         if step is Do.NOTHING:
             return

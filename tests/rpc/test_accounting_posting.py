@@ -182,10 +182,10 @@ async def test_watchers_are_told_of_a_batch_at_once_and_last(accounts: Accounts)
     async def announce(connection: Connection, tenant: str, orders: Sequence[str]) -> None:
         told.append(sorted(orders))
         assert await connection.fetchval("select count(*) from invoice where state = 'QUEUED'") in {0, 5}
-        await accounts.recording.announce(connection, tenant, orders)
+        await accounts.changes.announce(connection, tenant, orders)
 
     before = await accounts.value("select last_seq from order_feed where tenant = $1", TENANT)
-    await accounts.post(placed[0], replace(accounts.recording, announce=announce))
+    await accounts.post(placed[0], replace(accounts.changes, announce=announce))
     assert told[0] == sorted(bare(order.name) for order in placed)
     async with accounts.database.connection() as connection:
         sql = "select seq, order_id from order_event where tenant = $1 and seq > $2 order by seq"
@@ -259,7 +259,7 @@ async def test_a_batch_refused_as_a_whole_is_sent_one_by_one(accounts: Accounts)
 @pytest.mark.parametrize("kind", ["reply_lost", "server_error"])
 async def test_a_batch_of_unknown_outcome_is_made_again_as_it_was(accounts: Accounts, kind: str) -> None:
     # However slow the machine is, the books still know the key.
-    accounts.recording = replace(accounts.recording, patience=replace(IMPATIENT, key_life=60.0))
+    accounts.changes = replace(accounts.changes, patience=replace(IMPATIENT, key_life=60.0))
     placed = await accounts.many(6)
     accounts.sandbox.faults.script(kind, method="PUT", path="Invoices")
     await accounts.post(placed[0])

@@ -18,8 +18,8 @@ import redis.asyncio
 
 from server.accounting.connecting import connect_by_credentials
 from server.accounting.following import Following
+from server.accounting.invoice_changes import InvoiceChanges
 from server.accounting.invoice_wiring import entrypoints, invoices
-from server.accounting.recording import Recording
 from server.accounting.sending import Sending
 from server.accounting.steps import Patience
 from server.accounting.wiring import BooksAccess, OpenBooks, books_access, open_books
@@ -75,7 +75,7 @@ class Accounts:
     config: Config
     access: BooksAccess
     books: OpenBooks
-    recording: Recording
+    changes: InvoiceChanges
 
     @property
     def orders(self) -> order_service_pb2_grpc.OrderServiceAsyncStub:
@@ -87,7 +87,7 @@ class Accounts:
 
     @property
     def following(self) -> Following:
-        return Following(self.recording, self.books.jobs)
+        return Following(self.changes, self.books.jobs)
 
     def who(
         self, role: Role = Role.STAFF, *, tenant: str = TENANT, outlet: str = OUTLET
@@ -163,17 +163,17 @@ class Accounts:
     async def connect(self, tenant: str = TENANT) -> None:
         await connect_by_credentials(self.access.connections, self.access.identity, operator(tenant), "")
 
-    async def post(self, order: order_pb2.Order, recording: Recording | None = None) -> None:
+    async def post(self, order: order_pb2.Order, changes: InvoiceChanges | None = None) -> None:
         """The job of the order's invoice, once, as a worker would run it; nobody else works meanwhile."""
         payload = json.dumps({"tenant": TENANT, "order": bare(order.name), "revision": order.revision})
         with suppress(Postpone):
-            await Sending(recording or self.recording, self.books.jobs, self.books.people).post(payload.encode())
+            await Sending(changes or self.changes, self.books.jobs, self.books.people).post(payload.encode())
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[JobRuntime]:
         """A worker in this process."""
         runtime = JobRuntime(
-            self.desk.dsn, entrypoints(self.recording, self.books.jobs, self.books.people), settings=QUICK
+            self.desk.dsn, entrypoints(self.changes, self.books.jobs, self.books.people), settings=QUICK
         )
         task = asyncio.create_task(runtime.run())
         try:
@@ -210,7 +210,7 @@ async def accounts_server(
         opened = await stack.enter_async_context(open_books(config, access))
         assert opened is not None
         announce = partial(invoices_changed, invoicing=invoices(config.accounting))
-        yield Accounts(desk, sandbox, database, config, access, opened, Recording(database, announce, patience))
+        yield Accounts(desk, sandbox, database, config, access, opened, InvoiceChanges(database, announce, patience))
 
 
 @pytest_asyncio.fixture

@@ -31,7 +31,7 @@ def _utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class InvoiceChanges:
     """What the use cases of accounting stand on; `now` is the clock, in UTC."""
 
     database: Database
@@ -76,14 +76,14 @@ class Recording:
 
 
 async def resume(
-    connection: Connection, recording: Recording, invoices: Sequence[Invoice], author: Author | None = None
+    connection: Connection, changes: InvoiceChanges, invoices: Sequence[Invoice], author: Author | None = None
 ) -> None:
     """Takes locked invoices of a tenant up again that waited for a person, and asks for their jobs."""
-    changes = [(invoice, steps.queued(invoice)) for invoice in invoices]
-    for _, again in changes:
+    taken_up = [(invoice, steps.queued(invoice)) for invoice in invoices]
+    for _, again in taken_up:
         entry = Entry.WITHDRAW if must_leave(again) else Entry.POST
         await invoice_jobs.ask(connection, entry, again, person=author is not None)
-    await recording.change_all(connection, changes, author)
+    await changes.change_all(connection, taken_up, author)
 
 
 @asynccontextmanager
