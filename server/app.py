@@ -23,9 +23,9 @@ from redis.exceptions import RedisError
 from interceptors.unserved import unserved
 from server import grpc_servers, sentry
 from server.accounting.handler import AccountingHandler
+from server.accounting.invoice_changes import InvoiceChanges
 from server.accounting.invoice_wiring import accounting_handler, invoices
 from server.accounting.invoices import Invoices
-from server.accounting.recording import Recording
 from server.accounting.wiring import BooksAccess, books_access
 from server.accounting_config import AccountingChoice
 from server.audit.desk import AuditDesk, audit_desk
@@ -55,7 +55,7 @@ from server.metrics_listener import serving_metrics
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.encode import order_message
-from server.order.feed import invoice_changed
+from server.order.feed import invoices_changed
 from server.order.handler import OrderHandler
 from server.order.invoicing import Invoicing
 from server.order.showing import order_with_invoice
@@ -221,7 +221,7 @@ def _accounting(
     async def show(connection: Connection, tenant: str, order: str) -> bytes:
         return order_message(await order_with_invoice(connection, invoicing, tenant, order)).SerializeToString()
 
-    recording = Recording(stores.database, partial(invoice_changed, invoicing=invoicing))
+    recording = InvoiceChanges(stores.database, partial(invoices_changed, invoicing=invoicing))
     chosen = config.accounting.books is not AccountingChoice.NONE
     known = (access.connections, access.budget) if chosen else None
     return accounting_handler(config.accounting, recording, show, tokens, stores.recorder.shown, known)

@@ -99,13 +99,19 @@ class CircuitBreaker:
             if era == self._era and self._opened_at is not None:
                 self._probing -= 1
 
-    def _admit(self) -> int:
+    def refusal(self) -> CircuitOpenError | None:
+        """What `attempt` would raise now. Nothing is counted, and no place is taken."""
         state = self.state
         if state is BreakerState.OPEN or (state is BreakerState.HALF_OPEN and self._probing >= self._probes):
-            self._refused += 1
             until = (self._opened_at or 0.0) + self._cooldown
-            raise CircuitOpenError(self._name, max(0.0, until - self._clock()))
-        if state is BreakerState.HALF_OPEN:
+            return CircuitOpenError(self._name, max(0.0, until - self._clock()))
+        return None
+
+    def _admit(self) -> int:
+        if (refusal := self.refusal()) is not None:
+            self._refused += 1
+            raise refusal
+        if self.state is BreakerState.HALF_OPEN:
             self._probing += 1
         return self._era
 
@@ -125,3 +131,14 @@ class CircuitBreaker:
     def _turn_era(self) -> None:
         self._era += 1
         self._probing = 0
+
+
+class CircuitBreakers:
+    """A breaker for each of many, made when it is first asked for: one whose calls fail stops nobody else's."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._each: dict[str, CircuitBreaker] = {}
+
+    def of(self, whose: str) -> CircuitBreaker:
+        return self._each.setdefault(whose, CircuitBreaker(f"{self._name} of {whose}"))

@@ -11,8 +11,8 @@ from functools import partial
 import redis.asyncio
 from prometheus_client import CollectorRegistry, Counter
 
+from server.accounting.invoice_changes import InvoiceChanges
 from server.accounting.invoice_wiring import entrypoints, invoices, periodics
-from server.accounting.recording import Recording
 from server.accounting.wiring import books_access, open_books
 from server.audit.elsewhere import forget_in_redis
 from server.audit.subjects import FINISH
@@ -25,7 +25,7 @@ from server.knowledge.service import KnowledgeService
 from server.knowledge.vectors import KnowledgeIndexUnavailable
 from server.knowledge.wiring import knowledge
 from server.metrics_listener import serving_metrics
-from server.order.feed import invoice_changed
+from server.order.feed import invoices_changed
 from server.people_wiring import open_vault, subjects
 from server.retention import Retention
 from server.waiting import first_of
@@ -92,7 +92,7 @@ async def _invoicing(
         if books is None:
             yield (), ()
             return
-        recording = Recording(database, partial(invoice_changed, invoicing=invoices(config.accounting)))
+        recording = InvoiceChanges(database, partial(invoices_changed, invoicing=invoices(config.accounting)))
         yield entrypoints(recording, books.jobs, books.people), periodics(recording, books.jobs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,6 +23,13 @@ class BookedState(StrEnum):
     PAID = "PAID"
     VOIDED = "VOIDED"
     DELETED = "DELETED"
+
+
+GONE = frozenset({BookedState.VOIDED, BookedState.DELETED})
+"""Out of the books."""
+
+MOST_AT_ONCE = 50
+"""Postings in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,12 @@ class BooksError(Exception):
 
 
 class NotSent(BooksError):
-    """Nothing can have reached the books (refused connection, no token): asking again is safe."""
+    """Nothing can have reached the books (refused connection, no token): asking again is safe, and of no use before
+    `retry_after` seconds."""
+
+    def __init__(self, said: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(said)
+        self.retry_after = retry_after
 
 
 class OutcomeUnknown(BooksError):
@@ -97,18 +110,30 @@ class Disconnected(BooksError):
     """The connection is gone (revoked, expired, never made): a person must connect again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave to call the books now; `probe`: they have been failing, and this call is to find out whether they do."""
+
+    probe: bool = False
+
+
 class Books(Protocol):
     """Each call takes budget first and raises one of the errors above; none is retried inside.
 
     `key` is the idempotency key: the same call with the same key within five minutes has one effect.
     """
 
+    def leave(self, tenant: str) -> AbstractAsyncContextManager[Leave]:
+        """Budget taken beforehand, for what is to be noted before it is sent: the first call made inside uses it, and
+        it is given back where none is. Raises NotSent, Throttled or Disconnected when no call can be made now."""
+        ...
+
     async def create(self, tenant: str, posting: Posting, key: str) -> Booked:
         """Books a new invoice. Never overwrites one: a number that is taken raises NumberTaken."""
         ...
 
     async def create_many(self, tenant: str, postings: Sequence[Posting], key: str) -> Sequence[Booked | Rejected]:
-        """Books up to 50 in one call, each for itself; the answers are in the order of `postings`."""
+        """Books up to MOST_AT_ONCE in one call, each for itself; the answers are in the order of `postings`."""
         ...
 
     async def find(self, tenant: str, number: str) -> Booked | None:

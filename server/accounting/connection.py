@@ -19,7 +19,7 @@ from server.accounting.books import BooksError, Disconnected, NotSent
 from server.accounting.identity import GrantRefused, Identity, IdentityAway, Organisation, Tokens
 from server.accounting_config import XeroGrant
 from server.audit.actions import Action
-from server.audit.changes import Author
+from server.audit.changes import Author, worker
 from server.db.pool import Database
 from server.envelope import MasterKeys, NotOpened
 from server.errors import AppError
@@ -93,19 +93,22 @@ class Connections:
 
         Raises Disconnected, or NotSent when it cannot be had just now.
         """
-        deadline = asyncio.get_running_loop().time() + _WAIT
+        deadline, first = asyncio.get_running_loop().time() + _WAIT, None
         while True:
             row = await self._row(tenant)
+            first = row.version if first is None else first
             if row.state != ConnectionState.CONNECTED or row.sealed is None:
                 raise Disconnected(row.last_error or "the accounting system is not connected")
-            if row.left > _EARLY and (refused is None or row.version != refused.version):
+            # One that was renewed meanwhile is taken as it is: tokens that live shorter are renewed for each call.
+            long_enough = row.left > _EARLY or (row.version != first and row.left > 0)
+            if long_enough and (refused is None or row.version != refused.version):
                 return self._open(tenant, row)
+            if asyncio.get_running_loop().time() > deadline:
+                raise NotSent("the token is being renewed, and that does not come to an end")
             async with self._database.connection() as connection:
                 sealed = await store.claim(connection, tenant, row.version, _CLAIM)
             if sealed is not None:
                 await self._renewed(tenant, row, sealed)
-            elif asyncio.get_running_loop().time() > deadline:
-                raise NotSent("another process is renewing the token and does not come to an end")
             else:
                 await asyncio.sleep(_POLL)
 
@@ -170,8 +173,12 @@ class Connections:
         return row
 
     async def _end(self, tenant: str, version: int, why: str) -> bool:
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             ended = await store.end(connection, tenant, version, why)
+            if ended:
+                await worker(tenant).record(
+                    connection, Action.CONFIG_CHANGE, ["accounting/connection"], {"state": "DISCONNECTED"}
+                )
         if ended:
             log.error("the connection to the accounting system was lost: %s", why, extra={"tenant": tenant})
         return ended

@@ -6,30 +6,43 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
+from server.accounting.invoice_jobs import Entry
+from server.accounting.invoice_store import UNSETTLED
 from server.db.pool import Connection
 
-# A held job whose invoice needs a person anyway is told once.
-LIST_DEAD_LETTERS: Final[LiteralString] = """
+_BY_PERSON = [Entry.POST, Entry.WITHDRAW]  # jobs that a person asks for again
+_BY_CLOCK = [entry for entry in Entry if entry not in _BY_PERSON]
+
+# A held job is told where its invoice is not what it should be, and does not need a person anyway. Payloads are read
+# of our own jobs only: those of others need be no JSON.
+LIST_DEAD_LETTERS: Final[LiteralString] = (
+    """
 with stopped as (
     select number as job, order_id as "order", error_reason as reason, error_message as message, error_fix as fix,
            attempts, failed_at as fail_time
     from invoice
     where tenant = $1 and failed_at is not null
+), ours as materialized (
+    select id, entrypoint, attempts, updated, convert_from(payload, 'utf8') as asked
+    from (select * from pgqueuer where status = 'failed' and entrypoint = any($5::text[]) offset 0) as failed
 ), held as (
-    select 'job-' || id as job, coalesce(asked ->> 'order', '') as "order", 'INTERNAL' as reason,
+    select 'job-' || id as job, invoice.order_id as "order", 'INTERNAL' as reason,
            'The job ' || entrypoint || ' failed every time.' as message,
            'Retry the order''s invoice; if it fails again, the log of the worker says why.' as fix,
-           attempts, updated as fail_time
-    from pgqueuer, lateral (select convert_from(payload, 'utf8')::jsonb as asked) as carried
-    where status = 'failed' and entrypoint = any($5::text[]) and asked ->> 'tenant' = $1
-        and not exists (select from stopped where stopped."order" = asked ->> 'order')
+           ours.attempts, updated as fail_time
+    from ours
+    join invoice on invoice.tenant = asked::jsonb ->> 'tenant' and invoice.order_id = asked::jsonb ->> 'order'
+        and invoice.revision = (asked::jsonb ->> 'revision')::int
+    where invoice.tenant = $1 and ("""
+    + UNSETTLED
+    + """ or (withdrawn and state <> 'VOIDED'))
+        and not exists (select from stopped where stopped."order" = invoice.order_id)
 )
 select * from (select * from stopped union all select * from held) as letter
 where $2::timestamptz is null or (fail_time, job) < ($2, $3::text)
 order by fail_time desc, job desc
 limit $4"""
-
-_ENTRIES = ["post_invoice", "withdraw_invoice", "note_invoice", "fetch_invoice", "reconcile_invoices"]
+)
 
 
 async def page(
@@ -37,26 +50,50 @@ async def page(
 ) -> list[Mapping[str, Any]]:
     """Newest first, behind the given (fail_time, job)."""
     time, job = after or (None, None)
-    return [dict(row) for row in await connection.fetch(LIST_DEAD_LETTERS, tenant, time, job, limit, _ENTRIES)]
+    rows = await connection.fetch(LIST_DEAD_LETTERS, tenant, time, job, limit, _BY_PERSON)
+    return [dict(row) for row in rows]
 
 
-HELD_JOBS: Final[LiteralString] = """
-select id from pgqueuer
-where status = 'failed' and entrypoint in ('post_invoice', 'withdraw_invoice')
-    and convert_from(payload, 'utf8')::jsonb @> jsonb_build_object('tenant', $1::text, 'order', $2::text)"""
+RELEASE_HELD: Final[LiteralString] = """
+with ours as materialized (
+    select id, convert_from(payload, 'utf8') as asked
+    from (select * from pgqueuer where status = 'failed' and entrypoint = any($3::text[]) offset 0) as failed
+)
+delete from pgqueuer using ours
+where pgqueuer.id = ours.id and pgqueuer.status = 'failed'
+    and asked::jsonb @> jsonb_build_object('tenant', $1::text, 'order', $2::text)
+returning (asked::jsonb ->> 'revision')::int as revision"""
 
 
-async def held_jobs(connection: Connection, tenant: str, order: str) -> list[int]:
-    """The held jobs of an order's invoices."""
-    return [row["id"] for row in await connection.fetch(HELD_JOBS, tenant, order)]
+async def release_held(connection: Connection, tenant: str, order: str) -> list[int]:
+    """Removes the held jobs of an order's invoices; the revisions that they were for. They are not put back, because
+    another of the same key may wait already."""
+    rows = await connection.fetch(RELEASE_HELD, tenant, order, _BY_PERSON)
+    return [row["revision"] for row in rows]
 
 
-COUNT_WAITING: Final[LiteralString] = """
-select count(*) from invoice
-where tenant = $1 and state in ('QUEUED', 'WAITING_BUDGET', 'SENDING', 'OUTCOME_UNKNOWN')"""
+# What nobody needs any more: reconciliation reads what a fetch would have, nothing depends on a note, and the invoice
+# of the others came to its end without them.
+FORGET_HELD: Final[LiteralString] = (
+    """
+with ours as materialized (
+    select id, convert_from(payload, 'utf8') as asked
+    from (select * from pgqueuer where status = 'failed' and entrypoint = any($2::text[]) offset 0) as failed
+)
+delete from pgqueuer
+where status = 'failed' and (entrypoint = any($1::text[]) or id in (
+    select id from ours where not exists (
+        select from invoice
+        where tenant = asked::jsonb ->> 'tenant' and order_id = asked::jsonb ->> 'order'
+            and revision = (asked::jsonb ->> 'revision')::int
+            and (failed_at is not null or """
+    + UNSETTLED
+    + """ or (withdrawn and state <> 'VOIDED'))
+    )))
+returning entrypoint"""
+)
 
 
-async def count_waiting(connection: Connection, tenant: str) -> int:
-    """How many invoices are on their way."""
-    found: int = await connection.fetchval(COUNT_WAITING, tenant)
-    return found
+async def forget_held(connection: Connection) -> list[str]:
+    """Removes held jobs that no person has to act on; their names."""
+    return [row["entrypoint"] for row in await connection.fetch(FORGET_HELD, _BY_CLOCK, _BY_PERSON)]

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from server.accounting import dead_letter_store as store
-from server.accounting import invoice_store
+from server.accounting import invoice_jobs, invoice_store
 from server.accounting.invoice import Invoice
-from server.accounting.recording import Recording, resume
+from server.accounting.invoice_changes import InvoiceChanges, must_leave, resume
+from server.accounting.invoice_jobs import Entry
 from server.audit.actions import Action
 from server.audit.changes import Author
 from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency, Once, once
-from server.jobs import requeue
 from server.order.invoicing import InvoiceState, ShowOrder
 from server.paging import PageTokens, page_size
 
@@ -38,8 +38,8 @@ class DeadLetter:
 class DeadLetters:
     """The use cases behind ListDeadLetters and RetryInvoice."""
 
-    def __init__(self, recording: Recording, show: ShowOrder, tokens: PageTokens) -> None:
-        self._recording = recording
+    def __init__(self, changes: InvoiceChanges, show: ShowOrder, tokens: PageTokens) -> None:
+        self._changes = changes
         self._show = show
         self._tokens = tokens
 
@@ -48,7 +48,7 @@ class DeadLetters:
         query = f"ListDeadLetters\n{tenant}"
         wanted = self._tokens.read(query, token, page_size(size))
         after = (datetime.fromisoformat(wanted.after[0]), wanted.after[1]) if wanted.after else None
-        async with self._recording.database.connection() as connection:
+        async with self._changes.database.connection() as connection:
             rows = await store.page(connection, tenant, after, wanted.size + 1)
         found = [DeadLetter(**row) for row in rows[: wanted.size]]
         more = len(rows) > wanted.size
@@ -60,7 +60,7 @@ class DeadLetters:
         Raises NOT_FOUND, or FAILED_PRECONDITION (INVOICE_NOT_RETRYABLE) when nothing has given up.
         """
         order, tenant = name.removeprefix("orders/"), author.caller.tenant
-        async with self._recording.database.transaction() as connection:
+        async with self._changes.database.transaction() as connection:
 
             async def produce() -> bytes:
                 invoices = await invoice_store.lock_all(connection, tenant, order)
@@ -74,13 +74,15 @@ class DeadLetters:
             await self._show(connection, author.caller.tenant, name.removeprefix("orders/"))
             raise _not_retryable("the order has no invoice", "NONE")
         newest = invoices[-1]
-        held = await store.held_jobs(connection, newest.tenant, newest.order)
+        held = await store.release_held(connection, newest.tenant, newest.order)
         stopped = [each for each in invoices if each.state in _STOPPED]
         if not stopped and not held:
             raise _not_retryable(f"the invoice is {newest.state}", newest.state)
-        await requeue(connection, held)
-        for invoice in stopped:
-            await resume(connection, self._recording, invoice, author)
+        await resume(connection, self._changes, stopped, author)
+        for invoice in invoices:
+            if invoice.revision in held and invoice not in stopped:
+                entry = Entry.WITHDRAW if must_leave(invoice) else Entry.POST
+                await invoice_jobs.ask(connection, entry, invoice, person=True)
         facts = {"invoice": newest.number, "was": newest.state.value, "held_jobs": len(held)}
         await author.record(connection, Action.INVOICE_RETRY, (name,), facts)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from server.accounting.books import Booked, BookedState, Posting
+from server.accounting.books import GONE, Booked, BookedState, Posting
 from server.errors import Reason
 from server.order.invoicing import InvoiceLine, InvoiceRequest, InvoiceState
 from server.order.money import Money
@@ -89,9 +89,6 @@ class Invoice:
     def in_books(self) -> bool:
         """Whether it stands in the books, as far as we were told."""
         return self.booked is not None and self.booked.state not in GONE
-
-
-GONE = frozenset({BookedState.VOIDED, BookedState.DELETED})
 
 
 def invoice_number(order_number: str, revision: int, edition: int = 1) -> str:

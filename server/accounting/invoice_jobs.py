@@ -11,7 +11,8 @@ from server.accounting.invoice import Invoice
 from server.db.pool import Connection
 from server.jobs import enqueue
 
-_FIRST, _LAST = 10, -10  # priorities: of what a person waits for, and of what may wait for everything else
+# Priorities: of what a person waits for, of what tells only what is so anyway, and of what nobody waits for.
+_FIRST, _READING, _LAST = 10, -5, -10
 
 
 class Entry(StrEnum):
@@ -42,15 +43,18 @@ async def ask(connection: Connection, entry: Entry, invoice: Invoice, *, person:
     await enqueue(connection, entry, orjson.dumps(payload), key, priority=priority)
 
 
-async def ask_fetch(connection: Connection, tenant: str, booked_id: str) -> None:
-    """Asks for an invoice of the books to be read. Never dropped for one that is running: that may have read before
-    this change."""
-    await enqueue(connection, Entry.FETCH, orjson.dumps({"tenant": tenant, "id": booked_id}))
+async def ask_fetch(connection: Connection, tenant: str, booked_id: str, changed: str = "") -> None:
+    """Asks for an invoice of the books to be read that changed there at `changed` (their word for the time; '' is any).
+    Never dropped for one that is running: that may have read before this change."""
+    payload = {"tenant": tenant, "id": booked_id, "changed": changed}
+    await enqueue(connection, Entry.FETCH, orjson.dumps(payload), priority=_READING)
 
 
 async def ask_reconcile(connection: Connection, tenant: str) -> None:
     """Asks for everything that changed in the tenant's books to be read."""
-    await enqueue(connection, Entry.RECONCILE, orjson.dumps({"tenant": tenant}), f"{Entry.RECONCILE} {tenant}")
+    await enqueue(
+        connection, Entry.RECONCILE, orjson.dumps({"tenant": tenant}), f"{Entry.RECONCILE} {tenant}", priority=_READING
+    )
 
 
 def of_invoice(payload: bytes) -> OfInvoice:

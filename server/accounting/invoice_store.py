@@ -160,25 +160,56 @@ async def next_of_order(connection: Connection, tenant: str, order: str) -> Invo
     return _invoice(row) if row else None
 
 
-# What nobody seems to work on, although it is not where it should be: a held job, a killed worker. The dedupe key keeps
-# a job that is only waiting from getting company.
+# As the index `invoice_unsettled` has it.
+UNSETTLED: Final[LiteralString] = "state in ('QUEUED', 'WAITING_BUDGET', 'SENDING', 'OUTCOME_UNKNOWN')"
+
+COUNT_WAITING: Final[LiteralString] = (
+    "select count(*) as waiting, count(*) filter (where in_doubt or read_first or alone or state = 'SENDING') as apart "
+    "from invoice where tenant = $1 and "
+    + UNSETTLED
+)  # fmt: skip
+
+
+async def count_waiting(connection: Connection, tenant: str) -> tuple[int, int]:
+    """How many invoices are on their way, and how many of them cost calls of their own."""
+    row = await connection.fetchrow(COUNT_WAITING, tenant)
+    return (row["waiting"], row["apart"]) if row else (0, 0)
+
+
+COUNT_LEAVING: Final[LiteralString] = """
+select count(*) from invoice where tenant = $1 and withdrawn and state <> 'VOIDED' and booked is not null"""
+
+
+async def count_leaving(connection: Connection, tenant: str) -> int:
+    """How many invoices are to be taken out of the books."""
+    found: int = await connection.fetchval(COUNT_LEAVING, tenant)
+    return found
+
+
+# What nobody seems to work on, although it is not where it should be: a lost job, a killed worker. The dedupe key keeps
+# a job that is only waiting from getting company; one that is held waits for a person.
 STUCK_INVOICES: Final[LiteralString] = (
     _COLUMNS
+    + " where ("
+    + UNSETTLED
     + """
-where (state in ('QUEUED', 'WAITING_BUDGET', 'SENDING', 'OUTCOME_UNKNOWN')
        or (withdrawn and state not in ('VOIDED', 'NEEDS_ATTENTION', 'NOT_CONNECTED')))
     and update_time < $1 and (next_attempt_time is null or next_attempt_time < $1)
     and not exists (select from invoice as earlier
                     where earlier.tenant = invoice.tenant and earlier.order_id = invoice.order_id
                         and earlier.revision < invoice.revision and earlier.state <> 'VOIDED')
+    and not exists (select from pgqueuer
+                    where status = 'failed' and dedupe_key in (
+                        concat_ws(' ', $2::text, tenant, order_id, revision, intent),
+                        concat_ws(' ', $3::text, tenant, order_id, revision, intent)))
 order by update_time
 limit 500"""
 )
 
 
-async def stuck(connection: Connection, since: datetime) -> list[Invoice]:
-    """Unsettled invoices that nothing has happened to since then."""
-    return [_invoice(row) for row in await connection.fetch(STUCK_INVOICES, since)]
+async def stuck(connection: Connection, since: datetime, jobs: tuple[str, str]) -> list[Invoice]:
+    """Unsettled invoices that nothing has happened to since then and of which neither of the `jobs` is held."""
+    return [_invoice(row) for row in await connection.fetch(STUCK_INVOICES, since, *jobs)]
 
 
 LOCK_NOT_CONNECTED: Final[LiteralString] = (
@@ -207,14 +238,17 @@ async def tenants_not_connected(connection: Connection) -> list[str]:
     return [row["tenant"] for row in await connection.fetch(TENANTS_NOT_CONNECTED)]
 
 
-KNOWN_OR_DOUBTED: Final[LiteralString] = """
-select exists (select from invoice where tenant = $1 and booked_id = $2)
-    or exists (select from invoice where tenant = $1 and state in ('SENDING', 'OUTCOME_UNKNOWN'))"""
+WORTH_READING: Final[LiteralString] = """
+select coalesce(
+    (select $3::timestamptz is null or bool_or((booked ->> 'updated_at')::timestamptz < $3)
+     from invoice where tenant = $1 and booked_id = $2 having count(*) > 0),
+    exists (select from invoice where tenant = $1 and state in ('SENDING', 'OUTCOME_UNKNOWN')))"""
 
 
-async def may_be_ours(connection: Connection, tenant: str, booked_id: str) -> bool:
-    """Whether an invoice of the books can be one of ours: we know its id, or are waiting to learn one."""
-    found: bool = await connection.fetchval(KNOWN_OR_DOUBTED, tenant, booked_id)
+async def worth_reading(connection: Connection, tenant: str, booked_id: str, changed: datetime | None) -> bool:
+    """Whether an invoice of the books can be one of ours (we know its id, or are waiting to learn one), and what we
+    know of it is older than `changed`; the books tell us of our own writes too."""
+    found: bool = await connection.fetchval(WORTH_READING, tenant, booked_id, changed)
     return found
 
 

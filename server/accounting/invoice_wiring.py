@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from server.accounting import connection_store
 from server.accounting.books import Books
@@ -12,12 +11,13 @@ from server.accounting.connection import Connections
 from server.accounting.dead_letters import DeadLetters
 from server.accounting.following import Following
 from server.accounting.handler import AccountingHandler
+from server.accounting.invoice_changes import InvoiceChanges
 from server.accounting.invoice_jobs import Entry
 from server.accounting.invoices import Invoices
 from server.accounting.noting import Noting
 from server.accounting.overview import Overview
-from server.accounting.recording import Recording
 from server.accounting.sending import Sending
+from server.accounting.tenant_slots import Handler, shared_by_tenants
 from server.accounting.webhook import Webhooks
 from server.accounting.withdrawing import Withdrawing
 from server.accounting_config import AccountingChoice, AccountingConfig
@@ -26,7 +26,6 @@ from server.jobs import Entrypoint, Periodic
 from server.order.invoicing import ShowOrder
 from server.paging import PageTokens
 
-_AT_ONCE = 4  # senders at once: each takes up to 50 invoices, and Xero allows five calls
 _CRASHES = 20  # a worker that is killed says nothing against the invoice that it had
 
 
@@ -38,7 +37,7 @@ def invoices(config: AccountingConfig) -> Invoices:
 
 def accounting_handler(
     config: AccountingConfig,
-    recording: Recording,
+    changes: InvoiceChanges,
     show: ShowOrder,
     tokens: PageTokens,
     shown: Shown,
@@ -46,32 +45,38 @@ def accounting_handler(
 ) -> AccountingHandler:
     """AccountingService; `access` None where there is no accounting system."""
     connections, budget = access or (None, None)
-    database = recording.database
+    database = changes.database
     return AccountingHandler(
         Overview(database, connections, budget),
-        DeadLetters(recording, show, tokens),
+        DeadLetters(changes, show, tokens),
         Webhooks(database, config.xero.webhook_key, connection_store.tenants_of),
         shown,
     )
 
 
-def entrypoints(recording: Recording, jobs: Books, people: Books) -> Sequence[Entrypoint]:
+def entrypoints(changes: InvoiceChanges, jobs: Books, people: Books) -> Sequence[Entrypoint]:
     """The jobs of invoices; `people` are the books for what a person waits for."""
-    following = Following(recording, jobs)
-    sending, withdrawing = Sending(recording, jobs, people), Withdrawing(recording, jobs)
-    job = partial(Entrypoint, max_attempts=12, max_crashes=_CRASHES)
+    following = Following(changes, jobs)
+    sending, withdrawing = Sending(changes, jobs, people), Withdrawing(changes, jobs)
     return (
-        job(Entry.POST, sending.post, concurrency=_AT_ONCE),
-        job(Entry.WITHDRAW, withdrawing.withdraw, concurrency=_AT_ONCE),
-        job(Entry.FETCH, following.fetch, concurrency=2),
-        job(Entry.NOTE, Noting(recording, jobs).note, concurrency=1),
-        job(Entry.RECONCILE, following.reconcile, concurrency=1),
+        _job(Entry.POST, sending.post, slots=8, each=3),
+        _job(Entry.WITHDRAW, withdrawing.withdraw, slots=6, each=2),
+        _job(Entry.FETCH, following.fetch, slots=4, each=2),
+        _job(Entry.NOTE, Noting(changes, jobs).note, slots=2, each=1),
+        _job(Entry.RECONCILE, following.reconcile, slots=2, each=1),
     )
 
 
-def periodics(recording: Recording, jobs: Books) -> Sequence[Periodic]:
+def _job(entry: Entry, handler: Handler, *, slots: int, each: int) -> Entrypoint:
+    """`slots` at once, of which a tenant has `each` at most: Xero allows it five calls, and a sender takes up to fifty
+    invoices."""
+    shared = shared_by_tenants(handler, each)
+    return Entrypoint(entry, shared, concurrency=slots, max_attempts=12, max_crashes=_CRASHES)
+
+
+def periodics(changes: InvoiceChanges, jobs: Books) -> Sequence[Periodic]:
     """What is looked after by the clock. Cron is in UTC: the night of Singapore."""
-    following = Following(recording, jobs)
+    following = Following(changes, jobs)
     return (
         Periodic("take_up_invoices", "* * * * *", following.take_up),
         Periodic("reconcile_all_invoices", "7 18 * * *", following.reconcile_all),

@@ -7,18 +7,11 @@ from dataclasses import replace
 
 from server.accounting import invoice_jobs, invoice_store
 from server.accounting.invoice import Invoice, Totals, posting_of
+from server.accounting.invoice_changes import follow_ups, record
 from server.accounting.invoice_jobs import Entry
-from server.accounting.recording import follow_ups, record
-from server.accounting.steps import voided
+from server.accounting.steps import settled
 from server.db.pool import Connection
 from server.order.invoicing import InvoiceRequest, InvoiceState, InvoiceView
-
-_NEVER_SENT = frozenset({
-    InvoiceState.NOT_CONNECTED,
-    InvoiceState.QUEUED,
-    InvoiceState.WAITING_BUDGET,
-    InvoiceState.NEEDS_ATTENTION,
-})  # fmt: skip
 
 
 class Invoices:
@@ -42,7 +35,7 @@ class Invoices:
             await invoice_jobs.ask(connection, Entry.POST, invoice)
 
     async def withdraw(self, connection: Connection, tenant: str, order: str) -> None:
-        """What was never sent is void at once; the rest is left to jobs."""
+        """What is surely not in the books is void at once; the rest is left to jobs."""
         for invoice in await invoice_store.lock_all(connection, tenant, order):
             await self._withdraw(connection, invoice)
 
@@ -68,11 +61,10 @@ class Invoices:
 
     async def _withdraw(self, connection: Connection, invoice: Invoice) -> Invoice:
         """What is being sent, or may have arrived, is taken out by a job when its outcome is known."""
-        if invoice.withdrawn or invoice.state is InvoiceState.VOIDED:
+        gone = settled(replace(invoice, withdrawn=True))
+        if gone == invoice or invoice.state is InvoiceState.VOIDED:
             return invoice
-        gone = replace(invoice, withdrawn=True)
-        if invoice.state in _NEVER_SENT and not (invoice.in_doubt or invoice.in_books):
-            gone = voided(gone)
+        if gone.state is InvoiceState.VOIDED:
             await record(connection, invoice, gone)
         await invoice_store.save(connection, gone)
         for entry in follow_ups(invoice, gone):

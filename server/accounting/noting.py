@@ -8,8 +8,8 @@ import logging
 from server.accounting import invoice_store
 from server.accounting.books import Books, BooksError, NotSent, Throttled
 from server.accounting.invoice import Invoice
+from server.accounting.invoice_changes import InvoiceChanges, store_may_be_away
 from server.accounting.invoice_jobs import of_invoice
-from server.accounting.recording import Recording, store_may_be_away
 from server.jobs import Postpone
 
 log = logging.getLogger(__name__)
@@ -20,15 +20,15 @@ _AGAIN = 60.0  # seconds until a note that did not leave is tried again
 class Noting:
     """Writes notes into the books."""
 
-    def __init__(self, recording: Recording, books: Books) -> None:
-        self._recording = recording
+    def __init__(self, changes: InvoiceChanges, books: Books) -> None:
+        self._changes = changes
         self._books = books
 
     async def note(self, payload: bytes) -> None:
         """Writes the note of one invoice, or raises Postpone."""
         job = of_invoice(payload)
         async with store_may_be_away():
-            async with self._recording.database.transaction() as connection:
+            async with self._changes.database.transaction() as connection:
                 invoice = await invoice_store.lock(connection, job.tenant, job.order, job.revision)
             if invoice is None or invoice.booked is None or not invoice.in_books:
                 return

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from server.accounting import dead_letter_store
+from server.accounting import invoice_store
+from server.accounting.books import MOST_AT_ONCE
 from server.accounting.budget import Budget, BudgetView
 from server.accounting.connection import Connections, ConnectionState, ConnectionView
 from server.db.pool import Database
 from server.errors import AppError, Code, Reason
-
-_AT_ONCE = 50  # invoices in one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,10 @@ class Overview:
                 Code.FAILED_PRECONDITION, Reason.ACCOUNTING_NOT_CONNECTED, "no accounting system is configured"
             )
         async with self._database.connection() as connection:
-            waiting = await dead_letter_store.count_waiting(connection, tenant)
+            waiting, apart = await invoice_store.count_waiting(connection, tenant)
+            leaving = await invoice_store.count_leaving(connection, tenant)
         view = await self._budget.peek(tenant)
-        # One call for each batch, and about as many for contacts and for what has to be looked up.
-        return Outlook(view, waiting, view.eta(2 * math.ceil(waiting / _AT_ONCE)))
+        # One call for each batch, and about as many for contacts; looking up and taking out are two for each invoice.
+        # What is only read or noted goes behind them all and keeps none of them waiting.
+        calls = 2 * (math.ceil((waiting - apart) / MOST_AT_ONCE) + apart + leaving)
+        return Outlook(view, waiting, view.eta(calls))

@@ -1,7 +1,7 @@
 """The job `post_invoice`: a confirmed order becomes exactly one invoice.
 
-Marked as sent, committed, and only then sent. Whoever picks up what another worker left looks into the books first.
-What has piled up meanwhile goes in one call.
+Leave of the books first; then marked as sent, committed, and only then sent. Whoever picks up what another worker left
+looks into the books first. What has piled up meanwhile goes in one call.
 """
 
 from __future__ import annotations
@@ -9,14 +9,26 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 from server.accounting import invoice_store, steps
-from server.accounting.books import Booked, Books, BooksError, NumberTaken, OutcomeUnknown, Rejected
-from server.accounting.invoice import GONE, Invoice, renumbered
+from server.accounting.books import (
+    GONE,
+    MOST_AT_ONCE,
+    Booked,
+    Books,
+    BooksError,
+    Leave,
+    NumberTaken,
+    OutcomeUnknown,
+    Rejected,
+)
+from server.accounting.invoice import Invoice, renumbered
+from server.accounting.invoice_changes import InvoiceChanges, store_may_be_away
 from server.accounting.invoice_jobs import OfInvoice, of_invoice
-from server.accounting.recording import Recording, store_may_be_away
 from server.accounting.steps import Do
 from server.db.pool import Connection
 from server.jobs import Postpone
@@ -24,13 +36,13 @@ from server.order.invoicing import InvoiceState
 
 log = logging.getLogger(__name__)
 
-_BATCH = 50  # invoices in one call
 _LOOK_AGAIN = 5.0  # seconds, at most, until a job looks again at an invoice that went with another's batch
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What this worker has taken: to read back, or to send with `key`; `mine` are those whose answers it records."""
+    """What this worker has taken: to read back, or to send, with `key` once it is marked; `mine` are those whose
+    answers it records."""
 
     do: Do
     mine: Sequence[Invoice]
@@ -38,41 +50,45 @@ class _Taken:
     key: str = ""
 
 
+_NOTHING = _Taken(Do.NOTHING, [])
+Mark: TypeAlias = Callable[[Invoice, Leave], Awaitable[_Taken]]
+
+
 class Sending:
     """Posts invoices to the books."""
 
-    def __init__(self, recording: Recording, books: Books, for_people: Books) -> None:
-        self._recording = recording
+    def __init__(self, changes: InvoiceChanges, books: Books, for_people: Books) -> None:
+        self._changes = changes
         self._lanes = {False: books, True: for_people}
 
     async def post(self, payload: bytes) -> None:
         """Brings one invoice to its end, or raises Postpone. Others may go with it."""
         async with store_may_be_away():
             job = of_invoice(payload)
-            await _Posting(self._recording, self._lanes[job.person]).post(job)
+            await _Posting(self._changes, self._lanes[job.person]).post(job)
 
 
 class _Posting:
     """One run of the job."""
 
-    def __init__(self, recording: Recording, books: Books) -> None:
-        self._recording = recording
+    def __init__(self, changes: InvoiceChanges, books: Books) -> None:
+        self._changes = changes
         self._books = books
 
     async def post(self, job: OfInvoice) -> None:
-        async with self._recording.database.transaction() as connection:
+        async with self._changes.database.transaction() as connection:
             invoice = await invoice_store.lock(connection, job.tenant, job.order, job.revision)
             if invoice is None:
                 return
             taken = await self._take(connection, invoice)
         if taken.do is Do.READ_BACK:
-            taken = await self._read_back(taken.mine[0])
+            await self._read_back(taken.mine[0])
         if taken.do is Do.SEND:
-            await self._send(taken)
+            await self._with_leave(taken.mine[0], self._first)
         await self._wait_if_unsettled(invoice)
 
     async def _take(self, connection: Connection, invoice: Invoice) -> _Taken:
-        now, patience = self._recording.now(), self._recording.patience
+        now, patience = self._changes.now(), self._changes.patience
         blocked = await invoice_store.is_blocked(connection, invoice)
         step = steps.next_step(invoice, now, blocked=blocked)
         match step:
@@ -81,16 +97,39 @@ class _Posting:
                 await invoice_store.save(connection, taken)
                 return _Taken(step, [taken])
             case Do.SEND:
-                return await self._take_to_send(connection, invoice)
+                return _Taken(step, [invoice])
             case Do.VOID:
-                await self._recording.change(connection, invoice, steps.voided(invoice))
-        return _Taken(Do.NOTHING, [])
+                await self._changes.change(connection, invoice, steps.voided(invoice))
+        return _NOTHING
 
-    async def _take_to_send(self, connection: Connection, invoice: Invoice) -> _Taken:
-        """Marks the invoice, and what can go with it, as being sent with a new key."""
-        now, mates = self._recording.now(), list[Invoice]()
-        if not invoice.alone and not invoice.read_first and not invoice.in_doubt:
-            mates = await invoice_store.lock_mates(connection, invoice, now, _BATCH - 1)
+    async def _with_leave(self, invoice: Invoice, mark: Mark) -> None:
+        """Marks and sends with the books' leave: what cannot be sent now is not marked, or an outage would be recorded
+        at every try of every invoice."""
+        try:
+            async with self._books.leave(invoice.tenant) as leave:
+                taken = await mark(invoice, leave)
+                if taken.do is Do.SEND:
+                    await self._send(taken)
+        except BooksError as error:
+            await self._settle(invoice, error, wrote=False)
+
+    async def _first(self, invoice: Invoice, leave: Leave) -> _Taken:
+        """Marks an invoice that was never sent, or surely did not arrive."""
+        changes = self._changes
+        async with changes.database.transaction() as connection:
+            fresh = await self._mine(connection, invoice)
+            if fresh is None:
+                return _NOTHING
+            blocked = await invoice_store.is_blocked(connection, fresh)
+            if steps.next_step(fresh, changes.now(), blocked=blocked) is not Do.SEND:
+                return _NOTHING
+            return await self._take_to_send(connection, fresh, leave)
+
+    async def _take_to_send(self, connection: Connection, invoice: Invoice, leave: Leave) -> _Taken:
+        """Marks the invoice, and what can go with it, as being sent with a new key. A probe goes alone."""
+        now, mates = self._changes.now(), list[Invoice]()
+        if not leave.probe and not invoice.alone and not invoice.read_first and not invoice.in_doubt:
+            mates = await invoice_store.lock_mates(connection, invoice, now, MOST_AT_ONCE - 1)
         together = sorted([invoice, *mates], key=lambda each: each.number)
         return await self._mark(connection, together, together, uuid.uuid4().hex)
 
@@ -100,32 +139,37 @@ class _Posting:
         together = await invoice_store.lock_sent(connection, invoice.tenant, invoice.send_key)
         if len(together) != invoice.send_count:
             return None
-        now = self._recording.now()
+        now = self._changes.now()
         unsettled = {InvoiceState.SENDING, InvoiceState.OUTCOME_UNKNOWN}
         open_ones = [each for each in together if each.state in unsettled]
         mine = [each for each in open_ones if each.number == invoice.number or not each.taken(now)]
         return await self._mark(connection, mine, together, invoice.send_key)
 
     async def _mark(self, connection: Connection, mine: Sequence[Invoice], sent: Sequence[Invoice], key: str) -> _Taken:
-        now, patience = self._recording.now(), self._recording.patience
+        now, patience = self._changes.now(), self._changes.patience
         marked = [steps.marked_sending(each, now, patience, key, len(sent)) for each in mine]
-        for before, after in zip(mine, marked, strict=True):
-            await self._recording.change(connection, before, after)
+        await self._changes.change_all(connection, list(zip(mine, marked, strict=True)))
         return _Taken(Do.SEND, marked, sent, key)
 
-    async def _read_back(self, invoice: Invoice) -> _Taken:
-        """Looks the invoice up, and says what is left to do."""
+    async def _read_back(self, invoice: Invoice) -> None:
+        """Looks the invoice up, and goes on from there."""
         try:
             found = await self._books.find(invoice.tenant, invoice.number)
+            in_the_way = found is not None and invoice.read_first and self._in_the_way(invoice, found)
+            if found is not None and in_the_way and found.state not in GONE:
+                # Out of the books with the wrong totals, so that it can be posted again.
+                await self._books.cancel(invoice.tenant, found, f"{invoice.number} replace {invoice.intent}")
         except BooksError as error:
             await self._settle(invoice, error, wrote=False)
-            return _Taken(Do.NOTHING, [])
-        if found is not None and not (invoice.read_first and self._in_the_way(invoice, found)):
+            return
+        if found is not None and not in_the_way:
             await self._settle(invoice, found)
-            return _Taken(Do.NOTHING, [])
-        if found is not None and found.state not in GONE:
-            return await self._replace(invoice, found)
-        return await self._after_absence(invoice, certain=found is not None)
+            return
+        absent = partial(self._after_absence, certain=found is not None)
+        if invoice.withdrawn:
+            await absent(invoice, Leave())  # nothing will be sent
+        else:
+            await self._with_leave(invoice, absent)
 
     def _in_the_way(self, invoice: Invoice, found: Booked) -> bool:
         """Asked for again by a person, an invoice of ours that was taken out, or has other totals, makes room."""
@@ -133,32 +177,23 @@ class _Posting:
         stale = found.state in GONE or (not invoice.confirmed.fit(found) and not invoice.withdrawn)
         return ours and stale
 
-    async def _replace(self, invoice: Invoice, found: Booked) -> _Taken:
-        """Takes the invoice with the wrong totals out of the books, so that it can be posted again."""
-        try:
-            await self._books.cancel(invoice.tenant, found, f"{invoice.number} replace {invoice.intent}")
-        except BooksError as error:
-            await self._settle(invoice, error, wrote=False)
-            return _Taken(Do.NOTHING, [])
-        return await self._after_absence(invoice, certain=True)
-
-    async def _after_absence(self, invoice: Invoice, *, certain: bool) -> _Taken:
+    async def _after_absence(self, invoice: Invoice, leave: Leave, *, certain: bool) -> _Taken:
         """It is not in the books; `certain`: it was, and not any more."""
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             fresh = await self._mine(connection, invoice)
             if fresh is None:
-                return _Taken(Do.NOTHING, [])
+                return _NOTHING
             fresh = replace(fresh, in_doubt=fresh.in_doubt and not certain)
-            do, noted = steps.after_absence(fresh, recording.now(), recording.patience)
+            do, noted = steps.after_absence(fresh, changes.now(), changes.patience)
             if do is Do.REPEAT:
                 if (taken := await self._take_to_repeat(connection, fresh)) is not None:
                     return taken
-                do, noted = steps.after_absence(fresh, recording.now(), recording.patience, repeatable=False)
+                do, noted = steps.after_absence(fresh, changes.now(), changes.patience, repeatable=False)
             if do is Do.SEND:
-                return await self._take_to_send(connection, noted)
-            await recording.change(connection, fresh, steps.voided(noted) if do is Do.VOID else noted)
-        return _Taken(Do.NOTHING, [])
+                return await self._take_to_send(connection, noted, leave)
+            await changes.change(connection, fresh, steps.voided(noted) if do is Do.VOID else noted)
+        return _NOTHING
 
     async def _send(self, taken: _Taken) -> None:
         """The call, and what became of each."""
@@ -206,29 +241,29 @@ class _Posting:
 
     async def _renumber(self, invoice: Invoice) -> None:
         """The books give no number twice: what was taken out keeps its own, and the next one is used."""
-        async with self._recording.database.transaction() as connection:
+        async with self._changes.database.transaction() as connection:
             if (fresh := await self._mine(connection, invoice)) is not None:
                 again = steps.held_back(renumbered(fresh))
-                await self._recording.change(connection, fresh, again)
+                await self._changes.change(connection, fresh, again)
 
     async def _settle(
         self, invoice: Invoice, answer: Booked | BooksError, *, wrote: bool = True, alone: bool = False
     ) -> None:
         """Records an answer, unless another worker has taken the invoice over meanwhile."""
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             fresh = await self._mine(connection, invoice)
             if fresh is None:
                 return
             if alone:
-                after = replace(steps.held_back(fresh), alone=True, read_first=fresh.in_doubt)
+                after = steps.held_apart(fresh, changes.now())
             elif isinstance(answer, BooksError):
                 jitter = random.random()  # noqa: S311 - jitter, not a secret
-                delay = steps.delay_of(answer, fresh.attempts, jitter, recording.patience)
-                after = steps.failed(fresh, answer, recording.now(), delay, wrote=wrote)
+                delay = steps.delay_of(answer, fresh.attempts, jitter, changes.patience)
+                after = steps.failed(fresh, answer, changes.now(), delay, wrote=wrote)
             else:
                 after = steps.booked(fresh, answer)
-            await recording.change(connection, fresh, after)
+            await changes.change(connection, fresh, after)
 
     async def _mine(self, connection: Connection, invoice: Invoice) -> Invoice | None:
         """The invoice as it is now, locked; None when it was taken over or settled otherwise."""
@@ -240,13 +275,13 @@ class _Posting:
 
     async def _wait_if_unsettled(self, invoice: Invoice) -> None:
         """A job stays until its invoice is where it should be; waiting costs no attempt."""
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             fresh = await invoice_store.lock(connection, invoice.tenant, invoice.order, invoice.revision)
             if fresh is None:
                 return
             blocked = await invoice_store.is_blocked(connection, fresh)
-        now = recording.now()
+        now = changes.now()
         step = steps.next_step(fresh, now, blocked=blocked)
         if step is Do.NOTHING:
             return

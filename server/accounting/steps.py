@@ -13,15 +13,17 @@ from enum import StrEnum
 from typing import Any
 
 from server.accounting.books import (
+    GONE,
     Booked,
     BookedState,
     BooksError,
     Disconnected,
+    NotSent,
     OutcomeUnknown,
     Rejected,
     Throttled,
 )
-from server.accounting.invoice import GONE, Invoice, Problem
+from server.accounting.invoice import Invoice, Problem
 from server.accounting.problems import foreign, mismatch, problem_of
 from server.accounting.states import Event, after
 from server.order.invoicing import InvoiceState
@@ -68,14 +70,15 @@ _STANDS: dict[BookedState, Event] = {
 
 def next_step(invoice: Invoice, now: datetime, *, blocked: bool) -> Do:
     """`blocked`: an earlier revision is still in the books; its withdrawal queues this one."""
-    if invoice.state not in _SENDABLE or (invoice.withdrawn and invoice.in_books):
+    needless = _needless(invoice)
+    if not needless and (invoice.state not in _SENDABLE or (invoice.withdrawn and invoice.in_books)):
         return Do.NOTHING
     if invoice.due_in(now) > 0:
         return Do.WAIT
+    if needless:
+        return Do.VOID
     if _doubtful(invoice):
         return Do.READ_BACK
-    if invoice.withdrawn:
-        return Do.VOID
     if blocked:
         return Do.NOTHING
     return Do.READ_BACK if invoice.read_first else Do.SEND
@@ -85,7 +88,8 @@ def after_absence(
     invoice: Invoice, now: datetime, patience: Patience, *, repeatable: bool = True
 ) -> tuple[Do, Invoice]:
     """It was looked up and not found: what next, and the invoice with that noted. `repeatable` False: the call that it
-    went with cannot be made again as it was."""
+    went with cannot be made again as it was; nor can one that was refused as a whole."""
+    repeatable = repeatable and not (invoice.alone and invoice.send_count > 1)
     if not invoice.in_doubt or invoice.first_sent_at is None:
         return (Do.VOID if invoice.withdrawn else Do.SEND), invoice
     stale_at = invoice.first_sent_at + timedelta(seconds=patience.key_life)
@@ -198,6 +202,19 @@ def voided(invoice: Invoice) -> Invoice:
     )  # fmt: skip
 
 
+def settled(invoice: Invoice) -> Invoice:
+    """Every change ends here: withdrawn and surely not in the books it is void, whatever else was wrong with it; else
+    the revision after it would wait for somebody to mend what nobody wants any more."""
+    return fenced(voided(invoice)) if _needless(invoice) else invoice
+
+
+def held_apart(invoice: Invoice, now: datetime) -> Invoice:
+    """It went with others, and the call was refused as a whole, which says nothing of each: next time it goes alone.
+    That the repeat of a call was refused does not say that the first one did not arrive."""
+    apart = replace(invoice, alone=True)
+    return _lost(apart, now) if invoice.in_doubt else held_back(apart)
+
+
 def fenced(invoice: Invoice) -> Invoice:
     """Changed by another hand: the answer that a worker may still wait for is not recorded any more."""
     return replace(invoice, turn=invoice.turn + 1)
@@ -224,7 +241,8 @@ def delay_of(error: BooksError, attempts: int, jitter: float, patience: Patience
     if isinstance(error, Throttled):
         return max(error.retry_after, 0.1) + jitter
     ceiling = min(patience.max_delay, patience.first_delay * 2.0 ** min(attempts, 30))
-    return ceiling * (0.5 + jitter / 2)
+    least = error.retry_after if isinstance(error, NotSent) else 0.0
+    return least + ceiling * (0.5 + jitter / 2)
 
 
 _RELEASED: dict[str, Any] = {"taken_until": None, "next_attempt_time": None}
@@ -232,6 +250,12 @@ _RELEASED: dict[str, Any] = {"taken_until": None, "next_attempt_time": None}
 
 def _doubtful(invoice: Invoice) -> bool:
     return invoice.in_doubt or invoice.state is InvoiceState.SENDING
+
+
+def _needless(invoice: Invoice) -> bool:
+    """Not wanted any more, and surely not in the books."""
+    open_ones = {InvoiceState.SENDING, InvoiceState.OUTCOME_UNKNOWN, InvoiceState.VOIDED}
+    return invoice.withdrawn and not invoice.in_books and not invoice.in_doubt and invoice.state not in open_ones
 
 
 def _lost(invoice: Invoice, again: datetime) -> Invoice:

@@ -87,7 +87,7 @@ class Webhooks:
             )
             if fresh and event.category == "INVOICE":
                 for tenant in await self._tenants_of(connection, event.organisation):
-                    await invoice_jobs.ask_fetch(connection, tenant, event.resource)
+                    await invoice_jobs.ask_fetch(connection, tenant, event.resource, event.date)
         if not delivery.last:
             return
         before = await webhook_store.advance_sequence(connection, delivery.last)

@@ -13,7 +13,7 @@ from server.accounting.budget import Budget, BudgetLimits, Lane
 from server.accounting.connection import Connections
 from server.accounting.identity import Identity, open_identity
 from server.accounting_config import AccountingChoice, XeroConfig
-from server.breaker import CircuitBreaker
+from server.breaker import CircuitBreakers
 from server.config import Config
 from server.db.pool import Database
 from server.envelope import MasterKeys
@@ -34,7 +34,7 @@ class OpenBooks:
 
     jobs: Books
     people: Books
-    breaker: CircuitBreaker
+    breakers: CircuitBreakers
 
 
 @asynccontextmanager
@@ -43,8 +43,10 @@ async def books_access(config: Config, database: Database, redis: Redis) -> Asyn
     xero = config.accounting.xero
     async with open_identity(xero) as identity:
         connections = Connections(database, identity, MasterKeys(config.auth.master_keys), xero.grant)
-        yield BooksAccess(connections, identity, Budget(redis, budget_limits(xero)))
-        await connections.close()
+        try:
+            yield BooksAccess(connections, identity, Budget(redis, budget_limits(xero)))
+        finally:
+            await connections.close()
 
 
 @asynccontextmanager
@@ -60,15 +62,15 @@ async def open_books(config: Config, access: BooksAccess) -> AsyncIterator[OpenB
     from server.accounting.xero_taxes import XeroTaxes  # noqa: PLC0415
 
     xero = config.accounting.xero
-    breaker = CircuitBreaker("xero")
-    calls = XeroCalls(xero.api_url, access.connections, access.budget, breaker, threads=2 * xero.concurrency)
+    breakers = CircuitBreakers("xero")
+    calls = XeroCalls(xero.api_url, access.connections, access.budget, breakers, threads=4 * xero.concurrency)
     contacts, taxes = XeroContacts(calls), XeroTaxes(calls, xero.tax_types)
     account = config.money.sales_account_code
     try:
         yield OpenBooks(
             Xero(calls, contacts, taxes, account, Lane.JOBS),
             Xero(calls, contacts, taxes, account, Lane.PEOPLE),
-            breaker,
+            breakers,
         )
     finally:
         await calls.close()

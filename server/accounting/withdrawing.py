@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from server.accounting import invoice_store, steps
-from server.accounting.books import Booked, BookedState, Books, BooksError, NumberTaken, Rejected
-from server.accounting.invoice import GONE, Invoice
+from server.accounting.books import GONE, Booked, BookedState, Books, BooksError, NumberTaken, Rejected
+from server.accounting.invoice import Invoice
+from server.accounting.invoice_changes import InvoiceChanges, must_leave, store_may_be_away
 from server.accounting.invoice_jobs import OfInvoice, of_invoice
 from server.accounting.problems import partly_credited, problem_of
-from server.accounting.recording import Recording, must_leave, store_may_be_away
 from server.accounting.states import Event, after
 from server.accounting.steps import Do
 from server.errors import Reason
@@ -30,8 +30,8 @@ Change = Callable[[Invoice], Invoice]
 class Withdrawing:
     """Takes invoices out of the books."""
 
-    def __init__(self, recording: Recording, books: Books) -> None:
-        self._recording = recording
+    def __init__(self, changes: InvoiceChanges, books: Books) -> None:
+        self._changes = changes
         self._books = books
 
     async def withdraw(self, payload: bytes) -> None:
@@ -53,15 +53,15 @@ class Withdrawing:
             await self._failed(invoice, error)
 
     async def _take(self, job: OfInvoice) -> Invoice | None:
-        recording = self._recording
-        async with recording.database.transaction() as connection:
+        changes = self._changes
+        async with changes.database.transaction() as connection:
             invoice = await invoice_store.lock(connection, job.tenant, job.order, job.revision)
-            now = recording.now()
+            now = changes.now()
             if invoice is None or not must_leave(invoice):
                 return None
             if (wait := invoice.due_in(now)) > 0:
                 raise Postpone(wait, "it is not time yet")
-            lease = timedelta(seconds=recording.patience.lease)
+            lease = timedelta(seconds=changes.patience.lease)
             taken = replace(invoice, turn=invoice.turn + 1, taken_until=now + lease)
             await invoice_store.save(connection, taken)
             return taken
@@ -108,12 +108,12 @@ class Withdrawing:
 
     async def _credit_key(self, invoice: Invoice) -> str | None:
         """The key to send the credit note with, committed before it is sent; None when it may not be sent yet."""
-        recording, now = self._recording, self._recording.now()
+        changes, now = self._changes, self._changes.now()
         asked = replace(
             invoice, in_doubt=invoice.undo_sent_at is not None, first_sent_at=invoice.undo_sent_at, withdrawn=False,
-            state=InvoiceState.OUTCOME_UNKNOWN,
+            state=InvoiceState.OUTCOME_UNKNOWN, alone=False,
         )  # fmt: skip
-        do, noted = steps.after_absence(asked, now, recording.patience)
+        do, noted = steps.after_absence(asked, now, changes.patience)
         if do is Do.WAIT:
             await self._record(
                 invoice,
@@ -133,14 +133,14 @@ class Withdrawing:
 
     async def _failed(self, invoice: Invoice, error: BooksError) -> None:
         """Waits and tries again; without a connection a person is needed first."""
-        recording, problem = self._recording, problem_of(error)
+        changes, problem = self._changes, problem_of(error)
         if problem.reason is Reason.ACCOUNTING_NOT_CONNECTED:
             await self._record(invoice, lambda fresh: steps.refused(fresh, problem))
             return
         turns = max(invoice.turn - invoice.attempts, 1)
         jitter = random.random()  # noqa: S311 - jitter, not a secret
-        delay = steps.delay_of(error, turns, jitter, recording.patience)
-        again = recording.now() + timedelta(seconds=delay)
+        delay = steps.delay_of(error, turns, jitter, changes.patience)
+        again = changes.now() + timedelta(seconds=delay)
         await self._record(
             invoice, lambda fresh: replace(fresh, problem=problem, next_attempt_time=again, taken_until=None)
         )
@@ -148,11 +148,11 @@ class Withdrawing:
 
     async def _record(self, invoice: Invoice, change: Change) -> bool:
         """Stores a change of the invoice; False when another worker has taken it over."""
-        async with self._recording.database.transaction() as connection:
+        async with self._changes.database.transaction() as connection:
             fresh = await invoice_store.lock(connection, invoice.tenant, invoice.order, invoice.revision)
             if fresh is None or fresh.turn != invoice.turn:
                 return False
-            await self._recording.change(connection, fresh, change(fresh))
+            await self._changes.change(connection, fresh, change(fresh))
             return True
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.accounting.books import (
+    GONE,
+    MOST_AT_ONCE,
     Booked,
     BookedState,
+    Leave,
     NotSent,
     NumberTaken,
     OutcomeUnknown,
@@ -33,12 +38,10 @@ from server.accounting.xero_wire import (
     status_change,
 )
 
-MOST_AT_ONCE = 50
-"""Postings in one call."""
+log = logging.getLogger(__name__)
 
 _PAGE = 100
 _OPEN = {BookedState.DRAFT, BookedState.SUBMITTED}
-_GONE = {BookedState.VOIDED, BookedState.DELETED}
 
 
 class Xero:
@@ -50,6 +53,9 @@ class Xero:
         self._taxes = taxes
         self._account = account
         self._lane = lane
+
+    def leave(self, tenant: str) -> AbstractAsyncContextManager[Leave]:
+        return self._calls.leave(tenant, self._lane)
 
     async def create(self, tenant: str, posting: Posting, key: str) -> Booked:
         (answer,) = await self.create_many(tenant, [posting], key)
@@ -80,20 +86,20 @@ class Xero:
         call = Call("get_invoices", (), {"invoice_numbers": [number], "unitdp": 4})
         found = [booked for booked in await self._invoices(tenant, call) if booked.number == number]
         # A number is free again when its invoice was deleted: the living one is meant, else the last.
-        return max(found, key=lambda booked: (booked.state not in _GONE, booked.updated_at), default=None)
+        return max(found, key=lambda booked: (booked.state not in GONE, booked.updated_at), default=None)
 
     async def get(self, tenant: str, id: str) -> Booked | None:
         return next(iter(await self._invoices(tenant, Call("get_invoice", (id,), {"unitdp": 4}))), None)
 
     async def cancel(self, tenant: str, booked: Booked, key: str) -> Booked:
-        if booked.state in _GONE:
+        if booked.state in GONE:
             return booked
         if booked.state is BookedState.PAID:
             raise Rejected(["the invoice was paid: it can only be credited"])
         state = BookedState.DELETED if booked.state in _OPEN else BookedState.VOIDED
         options = {"idempotency_key": key, "unitdp": 4}
         call = Call("update_invoice", (booked.id, status_change(booked, state)), options, write=True)
-        (element,) = _of_write(await self._calls.write(tenant, self._lane, call), "Invoices", 1)
+        (element,) = _of_write(await self._calls.call(tenant, self._lane, call), "Invoices", 1)
         answer = _answer(element)
         if isinstance(answer, Rejected):
             raise answer
@@ -111,13 +117,14 @@ class Xero:
 
     async def note(self, tenant: str, booked: Booked, text: str, key: str) -> None:
         call = Call("create_invoice_history", (booked.id, history(text)), {"idempotency_key": key}, write=True)
-        await self._calls.write(tenant, self._lane, call)
+        await self._calls.call(tenant, self._lane, call)
 
     async def changed_since(self, tenant: str, since: datetime) -> AsyncIterator[Booked]:
         # Each page begins where the last one ended and not at a page number: an invoice that changes meanwhile moves
         # to the end, and the one behind it would be passed over.
         start, page = since.astimezone(UTC).replace(microsecond=0, tzinfo=None), 1
         told: set[tuple[str, datetime]] = set()
+        skipped: set[str] = set()
         while True:
             options = {
                 "if_modified_since": start,
@@ -127,15 +134,18 @@ class Xero:
                 "page_size": _PAGE,
                 "unitdp": 4,
             }
-            found = await self._invoices(tenant, Call("get_invoices", (), options))
+            each = await self._elements(tenant, Call("get_invoices", (), options))
+            found = list(_readable(each, skipped))
             for booked in found:
                 if (booked.id, booked.updated_at) not in told:
                     told.add((booked.id, booked.updated_at))
                     yield booked
-            if len(found) < _PAGE:
-                return
-            last = found[-1].updated_at.replace(microsecond=0, tzinfo=None) - timedelta(seconds=1)
+            if len(each) < _PAGE:
+                break
+            last = found[-1].updated_at.replace(microsecond=0, tzinfo=None) - timedelta(seconds=1) if found else start
             start, page = (last, 1) if last > start else (start, page + 1)
+        if skipped:
+            log.warning("invoices that cannot be read are passed over", extra={"skipped": len(skipped)})
 
     async def _references(self, tenant: str, posting: Posting) -> References:
         """Contact and tax types. Of the invoice itself nothing has been sent while these are looked for."""
@@ -149,17 +159,33 @@ class Xero:
     async def _write(self, tenant: str, method: str, body: Any, key: str, **options: Any) -> Any:
         # Text, because the SDK would send Python's "False", which Xero does not know.
         told = {"summarize_errors": "false", "idempotency_key": key, **options}
-        return await self._calls.write(tenant, self._lane, Call(method, (body,), told, write=True))
+        return await self._calls.call(tenant, self._lane, Call(method, (body,), told, write=True))
 
     async def _invoices(self, tenant: str, call: Call) -> list[Booked]:
+        try:
+            return [booked_of(each) for each in await self._elements(tenant, call)]
+        except Unreadable as unreadable:
+            raise unread(unreadable, write=False) from unreadable
+
+    async def _elements(self, tenant: str, call: Call) -> list[dict[str, Any]]:
         """Sales invoices of an answer; bills have numbers too, and they are the suppliers'."""
-        told = await self._calls.read(tenant, self._lane, call)
+        told = await self._calls.call(tenant, self._lane, call)
         if told is None:
             return []
         try:
-            return [booked_of(each) for each in elements(told, "Invoices") if each.get("Type") == "ACCREC"]
+            return [each for each in elements(told, "Invoices") if each.get("Type") == "ACCREC"]
         except Unreadable as unreadable:
             raise unread(unreadable, write=False) from unreadable
+
+
+def _readable(each: Sequence[Mapping[str, Any]], skipped: set[str]) -> Iterator[Booked]:
+    """What can be read; the ids of the rest are added to `skipped`. One that we do not understand is hardly ours, and
+    must not keep the others from being read for ever."""
+    for element in each:
+        try:
+            yield booked_of(element)
+        except Unreadable:
+            skipped.add(str(element.get("InvoiceID")))
 
 
 def _answer(element: Mapping[str, Any]) -> Booked | Rejected:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import urllib3
 import urllib3.exceptions as http
@@ -21,13 +23,13 @@ from xero_python.api_client import ApiClient
 from xero_python.api_client.configuration import Configuration
 from xero_python.exceptions import ApiSSLException, HTTPStatusException
 
-from server.accounting.books import BooksError, NotSent, OutcomeUnknown, Rejected
+from server.accounting.books import BooksError, Leave, NotSent, OutcomeUnknown, Rejected
 from server.accounting.budget import Budget, Lane, Place, Spent
 from server.accounting.connection import Access, Connections
 from server.accounting.identity import IdentityAway
 from server.accounting.xero_errors import Reply, Unanswered, messages_of, refused, unanswered
 from server.accounting.xero_wire import Unreadable, read_json
-from server.breaker import CircuitBreaker, CircuitOpenError
+from server.breaker import BreakerState, CircuitBreakers, CircuitOpenError
 from server.errors import AppError
 
 # Whole numbers, because the SDK takes a float for no timeout at all.
@@ -35,6 +37,10 @@ _TIMEOUTS = (3, 20)  # seconds to connect, and of silence
 _TOTAL = 45.0  # seconds for the whole call, a thread included; below the lease of a place
 _MOST_BYTES = 20_000_000
 _WAITS = {Lane.PEOPLE: 5.0, Lane.JOBS: 2.0}  # seconds for a place; a job gives up its worker rather than wait longer
+
+
+_T = TypeVar("_T")
+_KEPT: ContextVar[tuple[str, list[Place]]] = ContextVar("kept", default=("", []))  # the default is never added to
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +71,12 @@ class XeroCalls:
     """Calls of one process, for all tenants. Made on a running loop; `close()` waits for calls on their way."""
 
     def __init__(
-        self, api_url: str, connections: Connections, budget: Budget, breaker: CircuitBreaker, *, threads: int
+        self, api_url: str, connections: Connections, budget: Budget, breakers: CircuitBreakers, *, threads: int
     ) -> None:
         self._base_url = f"{api_url}/api.xro/2.0"
         self._connections = connections
         self._budget = budget
-        self._breaker = breaker
+        self._breakers = breakers
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="xero")
         self._running: set[asyncio.Task[Reply]] = set()
         configuration = Configuration()
@@ -85,25 +91,40 @@ class XeroCalls:
         self._threads.shutdown(wait=False)
         self._shared.rest_client.pool_manager.clear()
 
-    async def read(self, tenant: str, lane: Lane, call: Call) -> Any:
-        """The JSON of the answer; None when there is no such thing. Raises BooksError."""
-        return await self._made(tenant, lane, call)
-
-    async def write(self, tenant: str, lane: Lane, call: Call) -> Any:
-        """The JSON of the answer. Raises BooksError."""
-        return await self._made(tenant, lane, call)
-
-    async def _made(self, tenant: str, lane: Lane, call: Call) -> Any:
+    @asynccontextmanager
+    async def leave(self, tenant: str, lane: Lane) -> AsyncIterator[Leave]:
+        """As `Books.leave`. The place is found by the calls of this task and of those that it starts."""
+        place = await self._reported(tenant, self._admitted(tenant, lane))
+        kept = [place]
+        token = _KEPT.set((tenant, kept))
         try:
-            told = await self._judged(tenant, lane, call)
+            yield Leave(probe=self._breakers.of(tenant).state is not BreakerState.CLOSED)
+        finally:
+            _KEPT.reset(token)
+            for unused in kept:
+                await self._budget.give_back(unused, Spent(sent=False))
+
+    async def call(self, tenant: str, lane: Lane, call: Call) -> Any:
+        """The JSON of the answer; None when what is read is not there. Raises BooksError."""
+        told = await self._reported(tenant, self._judged(tenant, lane, call))
+        await self._connections.report(tenant)
+        return told
+
+    async def _reported(self, tenant: str, asked: Coroutine[Any, Any, _T]) -> _T:
+        try:
+            return await asked
         except BooksError as error:
             if not isinstance(error, Rejected):  # a refused invoice says nothing about the connection
                 await self._connections.report(tenant, str(error))
             raise
         except AppError as away:
             raise NotSent(away.message) from away  # only the token is stored, and it is needed before anything is sent
-        await self._connections.report(tenant)
-        return told
+
+    async def _admitted(self, tenant: str, lane: Lane) -> Place:
+        if (refusal := self._breakers.of(tenant).refusal()) is not None:
+            raise _left_alone(refusal) from refusal
+        await self._connections.access(tenant)
+        return await self._budget.take(tenant, lane, _WAITS[lane])
 
     async def _judged(self, tenant: str, lane: Lane, call: Call) -> Any:
         access = await self._connections.access(tenant)
@@ -136,14 +157,14 @@ class XeroCalls:
 
     async def _answered(self, tenant: str, lane: Lane, access: Access, call: Call) -> Reply:
         try:
-            with self._breaker.attempt(_is_outage):
-                place = await self._budget.take(tenant, lane, _WAITS[lane])
+            with self._breakers.of(tenant).attempt(_is_outage):
+                place = _kept(tenant) or await self._budget.take(tenant, lane, _WAITS[lane])
                 reply = await self._in_thread(place, access, call)
                 if reply.status >= 500:
                     raise refused(reply, write=call.write)
                 return reply
         except CircuitOpenError as is_open:
-            raise NotSent("Xero has been failing and is left alone for a moment") from is_open
+            raise _left_alone(is_open) from is_open
 
     async def _in_thread(self, place: Place, access: Access, call: Call) -> Reply:
         sending = self._threads.submit(self._send, access, call)
@@ -203,6 +224,16 @@ def unread(unreadable: Unreadable, *, write: bool) -> BooksError:
     """For a success that cannot be read: the write may have been done."""
     said = f"Xero's answer was not understood: {unreadable}"
     return OutcomeUnknown(said) if write else NotSent(said)
+
+
+def _kept(tenant: str) -> Place | None:
+    """The place that was taken beforehand, once."""
+    whose, kept = _KEPT.get()
+    return kept.pop() if whose == tenant and kept else None
+
+
+def _left_alone(refusal: CircuitOpenError) -> NotSent:
+    return NotSent("Xero has been failing and is left alone for a moment", refusal.retry_after)
 
 
 def _is_outage(error: Exception) -> bool:

@@ -56,7 +56,7 @@ class XeroContacts:
         self._known.pop((tenant, _number(outlet)), None)
 
     async def _find(self, tenant: str, lane: Lane, number: str) -> str | None:
-        told = await self._calls.read(tenant, lane, Call("get_contact_by_contact_number", (number,)))
+        told = await self._calls.call(tenant, lane, Call("get_contact_by_contact_number", (number,)))
         return None if told is None else _id(_only(told))
 
     async def _make(self, tenant: str, lane: Lane, number: str, name: str) -> str:
@@ -78,7 +78,7 @@ class XeroContacts:
         key = hashlib.sha256(f"contact\0{tenant}\0{number}\0{name}".encode()).hexdigest()
         body = Contacts(contacts=[Contact(contact_number=number, name=name)])
         options = {"summarize_errors": "false", "idempotency_key": key}
-        told = await self._calls.write(tenant, lane, Call("create_contacts", (body,), options, write=True))
+        told = await self._calls.call(tenant, lane, Call("create_contacts", (body,), options, write=True))
         element = _only(told)
         if errors := validation_errors(element):
             raise rejected(errors)

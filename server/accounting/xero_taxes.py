@@ -56,7 +56,7 @@ class XeroTaxes:
             at, known = self._known.get(tenant, (0.0, ()))
             if known and time.monotonic() - at < _KEPT:
                 return False, known
-            told = await self._calls.read(tenant, lane, Call("get_tax_rates"))
+            told = await self._calls.call(tenant, lane, Call("get_tax_rates"))
             try:
                 known = _usable(elements(told, "TaxRates"))
             except Unreadable as unreadable:

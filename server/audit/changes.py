@@ -85,3 +85,9 @@ def operator(tenant: str) -> Author:
     """Whoever runs a command on this machine, with the rights that reading the stores' passwords gives."""
     caller = Caller(tenant, f"operator:{getpass.getuser()}", frozenset({Role.ADMIN}), AuthMethod.NONE)
     return Author(caller, None, Shown(None))
+
+
+def worker(tenant: str) -> Author:
+    """The worker itself, in what it does for a tenant that nobody has asked for at that moment."""
+    caller = Caller(tenant, "tria-worker", frozenset({Role.SERVICE}), AuthMethod.NONE)
+    return Author(caller, None, Shown(None))

@@ -16,7 +16,7 @@ from server.db.pool import Connection
 from server.order import order_store
 from server.order.invoicing import Invoicing
 from server.order.order import Order, as_snapshot, from_snapshot
-from server.order.showing import order_with_invoice
+from server.order.showing import orders_with_invoices
 from server.order.states import State
 
 CHANNEL = "order_event"
@@ -33,23 +33,32 @@ class FeedEvent:
     order: Order
 
 
-# Taking the number last keeps the tenant's writers apart for the shortest time.
+# Taking the numbers last keeps the tenant's writers apart for the shortest time.
 APPEND: Final[LiteralString] = """
 with numbered as (
-    insert into order_feed (tenant, last_seq) values ($1, 1)
-    on conflict (tenant) do update set last_seq = order_feed.last_seq + 1
-    returning last_seq
+    insert into order_feed (tenant, last_seq) values ($1, cardinality($2::uuid[]))
+    on conflict (tenant) do update set last_seq = order_feed.last_seq + excluded.last_seq
+    returning last_seq - cardinality($2::uuid[]) as before
+), told as (
+    select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
+        with ordinality as told (event_id, order_id, outlet, state, snapshot, place)
 ), added as (
     insert into order_event (tenant, seq, event_id, order_id, outlet, state, snapshot)
-    select $1, last_seq, $2, $3, $4, $5, $6 from numbered
+    select $1, before + place, event_id, order_id, outlet, state, snapshot::jsonb from numbered, told
 )
-select pg_notify('order_event', $1 || ' ' || $4)"""
+select pg_notify('order_event', $1 || ' ' || outlet) from (select distinct outlet from told) as outlets"""
 
 
-async def append(connection: Connection, tenant: str, order: Order) -> None:
-    """Tells watchers of the change, when the transaction commits. Call it last in the transaction."""
+async def append(connection: Connection, tenant: str, *orders: Order) -> None:
+    """Tells watchers of the changes, when the transaction commits. Call it last in the transaction."""
     await connection.execute(
-        APPEND, tenant, uuid.uuid4(), order.id, order.outlet, order.state.value, as_snapshot(order)
+        APPEND,
+        tenant,
+        [uuid.uuid4() for _ in orders],
+        [order.id for order in orders],
+        [order.outlet for order in orders],
+        [order.state.value for order in orders],
+        [as_snapshot(order) for order in orders],
     )
 
 
@@ -59,13 +68,13 @@ on conflict (tenant) do update set last_seq = order_feed.last_seq
 returning last_seq"""
 
 
-async def invoice_changed(connection: Connection, tenant: str, order: str, invoicing: Invoicing) -> None:
-    """Tells watchers that the invoice of an order (its bare id) stands differently now; accounting calls it last in the
-    transaction that changed the invoice. Raises NOT_FOUND."""
-    # The order itself is not locked: changes of orders lock it before its invoice, and we hold the invoice already.
-    # Having the turn, we read every change that has an earlier number, and no later one can come before ours.
+async def invoices_changed(connection: Connection, tenant: str, orders: Sequence[str], invoicing: Invoicing) -> None:
+    """Tells watchers that the invoices of orders (bare ids) stand differently now; accounting calls it last in the
+    transaction that changed the invoices. Raises NOT_FOUND."""
+    # The orders themselves are not locked: changes of orders lock them before their invoices, and we hold the invoices
+    # already. Having the turn, we read every change that has an earlier number, and no later one can come before ours.
     await connection.fetchval(TAKE_TURN, tenant)
-    await append(connection, tenant, await order_with_invoice(connection, invoicing, tenant, order))
+    await append(connection, tenant, *await orders_with_invoices(connection, invoicing, tenant, orders))
 
 
 LAST_SEQ: Final[LiteralString] = "select last_seq from order_feed where tenant = $1"

@@ -91,9 +91,9 @@ class Invoicing(Protocol):
         ...
 
 
-Announce: TypeAlias = Callable[[Connection, str, str], Awaitable[None]]
-"""`announce(connection, tenant, order)`: what accounting calls last in a transaction that changed the invoice of an
-order (its bare id), so that whoever watches orders sees it."""
+Announce: TypeAlias = Callable[[Connection, str, Sequence[str]], Awaitable[None]]
+"""`announce(connection, tenant, orders)`: what accounting calls last in a transaction that changed the invoices of
+orders (bare ids), so that whoever watches orders sees it."""
 
 ShowOrder: TypeAlias = Callable[[Connection, str, str], Awaitable[bytes]]
 """`show(connection, tenant, order)`: an order as a message of `tria.order.v1`, as this transaction has left it. Raises

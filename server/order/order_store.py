@@ -105,10 +105,12 @@ async def get(
     return (await _with_lines(connection, vault, tenant, [row]))[0] if row else None
 
 
-async def get_impersonal(connection: Connection, tenant: str, id: str) -> Order | None:
-    """The order without anything that people wrote: not to be stored again."""
-    row = await connection.fetchrow(SELECT_ORDER, tenant, id, "")
-    return (await _with_lines(connection, None, tenant, [row]))[0] if row else None
+SELECT_ORDERS: Final[LiteralString] = _COLUMNS + " where tenant = $1 and id = any($2::text[])"
+
+
+async def get_impersonal(connection: Connection, tenant: str, ids: Sequence[str]) -> list[Order]:
+    """Orders without anything that people wrote: not to be stored again."""
+    return await _with_lines(connection, None, tenant, await connection.fetch(SELECT_ORDERS, tenant, list(ids)))
 
 
 LIST_ORDERS: Final[LiteralString] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from server.db.pool import Connection
@@ -13,8 +14,17 @@ from server.order.order import Order
 
 async def order_with_invoice(connection: Connection, invoicing: Invoicing, tenant: str, id: str) -> Order:
     """The order of this bare id as this transaction has left it, without what people wrote. Raises NOT_FOUND."""
-    found = await order_store.get_impersonal(connection, tenant, id)
-    if found is None:
-        raise not_found(f"orders/{id}")
-    views = await invoicing.views(connection, tenant, [id])
-    return replace(found, invoice=views.get(id))
+    (order,) = await orders_with_invoices(connection, invoicing, tenant, [id])
+    return order
+
+
+async def orders_with_invoices(
+    connection: Connection, invoicing: Invoicing, tenant: str, ids: Sequence[str]
+) -> list[Order]:
+    """The same of several, in the order of `ids`. Raises NOT_FOUND for the first that is not there."""
+    found = {order.id: order for order in await order_store.get_impersonal(connection, tenant, ids)}
+    views = await invoicing.views(connection, tenant, ids)
+    for id in ids:
+        if id not in found:
+            raise not_found(f"orders/{id}")
+    return [replace(found[id], invoice=views.get(id)) for id in ids]

@@ -160,6 +160,25 @@ async def test_changes_are_told_oldest_first_and_all_of_them(desk: BooksDesk) ->
     assert not [each async for each in desk.books.changed_since(TENANT, datetime.now(UTC) + timedelta(minutes=1))]
 
 
+async def test_an_invoice_that_cannot_be_read_keeps_no_other_from_being_told(
+    desk: BooksDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It lacks what every invoice has, and stands on the first of two pages."""
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    odd, *others = (posting() for _ in range(102))
+    await desk.books.create(TENANT, odd, key())
+    ledger = desk.sandbox.ledger
+    (booked,) = ledger.store.by_number("invoice", odd.number)
+    del booked["CurrencyCode"]
+    ledger.store.put("invoice", booked["InvoiceID"], booked, number=odd.number, updated=ledger.stamp(booked))
+    for at in (0, 50, 100):
+        await desk.books.create_many(TENANT, others[at : at + 50], key())
+    told = {booked.number async for booked in desk.books.changed_since(TENANT, before)}
+    assert told == {each.number for each in others}
+    (said,) = [record for record in caplog.records if record.name == "server.accounting.xero"]
+    assert vars(said)["skipped"] == 1
+
+
 async def test_twenty_first_orders_at_once_make_one_contact(desk: BooksDesk) -> None:
     await asyncio.gather(*(book_patiently(desk, posting()) for _ in range(20)))
     state = desk.sandbox.state()

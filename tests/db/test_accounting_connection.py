@@ -196,6 +196,7 @@ async def test_a_grant_that_is_not_taken_disconnects_until_a_person_connects(con
     view = await connections.view(TENANT)
     assert view.state is ConnectionState.DISCONNECTED
     assert "invalid_grant" in view.last_error
+    assert await recorded(connected.database) == [(False, "CONNECTED"), (True, "DISCONNECTED")]
     before = connected.tokens_given()
     with pytest.raises(Disconnected):
         await connections.access(TENANT)
@@ -203,6 +204,16 @@ async def test_a_grant_that_is_not_taken_disconnects_until_a_person_connects(con
     back = await consent(identity.consent_url("again"))
     await connect_by_code(connections, identity, operator(TENANT), "", back, "again")
     await connections.access(TENANT)
+
+
+async def recorded(database: Database) -> list[tuple[bool, str]]:
+    """(whether the worker did it, what the connection became), oldest first."""
+    sql = """
+        select told like '%tria-worker%' as by_worker, told::jsonb -> 'details' ->> 'state' as state
+        from (select id, convert_from(leaf, 'utf8') as told from audit_pending
+              where action = 'CONFIG_CHANGE') as leaf order by id"""
+    async with database.connection() as connection:
+        return [(row["by_worker"], row["state"]) for row in await connection.fetch(sql)]
 
 
 async def test_a_person_disconnects_on_both_sides(connected: Connected) -> None:
@@ -241,6 +252,30 @@ async def test_answers_to_another_consent_are_refused(connected: Connected) -> N
     back = await consent(identity.consent_url("ours"))
     with pytest.raises(NotConnectable, match="no such organisation"):
         await connect_by_code(connections, identity, operator(TENANT), "another", back, "ours")
+
+
+async def test_tokens_that_live_shorter_than_we_renew_early_are_renewed_once_for_a_call(
+    database: Database, dsn: str, redis_url: str
+) -> None:
+    async with open_sandbox(token_life=30.0) as sandbox, AsyncExitStack() as stack:
+        here = Connected(sandbox, xero_config(sandbox.url, dsn, redis_url, **BY_CODE), database, stack)
+        connections, identity = await here.another()
+        back = await consent(identity.consent_url("s"))
+        await connect_by_code(connections, identity, operator(TENANT), "", back, "s")
+        before = here.tokens_given()
+        access = await asyncio.wait_for(connections.access(TENANT), 30)
+        assert (access.version, here.tokens_given() - before) == (2, 1)
+
+
+async def test_access_that_ends_by_an_error_lets_a_renewal_come_to_its_end(connected: Connected) -> None:
+    await connected.run_out()
+    fault(connected.sandbox, FaultKind.SLOW_AFTER, path="/connect/token", seconds=1)
+    client = redis.asyncio.Redis.from_url(connected.config.store.redis_url.reveal())
+    with pytest.raises(TimeoutError):
+        async with client, books_access(connected.config, connected.database, client) as access:
+            await asyncio.wait_for(access.connections.access(TENANT), 0.3)
+    async with connected.database.connection() as connection:
+        assert await connection.fetchval("select version from accounting_connection") == 2
 
 
 async def test_the_other_sides_clock_does_not_matter(database: Database, dsn: str, redis_url: str) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import grpc
 import pytest
 
+from server.accounting import invoice_jobs, invoice_store
+from server.accounting.invoice_jobs import Entry
 from server.caller import Role
+from server.jobs import enqueue
 from tests.support.accounting import Accounts
 from tests.support.orders import TENANT, bare, new_key
 from tests.support.reading import reason
 from tests.support.stores import eventually
 from tria.accounting.v1 import accounting_pb2
 from tria.accounting.v1 import accounting_service_pb2 as rpc
+from tria.order.v1 import order_pb2
 
 CODES = grpc.StatusCode
 
@@ -99,6 +103,59 @@ async def test_a_held_job_is_listed_and_runs_again_when_asked(accounts: Accounts
     assert len(accounts.booked()) == 1
 
 
+async def test_what_is_held_waits_for_a_person_and_can_be_asked_for_whatever_waits_beside_it(
+    accounts: Accounts,
+) -> None:
+    placed = await accounts.placed()
+    await accounts.value("update pgqueuer set status = 'failed' where entrypoint = 'post_invoice'")
+    await accounts.value("update invoice set update_time = now() - interval '10 minutes'")
+    await accounts.following.take_up()
+    assert await states(accounts) == ["failed"], "a person is to look at it"
+    async with accounts.database.transaction() as connection:  # as an older release had left it
+        invoice = await invoice_store.lock(connection, TENANT, bare(placed.name), 1)
+        assert invoice is not None
+        await invoice_jobs.ask(connection, Entry.POST, invoice)
+    assert await states(accounts) == ["failed", "queued"]
+    request = rpc.RetryInvoiceRequest(order=placed.name, request_id=new_key())
+    await accounts.accounting.RetryInvoice(request, metadata=accounts.who())
+    assert await states(accounts) == ["queued"]
+    async with accounts.working():
+        await accounts.until(placed.name, "AUTHORISED")
+    assert len(accounts.booked()) == 1
+
+
+async def test_only_what_a_person_can_mend_is_listed_and_the_clock_sees_to_the_rest(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        await eventually(lambda: _none_waits(accounts))
+    async with accounts.database.transaction() as connection:
+        invoice = await invoice_store.lock(connection, TENANT, bare(placed.name), 1)
+        assert invoice is not None
+        for entry in (Entry.POST, Entry.NOTE):  # the invoice is where it should be
+            await invoice_jobs.ask(connection, entry, invoice)
+        await invoice_jobs.ask_fetch(connection, TENANT, "some-id")
+        await invoice_jobs.ask_reconcile(connection, TENANT)
+        await connection.execute("update pgqueuer set status = 'failed'")
+        await enqueue(connection, "something_else", b"no JSON")
+        await connection.execute("update pgqueuer set status = 'failed'")
+    listed = await accounts.accounting.ListDeadLetters(rpc.ListDeadLettersRequest(), metadata=accounts.who())
+    assert not listed.dead_letters
+    await accounts.following.reconcile_all()
+    async with accounts.database.connection() as connection:
+        left = await connection.fetch("select entrypoint, status::text from pgqueuer order by id")
+    assert [tuple(row) for row in left] == [("something_else", "failed"), ("reconcile_invoices", "queued")]
+
+
+async def states(accounts: Accounts) -> list[str]:
+    async with accounts.database.connection() as connection:
+        return [row["status"] for row in await connection.fetch("select status::text from pgqueuer order by id")]
+
+
+async def _none_waits(accounts: Accounts) -> bool:
+    return not await states(accounts)
+
+
 async def test_what_nobody_works_on_is_taken_up(accounts: Accounts) -> None:
     placed = await accounts.placed()
     await accounts.value("delete from pgqueuer")
@@ -123,6 +180,20 @@ async def test_reconciliation_finds_what_webhooks_did_not_tell(accounts: Account
         await accounts.until(first.name, "PAID")
         await accounts.until(second.name, "VOIDED")
     assert await accounts.value("select read_until > now() - interval '1 minute' from reconciliation")
+
+
+async def test_reconciliation_comes_back_to_what_a_worker_has(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        await eventually(lambda: _none_waits(accounts))
+        accounts.sandbox.pay(placed.invoice.number)
+    await accounts.value("update invoice set taken_until = now() + interval '1 hour'")
+    await accounts.following.reconcile(f'{{"tenant": "{TENANT}"}}'.encode())
+    assert (await accounts.order(placed.name)).invoice.state == order_pb2.Invoice.AUTHORISED
+    await accounts.value("update invoice set taken_until = null")
+    async with accounts.working():
+        await accounts.until(placed.name, "PAID")
 
 
 async def test_reconciliation_goes_on_where_it_was_interrupted(accounts: Accounts) -> None:

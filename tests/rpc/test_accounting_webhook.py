@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc
@@ -18,7 +19,10 @@ from server.accounting.webhook import Delivery, read
 from server.embedded.xero_sandbox.settings import TENANT_ID
 from tests.support.accounting import WEBHOOK_KEY, Accounts
 from tests.support.reading import reason
+from tests.support.stores import eventually
 from tria.accounting.v1 import accounting_service_pb2 as rpc
+
+LATER = "2099-01-01T00:00:00.000"
 
 
 def signature(body: bytes, key: str = WEBHOOK_KEY) -> str:
@@ -116,7 +120,7 @@ async def test_what_is_paid_or_voided_in_xero_reaches_the_order(accounts: Accoun
         accounts.sandbox.pay(first.invoice.number)
         accounts.sandbox.void(second.invoice.number)
         ids = {each["number"]: each["id"] for each in accounts.booked(alive=False)}
-        await send(accounts, payload(event(ids[first.invoice.number]), event(ids[second.invoice.number])))
+        await send(accounts, payload(event(ids[first.invoice.number], LATER), event(ids[second.invoice.number], LATER)))
         await accounts.until(first.name, "PAID")
         await accounts.until(second.name, "VOIDED")
     assert [leaf["state"] for leaf in await accounts.leaves("INVOICE_VOID")] == ["VOIDED"]
@@ -129,6 +133,31 @@ async def test_an_invoice_that_is_not_ours_costs_no_call(accounts: Accounts) -> 
         while await jobs(accounts):
             await accounts.value("select 1")
     assert accounts.sandbox.state()["calls"] == before
+
+
+async def test_the_echo_of_what_we_wrote_costs_no_call_and_reading_waits_for_sending(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        await eventually(lambda: _no_jobs(accounts))
+    [booked] = accounts.booked()
+    [known] = [json.loads(row["booked"])["updated_at"] for row in await accounts.rows(placed.name)]
+    echo = datetime.fromisoformat(known).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    before: dict[str, Any] = accounts.sandbox.state()["calls"]
+    await send(accounts, payload(event(booked["id"], echo)))
+    assert await accounts.value("select priority from pgqueuer") < 0
+    async with accounts.working():
+        await eventually(lambda: _no_jobs(accounts))
+    assert accounts.sandbox.state()["calls"] == before
+    later = (datetime.fromisoformat(echo) + timedelta(seconds=1)).isoformat(timespec="milliseconds")
+    await send(accounts, payload(event(booked["id"], later), first=2))
+    async with accounts.working():
+        await eventually(lambda: _no_jobs(accounts))
+    assert accounts.sandbox.state()["calls"] != before
+
+
+async def _no_jobs(accounts: Accounts) -> bool:
+    return not await jobs(accounts)
 
 
 _JSON = st.recursive(

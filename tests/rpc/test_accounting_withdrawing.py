@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -188,6 +189,53 @@ async def test_while_the_earlier_one_cannot_be_voided_the_next_one_waits_and_it_
         )
         order = await accounts.until(placed.name, "AUTHORISED")
     assert [Decimal(each["total"]) for each in accounts.booked()] == [total(order)]
+
+
+async def mismatched(accounts: Accounts) -> order_pb2.Order:
+    """An order whose invoice was booked with another total, and is voided for it."""
+    accounts.sandbox.faults.script("wrong_total", method="PUT", path="Invoices", amount=Decimal("0.01"))
+    placed = await accounts.placed()
+    await accounts.until(placed.name, "MISMATCH")
+    await _idle(accounts)
+    assert statuses(accounts) == ["VOIDED"]
+    return placed
+
+
+async def test_a_voided_mismatch_is_not_in_the_way_of_the_next_revision(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await mismatched(accounts)
+        await change(accounts, placed.name, "300")
+        order = await accounts.until(placed.name, "AUTHORISED")
+    assert [Decimal(each["total"]) for each in accounts.booked()] == [total(order)]
+    assert [row["state"] for row in await accounts.rows(placed.name)] == ["VOIDED", "AUTHORISED"]
+
+
+async def test_a_voided_mismatch_of_a_cancelled_order_is_done_with(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await mismatched(accounts)
+        cancelled = await cancel(accounts, placed.name)
+        assert cancelled.invoice.state == _S.VOIDED
+    assert statuses(accounts) == ["VOIDED"]
+
+
+@pytest.mark.parametrize("refusal", ["validation_error", "minute_limit"])
+async def test_refused_after_it_was_withdrawn_it_is_not_in_the_way(accounts: Accounts, refusal: str) -> None:
+    """Withdrawn while it is being sent, and then refused: nobody needs to mend what nobody wants."""
+    accounts.sandbox.faults.script("slow_before", path="Contacts", seconds=Decimal(1))
+    accounts.sandbox.faults.script(refusal, method="PUT", path="Invoices")
+    placed = await accounts.placed()
+    posting = asyncio.create_task(accounts.post(placed))
+    await eventually(lambda: _sending(accounts, placed.name))
+    await change(accounts, placed.name, "300")
+    await posting
+    assert [row["state"] for row in await accounts.rows(placed.name)] == ["VOIDED", "QUEUED"]
+    async with accounts.working():
+        await accounts.until(placed.name, "AUTHORISED")
+    assert [each["number"] for each in accounts.booked(alive=False)] == [f"{placed.invoice.number}-R2"]
+
+
+async def _sending(accounts: Accounts, name: str) -> bool:
+    return [row["state"] for row in await accounts.rows(name)] == ["SENDING"]
 
 
 async def _idle(accounts: Accounts) -> None:

@@ -12,7 +12,7 @@ import pytest
 from grpc.aio import AioRpcError
 
 from server.caller import Role
-from server.order.feed import invoice_changed
+from server.order.feed import invoices_changed
 from tests.support.ledger import Ledger
 from tests.support.orders import TENANT, Shop, bare, new_key, shop_server
 from tests.support.reading import reason
@@ -178,7 +178,7 @@ async def test_what_happens_to_the_invoice_reaches_watchers(shop: Shop) -> None:
     async with watching(shop) as call:
         async with shop.database.transaction() as connection:
             await connection.execute("update ledger set state = 'PAID'")
-            await invoice_changed(connection, TENANT, bare(placed.name), Ledger())
+            await invoices_changed(connection, TENANT, [bare(placed.name)], Ledger())
         [event] = await following(call, 1)
     assert event.order.invoice.state == order_pb2.Invoice.PAID
     assert (event.order.etag, event.order.total) == (placed.etag, placed.total)

@@ -18,8 +18,8 @@ import redis.asyncio
 
 from server.accounting.connecting import connect_by_credentials
 from server.accounting.following import Following
+from server.accounting.invoice_changes import InvoiceChanges
 from server.accounting.invoice_wiring import entrypoints, invoices
-from server.accounting.recording import Recording
 from server.accounting.sending import Sending
 from server.accounting.steps import Patience
 from server.accounting.wiring import BooksAccess, OpenBooks, books_access, open_books
@@ -31,7 +31,7 @@ from server.embedded.issuer import Issuer
 from server.embedded.xero_sandbox.sandbox import Sandbox
 from server.embedded.xero_sandbox.settings import Limits
 from server.jobs import JobRuntime, JobSettings, Postpone
-from server.order.feed import invoice_changed
+from server.order.feed import invoices_changed
 from tests.support import orders
 from tests.support.app import Desk, configuration, running_desk
 from tests.support.orders import OUTLET, TENANT, bare, line, new_key
@@ -75,7 +75,7 @@ class Accounts:
     config: Config
     access: BooksAccess
     books: OpenBooks
-    recording: Recording
+    changes: InvoiceChanges
 
     @property
     def orders(self) -> order_service_pb2_grpc.OrderServiceAsyncStub:
@@ -87,7 +87,7 @@ class Accounts:
 
     @property
     def following(self) -> Following:
-        return Following(self.recording, self.books.jobs)
+        return Following(self.changes, self.books.jobs)
 
     def who(
         self, role: Role = Role.STAFF, *, tenant: str = TENANT, outlet: str = OUTLET
@@ -163,17 +163,17 @@ class Accounts:
     async def connect(self, tenant: str = TENANT) -> None:
         await connect_by_credentials(self.access.connections, self.access.identity, operator(tenant), "")
 
-    async def post(self, order: order_pb2.Order) -> None:
+    async def post(self, order: order_pb2.Order, changes: InvoiceChanges | None = None) -> None:
         """The job of the order's invoice, once, as a worker would run it; nobody else works meanwhile."""
         payload = json.dumps({"tenant": TENANT, "order": bare(order.name), "revision": order.revision})
         with suppress(Postpone):
-            await Sending(self.recording, self.books.jobs, self.books.people).post(payload.encode())
+            await Sending(changes or self.changes, self.books.jobs, self.books.people).post(payload.encode())
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[JobRuntime]:
         """A worker in this process."""
         runtime = JobRuntime(
-            self.desk.dsn, entrypoints(self.recording, self.books.jobs, self.books.people), settings=QUICK
+            self.desk.dsn, entrypoints(self.changes, self.books.jobs, self.books.people), settings=QUICK
         )
         task = asyncio.create_task(runtime.run())
         try:
@@ -209,8 +209,8 @@ async def accounts_server(
         access = await stack.enter_async_context(books_access(config, database, client))
         opened = await stack.enter_async_context(open_books(config, access))
         assert opened is not None
-        announce = partial(invoice_changed, invoicing=invoices(config.accounting))
-        yield Accounts(desk, sandbox, database, config, access, opened, Recording(database, announce, patience))
+        announce = partial(invoices_changed, invoicing=invoices(config.accounting))
+        yield Accounts(desk, sandbox, database, config, access, opened, InvoiceChanges(database, announce, patience))
 
 
 @pytest_asyncio.fixture

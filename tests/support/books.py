@@ -116,7 +116,7 @@ async def books_desk(
             access.budget,
             opened.jobs,
             opened.people,
-            opened.breaker,
+            opened.breakers.of(TENANT),
         )
 
 

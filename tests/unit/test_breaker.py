@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from server.breaker import BreakerState, CircuitBreaker, CircuitOpenError
+from server.breaker import BreakerState, CircuitBreaker, CircuitBreakers, CircuitOpenError
 
 
 class Clock:
@@ -130,3 +130,15 @@ def test_a_call_from_before_the_opening_does_not_close_it(breaker: CircuitBreake
     clock.now += 10
     with breaker.attempt(lambda _: True):
         refused(breaker)
+
+
+def test_of_many_each_has_its_own() -> None:
+    breakers = CircuitBreakers("books")
+    for _ in range(5):
+        with pytest.raises(OSError, match="down"), breakers.of("a").attempt(lambda _: True):
+            raise OSError("down")
+    refusal = breakers.of("a").refusal()
+    assert refusal is not None
+    assert refusal.retry_after > 0
+    assert breakers.of("a").snapshot().refused == 0, "asking is no call"
+    assert breakers.of("b").refusal() is None

@@ -123,6 +123,33 @@ def test_what_a_job_does_with_an_invoice() -> None:
         assert steps.next_step(invoice, now, blocked=blocked) is expected, invoice
 
 
+def test_what_is_withdrawn_and_surely_not_in_the_books_is_void() -> None:
+    gone = steps.booked(sent(), booked(total="70.86"))
+    gone = replace(gone, booked=booked(BookedState.VOIDED, "70.86"))
+    refused = failed(sent(), Rejected(["no"]))
+    for invoice in (INVOICE, gone, refused, replace(INVOICE, state=InvoiceState.NOT_CONNECTED)):
+        assert steps.settled(invoice) == invoice, "it is wanted"
+        void = steps.settled(replace(invoice, withdrawn=True))
+        assert (void.state, void.problem, void.turn) == (InvoiceState.VOIDED, None, invoice.turn + 1)
+        assert steps.settled(void) == void
+    unclear = (sent(), failed(sent(), OutcomeUnknown("")), steps.booked(sent(), booked()))
+    for invoice in unclear:
+        withdrawn = replace(invoice, withdrawn=True)
+        assert steps.settled(withdrawn) == withdrawn
+    assert steps.next_step(replace(gone, withdrawn=True), NOW, blocked=False) is Do.VOID
+
+
+def test_of_a_call_refused_as_a_whole_what_may_have_arrived_before_stays_in_doubt() -> None:
+    first = steps.held_apart(sent(), NOW)
+    assert (first.state, first.alone, first.in_doubt, first.send_key) == (InvoiceState.QUEUED, True, False, "")
+    repeat = steps.marked_sending(failed(sent(), OutcomeUnknown("")), NOW, RULES, "k1", 3)
+    again = steps.held_apart(repeat, NOW)
+    assert (again.state, again.alone, again.in_doubt) == (InvoiceState.OUTCOME_UNKNOWN, True, True)
+    assert steps.next_step(again, NOW, blocked=False) is Do.READ_BACK
+    do, once = steps.after_absence(again, NOW, RULES)
+    assert (do, once.absences) == (Do.WAIT, 1), "the call of all of them is not made once more"
+
+
 def test_not_found_means_the_same_key_soon_and_a_new_one_only_after_twice() -> None:
     lost = failed(sent(), OutcomeUnknown(""))
     assert steps.after_absence(lost, NOW + timedelta(seconds=299), RULES)[0] is Do.REPEAT

@@ -14,10 +14,8 @@ from server.accounting.invoice import Invoice
 from server.accounting.invoice_jobs import Entry
 from server.accounting.steps import Patience
 from server.audit.actions import Action
-from server.audit.actor import Shown
-from server.audit.changes import Author
+from server.audit.changes import Author, worker
 from server.audit.leaf import Plain
-from server.caller import AuthMethod, Caller, Role
 from server.db.pool import Connection, Database
 from server.errors import AppError, Reason
 from server.jobs import Postpone
@@ -33,7 +31,7 @@ def _utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class InvoiceChanges:
     """What the use cases of accounting stand on; `now` is the clock, in UTC."""
 
     database: Database
@@ -46,14 +44,29 @@ class Recording:
     ) -> None:
         """Stores what became of an invoice that this transaction has locked. What nobody can see of it is only
         stored. Call it after every lock of invoices, because it takes the feed's turn."""
+        await self.change_all(connection, [(before, after)], author)
+
+    async def change_all(
+        self, connection: Connection, changes: Sequence[tuple[Invoice, Invoice]], author: Author | None = None
+    ) -> None:
+        """The same of several invoices of one tenant. The feed's turn, for which the tenant's orders wait, comes last
+        and is taken once."""
+        seen = [each for before, after in changes if (each := await self._store(connection, before, after, author))]
+        if seen:
+            await self.announce(connection, changes[0][1].tenant, list(dict.fromkeys(seen)))
+
+    async def _store(self, connection: Connection, before: Invoice, after: Invoice, author: Author | None) -> str:
+        """All of a change but the word to the watchers; the order to tell them of, '' for none."""
+        after = steps.settled(after)
         await invoice_store.save(connection, after)
         for entry in follow_ups(before, after):
             await invoice_jobs.ask(connection, entry, after)
         if after.state is InvoiceState.VOIDED and before.state is not InvoiceState.VOIDED:
             await self.queue_successor(connection, after)
-        if _visible(before) != _visible(after):
-            await record(connection, before, after, author)
-            await self.announce(connection, after.tenant, after.order)
+        if _visible(before) == _visible(after):
+            return ""
+        await record(connection, before, after, author)
+        return after.order
 
     async def queue_successor(self, connection: Connection, gone: Invoice) -> None:
         """Asks for the revision that waited for this one to leave the books."""
@@ -63,14 +76,14 @@ class Recording:
 
 
 async def resume(
-    connection: Connection, recording: Recording, invoice: Invoice, author: Author | None = None
-) -> Invoice:
-    """Takes a locked invoice up again that waited for a person, and asks for its job."""
-    again = steps.queued(invoice)
-    entry = Entry.WITHDRAW if must_leave(again) else Entry.POST
-    await invoice_jobs.ask(connection, entry, again, person=author is not None)
-    await recording.change(connection, invoice, again, author)
-    return again
+    connection: Connection, changes: InvoiceChanges, invoices: Sequence[Invoice], author: Author | None = None
+) -> None:
+    """Takes locked invoices of a tenant up again that waited for a person, and asks for their jobs."""
+    taken_up = [(invoice, steps.queued(invoice)) for invoice in invoices]
+    for _, again in taken_up:
+        entry = Entry.WITHDRAW if must_leave(again) else Entry.POST
+        await invoice_jobs.ask(connection, entry, again, person=author is not None)
+    await changes.change_all(connection, taken_up, author)
 
 
 @asynccontextmanager
@@ -110,16 +123,13 @@ def must_leave(invoice: Invoice) -> bool:
     return invoice.in_books and (invoice.withdrawn or _to_void(invoice))
 
 
-def worker(tenant: str) -> Author:
-    """The worker itself as the author of a change."""
-    caller = Caller(tenant, "tria-worker", frozenset({Role.SERVICE}), AuthMethod.NONE)
-    return Author(caller, None, Shown(None))
-
-
 def _visible(invoice: Invoice) -> tuple[object, ...]:
+    """What a leaf and an event are for. Not the time of the next attempt, nor why the last one failed while it is tried
+    again by itself: in an outage both change with every try of every invoice, and the row tells them."""
     total = invoice.booked.total if invoice.booked else None
-    problem, waits = invoice.problem, invoice.next_attempt_time
-    return (invoice.state, invoice.number, invoice.attempts, problem, waits, total, invoice.withdrawn)
+    stopped = invoice.state in {InvoiceState.NEEDS_ATTENTION, InvoiceState.MISMATCH}
+    problem = invoice.problem if stopped else invoice.problem is not None
+    return (invoice.state, invoice.number, invoice.attempts, problem, total, invoice.withdrawn)
 
 
 def _action(after: Invoice) -> Action:
