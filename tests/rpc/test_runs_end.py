@@ -16,13 +16,12 @@ from server.caller import AuthMethod, Caller, Request, Role
 from server.chat.access import run_ids
 from server.chat.assistant import Answered, AnswerKind, Delta, Event, Intent, Language, Tools, Turn, Usage
 from server.chat.events import Completed, Failed, Interrupted, LogEntry
-from server.chat.following import Following, Item, StreamLimits
-from server.chat.relay import SharedTick
-from server.chat.runlog import RunLogs
-from server.chat.runner import Runner, RunnerSettings
+from server.chat.following import Item
+from server.chat.run_wiring import RunDesk, RunParts, run_desk
 from server.chat.runs import RunState
 from server.chat.sending import Incoming, OnBusy, Sending
 from server.chat.service import ConversationService
+from server.config import StreamConfig
 from server.db.pool import Database, PoolSettings
 from server.errors import Reason
 from server.idempotency import Idempotency
@@ -33,7 +32,6 @@ from tests.support.vaults import a_vault
 
 CALLER = Caller("demo", "ann", frozenset({Role.CUSTOMER}), AuthMethod.JWT, outlet="o1")
 REQUEST = Request("r", "t", "tp", "/m", "", "a")
-QUICK = RunnerSettings(lease=1.0, settle_patience=0.8)
 
 
 @dataclass
@@ -80,8 +78,7 @@ class Process:
     """The chat of one server process."""
 
     database: Database
-    runner: Runner
-    following: Following
+    chats: RunDesk
     sending: Sending
     service: ConversationService
     assistant: ScriptedAssistant
@@ -102,10 +99,10 @@ class Process:
 
     async def events(self, run: str, after: int = 0) -> list[Item]:
         async with asyncio.timeout(20):
-            return [item async for item in self.following.follow(CALLER, run, after)]
+            return [item async for item in self.chats.following.follow(CALLER, run, after)]
 
     async def is_in(self, run: str, state: RunState) -> bool:
-        return (await self.following.get(CALLER, run)).state is state
+        return (await self.chats.following.get(CALLER, run)).state is state
 
     async def decisions(self, run: str) -> int:
         sql = "select count(*) from audit_pending where action = 'AI_DECISION' and resource = $1"
@@ -113,21 +110,25 @@ class Process:
             return int(await connection.fetchval(sql, run))
 
 
+STREAMS = StreamConfig(15.0, 600.0, 120.0, 0.1, 1.0, 120.0, 0.3)
+
+
 @asynccontextmanager
-async def process(dsn: str, folder: Path, owner: str = "one") -> AsyncIterator[Process]:
+async def process(dsn: str, folder: Path, redis_url: str, owner: str = "one") -> AsyncIterator[Process]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(dsn, PoolSettings(min_size=1, max_size=6)))
         recorder = await stack.enter_async_context(AuditRecorder(database, Spool(folder / owner), None))
-        assistant, logs = ScriptedAssistant(), RunLogs(keep=60)
-        tick = SharedTick(asyncio.get_running_loop())
-        runner = Runner(owner, database, a_vault(), recorder, assistant, lambda *_: None, logs, tick, QUICK)  # type: ignore[arg-type]
-        following = Following(database, a_vault(), logs, StreamLimits(15.0, 600.0), None)  # type: ignore[arg-type]  # nothing is proposed here
+        assistant = ScriptedAssistant()
+        parts = RunParts(database, a_vault(), recorder, redis_url, None, assistant, lambda *_: None)  # type: ignore[arg-type]  # nothing is proposed here
+        chats = await stack.enter_async_context(run_desk(parts, STREAMS))
+        runner, following = chats.runner, chats.following
         service = ConversationService(database, a_vault(), recorder, PageTokens(Secret("s" * 40)), runner, following)
-        leases = asyncio.create_task(runner.keep_leases())
-        yield Process(database, runner, following, Sending(database, a_vault(), recorder, runner), service, assistant)
-        leases.cancel()
-        await asyncio.wait({leases})
-        await runner.drain(0.1)
+        tasks = [asyncio.create_task(work) for work in chats.background(dsn)]
+        yield Process(database, chats, Sending(database, a_vault(), recorder, runner), service, assistant)
+        await chats.drain(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def last(items: list[Item]) -> object:
@@ -135,8 +136,8 @@ def last(items: list[Item]) -> object:
     return items[-1].event
 
 
-async def test_a_defect_fails_the_run_everywhere(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_defect_fails_the_run_everywhere(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         one.assistant.broken = True
         run = await one.send(conversation, "first")
@@ -150,8 +151,8 @@ async def test_a_defect_fails_the_run_everywhere(dsn: str, tmp_path: Path) -> No
         assert isinstance(last(await one.events(await one.send(conversation, "second"))), Completed)
 
 
-async def test_a_cancelled_place_in_the_queue_lets_nobody_past(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_cancelled_place_in_the_queue_lets_nobody_past(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         first, second, third = [await one.send(conversation, text) for text in ("a", "b", "c")]
         await eventually(lambda: one.is_in(first, RunState.RUNNING))
@@ -166,8 +167,10 @@ async def test_a_cancelled_place_in_the_queue_lets_nobody_past(dsn: str, tmp_pat
 
 
 @pytest.mark.parametrize("patience", [0.0, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015])
-async def test_a_caller_that_hangs_up_leaves_no_orphan(dsn: str, tmp_path: Path, patience: float) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_caller_that_hangs_up_leaves_no_orphan(
+    dsn: str, redis_url: str, tmp_path: Path, patience: float
+) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         one.assistant.go.set()
         conversation = await one.conversation()
         sending = asyncio.create_task(one.send(conversation, "hello"))
@@ -175,18 +178,20 @@ async def test_a_caller_that_hangs_up_leaves_no_orphan(dsn: str, tmp_path: Path,
         sending.cancel()
         await asyncio.wait({sending})
 
-        await one.runner.drain(10.0)
+        await one.chats.runner.drain(10.0)
         page = await one.service.messages(CALLER, conversation, 0, "")
         assert [message.author for message in page.messages] in ([], ["CUSTOMER", "ASSISTANT"])
 
 
-async def test_a_dead_process_is_noticed_and_its_followers_are_told_once(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_dead_process_is_noticed_and_its_followers_are_told_once(
+    dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         lost = await one.send(conversation, "first")
         async with one.database.connection() as connection:  # as if another process had taken it to its grave
             await connection.execute("update run set owner = 'dead' where id = $1", run_ids(lost)[1])
-        async with process(dsn, tmp_path, "two") as two:
+        async with process(dsn, tmp_path, redis_url, "two") as two:
             await eventually(lambda: two.is_in(lost, RunState.INTERRUPTED))
             assert await two.decisions(lost) == 1
             for after in (0, 50):
@@ -198,8 +203,8 @@ async def test_a_dead_process_is_noticed_and_its_followers_are_told_once(dsn: st
             assert isinstance(last(await two.events(await two.send(conversation, "second"))), Completed)
 
 
-async def test_two_processes_take_turns_in_one_conversation(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one, process(dsn, tmp_path, "two") as two:
+async def test_two_processes_take_turns_in_one_conversation(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one, process(dsn, tmp_path, redis_url, "two") as two:
         conversation = await one.conversation()
         first = await one.send(conversation, "a")
         await eventually(lambda: one.is_in(first, RunState.RUNNING))
@@ -213,8 +218,8 @@ async def test_two_processes_take_turns_in_one_conversation(dsn: str, tmp_path: 
         assert isinstance(last(remembered), Completed)
 
 
-async def test_interrupt_reaches_a_run_of_another_process(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one, process(dsn, tmp_path, "two") as two:
+async def test_interrupt_reaches_a_run_of_another_process(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one, process(dsn, tmp_path, redis_url, "two") as two:
         conversation = await one.conversation()
         first = await one.send(conversation, "a")
         await eventually(lambda: one.is_in(first, RunState.RUNNING))
@@ -224,8 +229,8 @@ async def test_interrupt_reaches_a_run_of_another_process(dsn: str, tmp_path: Pa
         assert await two.is_in(first, RunState.CANCELLED)
 
 
-async def test_a_message_id_stands_for_its_session(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_message_id_stands_for_its_session(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         one.assistant.go.set()
         incoming = Incoming("hello", client_message_id="m-1")
         first = await one.sending.send_in_session(CALLER, REQUEST, "", "", incoming)
