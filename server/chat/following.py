@@ -34,7 +34,7 @@ Item = Entry | Heartbeat | Reconnect
 
 _POLL = 0.5  # seconds between looks at a run that another process holds and whose log is not to be seen
 _POLLS_OF_LOG = 3  # such looks between looks for its log
-_POLLS_OF_TOUCH = 30  # such looks between notes that somebody waits
+_POLLS_OF_TOUCH = 4  # such looks between notes that somebody waits
 _LAST_WORDS = 3.0  # seconds that the last events of a run may take into the shared log
 _LOOK_AGAIN = 0.05  # seconds before a follower whose log was given up looks elsewhere
 _SPREAD = 2.0  # seconds over which followers of a stopping process come back
@@ -112,7 +112,7 @@ class Following:
         held = self._logs.get(caller.tenant, run)
         if held is None or not _may_see(caller, held) or not held.reaches_back_to(after_seq):
             stored, outlet = await self._stored(caller, run)
-            held = await self._mirrors.mirror(caller.tenant, run, outlet)
+            held = await self._mirrors.mirror(caller.tenant, run, outlet, coming=not stored.state.final)
             if held is None or not held.reaches_back_to(after_seq) or (not held.ended and _long_over(stored)):
                 return self._remembered(caller, stored, after_seq, until)
         return held.follow(
@@ -181,7 +181,7 @@ class Following:
         if self._logs.get(caller.tenant, run.name):
             return True
         try:
-            seen = await self._mirrors.mirror(caller.tenant, run.name, outlet_scope(caller))
+            seen = await self._mirrors.mirror(caller.tenant, run.name, outlet_scope(caller), coming=False)
         except AppError as problem:
             log.info("shared log not opened", extra={"run": run.name, "reason": problem.reason})
             return False

@@ -150,6 +150,7 @@ class Keeping:
             task = await recall(connection, self._vault, lease)
         run_log = await self._reopened(lease, task.conversation.outlet, task.caller.person) if task else None
         if task is None or run_log is None or run_log.ended:
+            log.warning("run interrupted", extra={"run": lease.name, "why": "its log is not to be had"})
             await self._interrupt(lease)
             return
         log.warning("run taken over", extra={"run": lease.name, "epoch": lease.epoch})
@@ -187,6 +188,7 @@ class Keeping:
             log.warning("log not taken over: %s", type(problem).__name__, extra={"run": lease.name})
             return None
         if news is None:
+            log.info("no log to take over: %s", written.name, extra={"run": lease.name})
             return None
         async with self._database.connection() as connection:
             keys = await self._vault.keys_of(connection, lease.tenant, [event.box for event in news.events])

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _PAUSE = 0.5  # seconds between tries while Redis is away
 _LOOK = 2.0  # seconds between looks at the rows of mirrored runs, and the silence after which one is looked at
-_TOUCH = 15.0  # seconds between notes that somebody waits
+_TOUCH = 15.0  # seconds between notes that somebody waits, at most
 
 
 class _Mirror:
@@ -42,15 +42,16 @@ class _Mirror:
 
 
 class Mirrors:
-    """The mirrors of one process."""
+    """The mirrors of one process. `alone` is how many seconds a run goes on that nobody is known to follow."""
 
-    def __init__(self, store: SharedLog, reader: LogReader, database: Database, vault: Vault) -> None:
+    def __init__(self, store: SharedLog, reader: LogReader, database: Database, vault: Vault, *, alone: float) -> None:
         self._store = store
         self._reader = reader
         self._database = database
         self._vault = vault
         self._mirrors: dict[str, _Mirror] = {}
         self._wanted = asyncio.Event()
+        self._touch = min(_TOUCH, alone / 4)
         self._touched_at = 0.0
 
     @property
@@ -58,15 +59,18 @@ class Mirrors:
         """Mirrors in memory."""
         return len(self._mirrors)
 
-    async def mirror(self, tenant: str, run: str, outlet: str) -> RunLog | None:
-        """The log of a run that another process has; None when there is none, or Redis is away."""
+    async def mirror(self, tenant: str, run: str, outlet: str, *, coming: bool) -> RunLog | None:
+        """The log of a run that another process has; None when there is none, unless it is `coming`, or when Redis is
+        away."""
         held = self._mirrors.get(shared_log.log_key(tenant, run))
         if held is not None and not held.log.given_up:
             return held.log
         made = _Mirror(RunLog(run, tenant, outlet))
         try:
             found = await self._store.read(tenant, run)
-            if found is None or not await self._take(made, found):
+            if found is None and not coming:
+                return None
+            if found is not None and not await self._take(made, found):
                 return None
             if held := self._mirrors.get(made.key):
                 return held.log  # somebody else was quicker
@@ -113,7 +117,7 @@ class Mirrors:
     async def keep_looking(self) -> None:
         """Root of the task that says who is waited for, and finds out which runs ended unheard."""
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(min(_LOOK, self._touch))
             long_ago = time.monotonic() - _LOOK
             for key, mirror in list(self._mirrors.items()):
                 if not mirror.log.followers and max(mirror.log.alone_since, mirror.log.changed_at) < long_ago:
@@ -131,7 +135,7 @@ class Mirrors:
             return
         async with self._database.connection() as connection:
             going_on = await leases.going_on(connection, [mirror.ids for mirror in silent]) if silent else set()
-            if now - self._touched_at > _TOUCH:
+            if now - self._touched_at > self._touch:
                 await leases.touch(connection, [mirror.ids for mirror in followed])
                 self._touched_at = now
         for mirror in silent:

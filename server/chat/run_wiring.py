@@ -94,7 +94,7 @@ def build(
     database, vault = parts.database, parts.vault
     store = SharedLog(quick, stream.log_ttl)
     sharing = Sharing(store, database, vault, encode.event_bytes)
-    mirrors = Mirrors(store, LogReader(waiting, quick, owner, _WAIT), database, vault)
+    mirrors = Mirrors(store, LogReader(waiting, quick, owner, _WAIT), database, vault, alone=stream.alone)
     logs = RunLogs(keep=stream.log_ttl, changed=sharing.changed)
     tick = SharedTick(asyncio.get_running_loop())
     settings = RunnerSettings(
