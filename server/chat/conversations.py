@@ -144,6 +144,14 @@ async def lock_conversation(
     return await _one(connection, vault, tenant, await connection.fetchrow(LOCK_CONVERSATION, tenant, id, outlet))
 
 
+LOCK = "select true from conversation where tenant = $1 and id = $2 for update"
+
+
+async def lock(connection: Connection, tenant: str, id: str) -> None:
+    """Keeps other writers to the conversation waiting until the transaction ends."""
+    await connection.fetchval(LOCK, tenant, id)
+
+
 SELECT_SESSION = f"""
 select {_CONVERSATION} from conversation
 where tenant = $1 and outlet = $2 and session_id = $3
@@ -216,6 +224,22 @@ SELECT_MESSAGE = f"select {_MESSAGE} from message where tenant = $1 and conversa
 async def get_message(connection: Connection, vault: Vault, tenant: str, conversation: str, id: str) -> Message | None:
     rows = await connection.fetch(SELECT_MESSAGE, tenant, conversation, id)
     return next(iter(await _messages(connection, vault, tenant, rows)), None)
+
+
+MESSAGES_OF_RUN = f"""
+select {_MESSAGE} from message
+where tenant = $1 and conversation = $2 and run = $3 and author = 'CUSTOMER' and erased_at is null
+order by ordinal
+"""
+
+
+async def messages_of_run(
+    connection: Connection, vault: Vault, tenant: str, conversation: str, run: str
+) -> list[Message]:
+    """The messages that the run answers, oldest first."""
+    return await _messages(
+        connection, vault, tenant, await connection.fetch(MESSAGES_OF_RUN, tenant, conversation, run)
+    )
 
 
 SELECT_MESSAGE_BY_CLIENT_ID = f"""

@@ -20,6 +20,7 @@ from server.chat.events import (
     Failed,
     Heartbeat,
     Interrupted,
+    LogEntry,
     Queued,
     Reconnect,
     Snapshot,
@@ -27,6 +28,7 @@ from server.chat.events import (
     TextDone,
     TextPiece,
     Warned,
+    WireEntry,
 )
 from server.chat.following import Item
 from server.chat.runs import Run
@@ -119,8 +121,15 @@ def usage_message(usage: Usage, time_to_first_token_ms: int) -> chat_pb2.RunUsag
     )
 
 
+def event_bytes(run: str, entry: LogEntry) -> bytes:
+    """One event of a run as every follower gets it, whichever process it asks."""
+    return event_message(run, 0, entry).SerializeToString(deterministic=True)
+
+
 def event_message(run: str, epoch: int, item: Item) -> chat_event_pb2.ChatEvent:
-    """One item of a followed run; events of the connection carry no seq."""
+    """One item of a followed run; events of the connection carry no seq, and the `epoch` of what went before them."""
+    if isinstance(item, WireEntry):
+        return chat_event_pb2.ChatEvent.FromString(item.wire)
     if isinstance(item, Heartbeat):
         return chat_event_pb2.ChatEvent(run=run, epoch=epoch, heartbeat=chat_event_pb2.Heartbeat())
     if isinstance(item, Reconnect):
@@ -128,7 +137,7 @@ def event_message(run: str, epoch: int, item: Item) -> chat_event_pb2.ChatEvent:
         delay.FromMilliseconds(round(item.delay * 1000))
         again = chat_event_pb2.Reconnect(resume_after_seq=item.resume_after_seq, delay=delay)
         return chat_event_pb2.ChatEvent(run=run, epoch=epoch, reconnect=again)
-    message = chat_event_pb2.ChatEvent(run=run, seq=item.seq, epoch=epoch, time=stamp(item.time))
+    message = chat_event_pb2.ChatEvent(run=run, seq=item.seq, epoch=item.epoch, time=stamp(item.time))
     _set(message, item.event)
     return message
 

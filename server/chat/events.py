@@ -127,11 +127,29 @@ TERMINALS = (Completed, Cancelled, Interrupted, Failed)
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One event of a run's log."""
+    """One event of a run's log. `epoch` says which of the run's owners told it."""
 
     seq: int
     time: datetime
     event: Event
+    epoch: int = 1
+
+    @property
+    def terminal(self) -> bool:
+        return isinstance(self.event, TERMINALS)
+
+
+@dataclass(frozen=True, slots=True)
+class WireEntry:
+    """One event of a run's log as another process wrote it: `wire` is what goes to its followers, byte for byte."""
+
+    seq: int
+    wire: bytes
+    epoch: int
+    terminal: bool
+
+
+Entry = LogEntry | WireEntry
 
 
 @dataclass(frozen=True, slots=True)

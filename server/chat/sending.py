@@ -15,7 +15,7 @@ from server.chat.access import conversation_id, new_id, outlet_scope, outlet_to_
 from server.chat.conversations import Conversation, Message, NewConversation, NewMessage
 from server.chat.runner import Runner
 from server.chat.runs import Run
-from server.chat.task import Task
+from server.chat.task import Task, seal_asker
 from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason, not_found
 
@@ -111,24 +111,63 @@ class Sending:
             return known, None, ()
         active = await runs.active_runs(connection, caller.tenant, held.id)
         self._check_busy(active, incoming.on_busy)
-        run_id = new_id()
-        message = await conversations.insert_message(
-            connection,
-            self._vault,
-            caller.tenant,
-            held.id,
-            NewMessage(
-                new_id(),
-                "CUSTOMER",
-                incoming.text,
-                run_id,
-                client_message_id=incoming.client_message_id or None,
-                person=caller.person,
-            ),
-        )
+        if joined := await self._join(connection, caller, request, held, incoming, active):
+            return joined, None, ()
+        settings, run_id, locale = self._runner.settings, new_id(), incoming.locale or held.locale
+        message = await self._insert(connection, caller, held, incoming, run_id)
+        asker = await seal_asker(connection, self._vault, caller, request, run_id, locale)
         run = await runs.insert_run(
-            connection, caller.tenant, held.id, run_id, message, self._runner.owner, self._runner.lease
+            connection, caller.tenant, run_id, message, self._runner.owner, settings.lease, asker
         )
+        await self._record(connection, caller, request, held, run, incoming)
+        window = settings.window if incoming.on_busy is OnBusy.MERGE else 0.0
+        task = Task(caller, request, held, message, run, locale, len(active), window)
+        replaced = active if incoming.on_busy is OnBusy.INTERRUPT else ()
+        for other in replaced:
+            await runs.request_cancel(connection, caller.tenant, held.id, other.id)
+            await self._audit.record_change(
+                connection, caller=caller, request=request, action=Action.RUN_CANCEL, targets=(other.name,), details={}
+            )
+        return Accepted(held, run, attached=False), task, replaced
+
+    async def _join(
+        self,
+        connection: Connection,
+        caller: Caller,
+        request: Request,
+        held: Conversation,
+        incoming: Incoming,
+        active: Sequence[Run],
+    ) -> Accepted | None:
+        """With MERGE, the newest run of the conversation answers this message too, if it has not said anything yet."""
+        if incoming.on_busy is not OnBusy.MERGE or not active:
+            return None
+        run = active[-1]
+        if not await runs.may_join(connection, caller.tenant, held.id, run.id):
+            return None
+        message = await self._insert(connection, caller, held, incoming, run.id)
+        await runs.join(connection, caller.tenant, held.id, run.id, message.ordinal)
+        await self._record(connection, caller, request, held, run, incoming)
+        return Accepted(held, run, attached=True)
+
+    async def _insert(
+        self, connection: Connection, caller: Caller, held: Conversation, incoming: Incoming, run: str
+    ) -> Message:
+        client_id = incoming.client_message_id or None
+        message = NewMessage(
+            new_id(), "CUSTOMER", incoming.text, run, client_message_id=client_id, person=caller.person
+        )
+        return await conversations.insert_message(connection, self._vault, caller.tenant, held.id, message)
+
+    async def _record(
+        self,
+        connection: Connection,
+        caller: Caller,
+        request: Request,
+        held: Conversation,
+        run: Run,
+        incoming: Incoming,
+    ) -> None:
         await self._audit.record_change(
             connection,
             caller=caller,
@@ -137,14 +176,6 @@ class Sending:
             targets=(held.name, run.name),
             details={"characters": len(incoming.text)},
         )
-        task = Task(caller, request, held, message, run, incoming.locale or held.locale, waits=len(active))
-        replaced = active if incoming.on_busy is OnBusy.INTERRUPT else ()
-        for other in replaced:
-            await runs.request_cancel(connection, caller.tenant, held.id, other.id)
-            await self._audit.record_change(
-                connection, caller=caller, request=request, action=Action.RUN_CANCEL, targets=(other.name,), details={}
-            )
-        return Accepted(held, run, attached=False), task, replaced
 
     async def _known(
         self, connection: Connection, tenant: str, held: Conversation, incoming: Incoming
@@ -170,8 +201,6 @@ class Sending:
         return Accepted(held, run, attached=True)
 
     def _check_busy(self, active: Sequence[Run], on_busy: OnBusy) -> None:
-        if on_busy is OnBusy.MERGE:
-            raise AppError(Code.UNIMPLEMENTED, Reason.NOT_IMPLEMENTED, "on_busy MERGE is not served yet; use ENQUEUE")
         if active and on_busy is OnBusy.REJECT:
             raise AppError(
                 Code.FAILED_PRECONDITION,

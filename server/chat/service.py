@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +24,8 @@ from server.paging import PageTokens, page_size
 
 _PAGE_BYTES = 3 * 1024 * 1024  # below the 4 MiB that a message may have on the wire
 _MESSAGE_OVERHEAD = 1024
+_STOP_PATIENCE = 5.0  # seconds for another process to stop a run
+_POLL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +133,8 @@ class ConversationService:
         return MessagePage(shown, self._tokens.make(query, (str(shown[-1].ordinal),)) if more else "")
 
     async def cancel_run(self, caller: Caller, request: Request, name: str) -> Run:
-        """Stops a run and waits until it is settled; one that has ended is returned as it ended.
-
-        A run of another process stops at that process's next lease renewal, and is returned as it is meanwhile.
-        """
+        """Stops a run and waits until it is settled, whichever process has it; one that has ended is returned as it
+        ended. A run whose process does not answer is returned as it is: its lease ends it."""
         run = await self._following.get(caller, name)
         if run.state.final:
             return run
@@ -144,7 +146,19 @@ class ConversationService:
             )
         if self._runner.cancel(caller.tenant, name):
             await self._runner.wait(caller.tenant, name)
-        return await self._following.get(caller, name)
+        deadline = time.monotonic() + _STOP_PATIENCE
+        while True:
+            run = await self._following.get(caller, name)
+            if run.state.final or time.monotonic() > deadline:
+                return run
+            await asyncio.sleep(_POLL)
+
+    async def stop_unwatched(self, caller: Caller, name: str) -> None:
+        """Stops a run whose caller hung up and had asked for that."""
+        if not self._runner.cancel(caller.tenant, name):
+            conversation, run_id = run_ids(name)
+            async with self._database.connection() as connection:
+                await runs.request_cancel(connection, caller.tenant, conversation, run_id)
 
 
 def _within_budget(messages: list[Message]) -> list[Message]:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from server.audit.actions import Action
 from server.audit.actor import Shown
@@ -20,14 +20,16 @@ from server.chat.access import new_id
 from server.chat.assistant import Answered, AnswerKind, Intent, Usage
 from server.chat.conversations import NewMessage, StoredCitation
 from server.chat.events import Cancelled, Completed, Event, Failed, Interrupted, Spent, TextDone
+from server.chat.leases import Leased
 from server.chat.runlog import RunLog
 from server.chat.runs import Ending, Run, RunState
-from server.chat.task import Task
+from server.chat.task import NewerMessage, RunLost, Task
 from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason
 
 log = logging.getLogger(__name__)
 
+_ANSWERS = {RunState.COMPLETED, RunState.FAILED}
 _PAUSE = 0.5  # seconds between tries to store an answer while PostgreSQL is away
 
 
@@ -43,6 +45,7 @@ class Outcome:
     time_to_first_token_ms: int = 0
     answered: Answered | None = None
     error: AppError | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,56 +63,77 @@ class Settlement:
     async def settle(self, outcome: Outcome) -> Event:
         """Stores the outcome, writes the closing events, and returns the terminal event.
 
-        Raises AppError when PostgreSQL stayed away: then nothing is stored, and the lease ends the run.
+        Raises AppError when PostgreSQL stayed away: then nothing is stored, and the lease ends the run; RunLost, and
+        NewerMessage where nothing was told yet.
         """
+        self.log.closing = True
+        try:
+            return await self._settle(outcome)
+        finally:
+            self.log.closing = False
+
+    async def _settle(self, outcome: Outcome) -> Event:
         closing: list[Event] = []
         if outcome.state is RunState.COMPLETED:
             closing.append(TextDone(hashlib.sha256(outcome.text.encode()).hexdigest()))
         closing.append(Spent(outcome.usage, outcome.time_to_first_token_ms))
         last_seq = self.log.last_seq + len(closing) + 1
         answer = new_id()
-        if not await self._store_with_patience(outcome, last_seq, answer):
-            return Interrupted(retryable=True)
+        await self._store_with_patience(outcome, last_seq, answer)
         for event in closing:
             self.log.append(event)
         return _terminal(self.task, outcome, answer)
 
-    async def _store_with_patience(self, outcome: Outcome, last_seq: int, answer: str) -> bool:
+    async def _store_with_patience(self, outcome: Outcome, last_seq: int, answer: str) -> None:
         deadline = time.monotonic() + self.patience
         while True:
             try:
-                return await self._store(outcome, last_seq, answer)
+                await self._store(outcome, last_seq, answer)
             except AppError as problem:
                 if problem.code is not Code.UNAVAILABLE or time.monotonic() > deadline:
                     raise
                 log.warning("answer waits for the database: %s", problem.reason, extra={"run": self.task.run.name})
-                await asyncio.sleep(_PAUSE)
+            else:
+                return
+            await asyncio.sleep(_PAUSE)
 
-    async def _store(self, outcome: Outcome, last_seq: int, answer: str) -> bool:
-        """True when the run was settled so, by this attempt or by one whose commit was in doubt."""
+    async def _store(self, outcome: Outcome, last_seq: int, answer: str) -> None:
+        """Returns when the run was settled so, by this attempt or by one whose commit was in doubt."""
         tenant, conversation, run = self.task.caller.tenant, self.task.conversation.id, self.task.run
         said = answer if outcome.text else None
+        newest = run.newest if not outcome.told and outcome.state in _ANSWERS else None
         async with self.database.transaction() as connection:
+            # Whoever writes to a conversation locks it before its runs: a message that is being merged is seen.
+            await conversations.lock(connection, tenant, conversation)
             # The run's row says whose the run is; it comes first, so that a run that was lost stores nothing.
-            ending = _ending(outcome, last_seq, said)
-            if not await runs.end_run(connection, tenant, conversation, run.id, self.owner, ending):
-                stored = await runs.get_run(connection, tenant, conversation, run.id)
-                return stored is not None and (stored.state, stored.last_seq) == (outcome.state, last_seq)
+            ending = _ending(outcome, last_seq, said, newest)
+            if not await runs.end_run(connection, self.task.lease, self.owner, ending):
+                self._check(await runs.get_run(connection, tenant, conversation, run.id), outcome, last_seq)
+                return
             if said:
                 message = _message(outcome, run.id, answer, self.task.caller.person)
                 await conversations.insert_message(connection, self.vault, tenant, conversation, message)
             author = Author(self.task.caller, self.task.request, self.shown)
             targets = (run.name, f"{self.task.conversation.name}/messages/{answer}") if said else (run.name,)
             await author.record(connection, Action.AI_DECISION, targets, _decision(outcome))
-        return True
+
+    def _check(self, stored: Run | None, outcome: Outcome, last_seq: int) -> None:
+        """Why the run could not be settled; returns when it is settled so already."""
+        mine = stored is not None and (stored.owner, stored.epoch) == (self.owner, self.task.run.epoch)
+        if stored is None or not mine:
+            raise RunLost
+        if not stored.state.final:
+            raise NewerMessage
+        if (stored.state, stored.last_seq) != (outcome.state, last_seq):
+            raise RunLost
 
 
-async def record_lost(connection: Connection, shown: Shown, lost: Sequence[tuple[str, str]]) -> None:
+async def record_lost(connection: Connection, shown: Shown, lost: Sequence[Leased]) -> None:
     """The decision leaves of runs whose process is gone: what they cost died with it."""
-    for tenant, run in lost:
-        system = Caller(tenant, "system:runner", frozenset({Role.SERVICE}), AuthMethod.NONE)
+    for run in lost:
+        system = Caller(run.tenant, "system:runner", frozenset({Role.SERVICE}), AuthMethod.NONE)
         details = {"state": RunState.INTERRUPTED.value, "cost": "unknown"}
-        await Author(system, None, shown).record(connection, Action.AI_DECISION, (run,), details)
+        await Author(system, None, shown).record(connection, Action.AI_DECISION, (run.name,), details)
 
 
 def stored_terminal(run: Run, answer: conversations.Message | None) -> Event:
@@ -128,7 +152,7 @@ def stored_terminal(run: Run, answer: conversations.Message | None) -> Event:
     return Interrupted(retryable=True)
 
 
-def _ending(outcome: Outcome, last_seq: int, answer: str | None) -> Ending:
+def _ending(outcome: Outcome, last_seq: int, answer: str | None, newest: int | None) -> Ending:
     error = outcome.error if outcome.state is RunState.FAILED else None
     return Ending(
         outcome.state,
@@ -139,6 +163,22 @@ def _ending(outcome: Outcome, last_seq: int, answer: str | None) -> Ending:
         error.code.value if error else None,
         error.reason if error else None,
         error.message if error else None,
+        newest,
+    )
+
+
+def added(first: Usage, second: Usage) -> Usage:
+    """What two attempts at one answer cost together."""
+    if not (first.input_tokens or first.output_tokens):
+        return second
+    return replace(
+        second,
+        input_tokens=first.input_tokens + second.input_tokens,
+        cached_input_tokens=first.cached_input_tokens + second.cached_input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        reasoning_tokens=first.reasoning_tokens + second.reasoning_tokens,
+        cost_micros=first.cost_micros + second.cost_micros,
+        estimated=first.estimated or second.estimated,
     )
 
 
