@@ -34,9 +34,14 @@ from server.audit.handler import AuditHandler
 from server.audit.subjects import Subjects
 from server.audit.tailing import TailLimits
 from server.chat.assistant import Assistant, Tools
+from server.chat.control import Control
 from server.chat.desk_tools import DeskTools
+from server.chat.feed import Bell
+from server.chat.feedback import Feedback
 from server.chat.following import Following, StreamLimits
+from server.chat.hand_off_handler import People
 from server.chat.handler import ChatHandler
+from server.chat.order_news import OrderNews
 from server.chat.order_talk import OrderTalk
 from server.chat.relay import SharedTick
 from server.chat.runlog import RunLogs
@@ -44,6 +49,7 @@ from server.chat.runner import Runner
 from server.chat.sending import Sending
 from server.chat.service import ConversationService
 from server.chat.task import Task
+from server.chat.watching import Watching
 from server.chat.wiring import Desk, assistant
 from server.config import Config
 from server.db.pool import Connection, Database
@@ -82,6 +88,7 @@ class Application:
     following: Following
     orders: OrderDesk
     audit: AuditDesk
+    people: People
     runner: Runner
     registry: CollectorRegistry
     drain: float
@@ -94,6 +101,7 @@ class Application:
         await self.monitor.stop_serving()
         self.following.drain()
         self.orders.watching.drain()
+        self.people.watching.drain()
         self.audit.drain()
         await self.runner.drain(self.drain)
         # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
@@ -125,14 +133,20 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, (logs.forget,))
         runner = _runner(stores, desk.assistant, _tools(stores, catalogue, orders), logs)
         following = Following(stores.database, stores.vault, logs, _limits(config), orders.proposals)
+        bell = Bell(config.store.database_url.reveal(), runner.silence)
+        people = People(
+            Control(stores.database, stores.vault, runner),
+            Watching(stores.database, stores.vault, bell, tokens, _limits(config)),
+            Feedback(stores.database, stores.vault),
+        )
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
-        people = subjects(stores.database, stores.vault, config.audit.key)
+        erasable = subjects(stores.database, stores.vault, config.audit.key)
         release = config.observability.release
-        handlers = _handlers(stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release) | {
-            "tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)
-        }
+        handlers = _handlers(
+            stores, catalogue, orders, audit, erasable, tokens, runner, following, people, monitor, release
+        ) | {"tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)}
         servers = grpc_servers.build(
             config.listen.grpc,
             config.listen.internal,
@@ -148,6 +162,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             monitor.keep_looking(),
             runner.keep_leases(),
             orders.bell.keep_listening(),
+            bell.keep_listening(),
             audit.bell.keep_listening(),
             erasures.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
@@ -157,7 +172,9 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             stack.enter_context(serving_metrics(config.listen.metrics, registry))
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
-        yield Application(servers, monitor, following, orders, audit, runner, registry, config.stream.drain, broken)
+        yield Application(
+            servers, monitor, following, orders, audit, people, runner, registry, config.stream.drain, broken
+        )
 
 
 def _runner(
@@ -173,23 +190,25 @@ def _handlers(
     catalogue: Catalogue,
     orders: OrderDesk,
     audit: AuditDesk,
-    people: Subjects,
+    erasable: Subjects,
     tokens: PageTokens,
     runner: Runner,
     following: Following,
+    people: People,
     monitor: HealthMonitor,
     release: str,
 ) -> dict[str, object]:
     """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
     shown = stores.recorder.shown
     return {
-        "tria.audit.v1.AuditService": AuditHandler(audit, people, shown),
+        "tria.audit.v1.AuditService": AuditHandler(audit, erasable, shown),
         "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
             ConversationService(stores.database, stores.vault, stores.recorder, tokens, runner, following),
             Sending(stores.database, stores.vault, stores.recorder, runner),
             following,
             runner,
             orders.proposals,
+            people,
             shown,
         ),
         "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
@@ -237,6 +256,7 @@ def _orders(
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
         WatchLimits(config.stream.heartbeat, config.stream.max_age),
+        threads=OrderNews(stores.vault),
     )
 
 

@@ -17,12 +17,15 @@ import asyncpg
 from server.audit.sealing import ERASED, Keys, Vault
 from server.chat.assistant import AnswerKind, Intent
 from server.chat.events import Controller
+from server.chat.hand_off import HandOff
 from server.db.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A thread between an outlet and the desk. `version` moves with every change and is its etag; `person` began it."""
+    """A thread between an outlet and the desk. `version` moves with every change and is its etag; `person` began it,
+    `holder` is the member of staff who has taken over. `hand_off` is set where it was asked for (hand_offs.with_them).
+    """
 
     id: str
     outlet: str
@@ -34,6 +37,9 @@ class Conversation:
     update_time: datetime
     version: int
     person: str = ""
+    holder: str = ""
+    controller_reason: str = ""
+    hand_off: HandOff | None = None
 
     @property
     def name(self) -> str:
@@ -75,7 +81,8 @@ class Message:
 
 
 _CONVERSATION = (
-    "id, outlet, title, title_box, locale, controller, controller_epoch, create_time, update_time, version, person"
+    "id, outlet, title, title_box, locale, controller, controller_epoch, create_time, update_time, version, person, "
+    "holder, controller_reason"
 )
 _MESSAGE = (
     "id, conversation, ordinal, author, text, run, client_message_id, intent, answer_kind, confidence, state, "
@@ -161,19 +168,38 @@ LIST_CONVERSATIONS = f"""
 select {_CONVERSATION} from conversation
 where tenant = $1 and ($2::text = '' or outlet = $2)
     and ($3::timestamptz is null or (create_time, id) < ($3, $4::text))
+    and ($6::text = '' or controller = $6)
 order by create_time desc, id desc
 limit $5
 """
 
 
 async def list_conversations(
-    connection: Connection, vault: Vault, tenant: str, outlet: str, after: tuple[datetime, str] | None, limit: int
+    connection: Connection,
+    vault: Vault,
+    tenant: str,
+    outlet: str,
+    after: tuple[datetime, str] | None,
+    limit: int,
+    controller: str = "",
 ) -> list[Conversation]:
-    """Newest first, after the given (create_time, id)."""
+    """Newest first, after the given (create_time, id); `controller` empty means whoever speaks."""
     time, id = after or (None, None)
-    rows = await connection.fetch(LIST_CONVERSATIONS, tenant, outlet, time, id, limit)
+    rows = await connection.fetch(LIST_CONVERSATIONS, tenant, outlet, time, id, limit, controller)
     keys = await vault.keys_of(connection, tenant, [row["title_box"] for row in rows])
     return [_conversation(row, keys) for row in rows]
+
+
+SELECT_CONVERSATIONS = f"select {_CONVERSATION} from conversation where tenant = $1 and id = any($2::text[])"
+
+
+async def get_conversations(
+    connection: Connection, vault: Vault, tenant: str, ids: Sequence[str]
+) -> list[Conversation]:
+    """Those that exist, in the order of the ids."""
+    rows = {row["id"]: row for row in await connection.fetch(SELECT_CONVERSATIONS, tenant, list(ids))}
+    keys = await vault.keys_of(connection, tenant, [row["title_box"] for row in rows.values()])
+    return [_conversation(rows[id], keys) for id in ids if id in rows]
 
 
 LIST_MESSAGES = f"""
@@ -218,6 +244,17 @@ async def get_message(connection: Connection, vault: Vault, tenant: str, convers
     return next(iter(await _messages(connection, vault, tenant, rows)), None)
 
 
+SELECT_MESSAGES = f"select {_MESSAGE} from message where tenant = $1 and conversation = $2 and id = any($3::text[])"
+
+
+async def get_messages(
+    connection: Connection, vault: Vault, tenant: str, conversation: str, ids: Sequence[str]
+) -> dict[str, Message]:
+    """Messages by id."""
+    rows = await connection.fetch(SELECT_MESSAGES, tenant, conversation, list(ids))
+    return {message.id: message for message in await _messages(connection, vault, tenant, rows)}
+
+
 SELECT_MESSAGE_BY_CLIENT_ID = f"""
 select {_MESSAGE} from message where tenant = $1 and conversation = $2 and client_message_id = $3
 """
@@ -230,25 +267,37 @@ async def get_message_by_client_id(
     return next(iter(await _messages(connection, vault, tenant, rows)), None)
 
 
+# Who speaks for the desk is checked by the statement that gives the message its place: under the row's lock nobody can
+# take over between the check and the message.
 NEXT_ORDINAL = """
-update conversation set last_ordinal = last_ordinal + 1, version = version + 1, update_time = now()
-where tenant = $1 and id = $2
-returning last_ordinal
+update conversation
+set last_ordinal = last_ordinal + 1, last_event = last_event + 1, version = version + 1, update_time = now()
+where tenant = $1 and id = $2 and (
+    $3::text = 'CUSTOMER' or (controller = $3 and controller_epoch = $4 and ($3 <> 'STAFF' or holder = $5)))
+returning last_ordinal, last_event
 """
 
 INSERT_MESSAGE = f"""
-insert into message (
-    tenant, conversation, id, ordinal, author, text, text_box, run, client_message_id, intent, answer_kind, confidence,
-    state, citations, person, proposal
+with stored as (
+    insert into message (
+        tenant, conversation, id, ordinal, author, text, text_box, run, client_message_id, intent, answer_kind,
+        confidence, state, citations, person, proposal
+    )
+    values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, $10, $11, $12, $13, $14, nullif($15, ''))
+    returning {_MESSAGE}
+), told as (
+    insert into conversation_event (tenant, conversation, seq, kind, facts)
+    values ($1, $2, $16, 'MESSAGE', jsonb_build_object('message', $3))
+    returning seq
 )
-values ($1, $2, $3, $4, $5, '', $6, $7, $8, $9, $10, $11, $12, $13, $14, nullif($15, ''))
-returning {_MESSAGE}
+select {_MESSAGE}, pg_notify('conversation_event', $1 || ' ' || $2) from stored, told
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to store; `person` is who wrote it or, of an answer, whom it answers."""
+    """A message to store; `person` is who wrote it or, of what the desk says, whom it answers. What the desk says is
+    said under an `epoch` of its controller, and by staff as the `holder`."""
 
     id: str
     author: str
@@ -262,19 +311,28 @@ class NewMessage:
     citations: Sequence[StoredCitation] = ()
     proposal: str = ""
     person: str = ""
+    epoch: int = 0
+    holder: str = ""
+
+
+class ControllerMoved(Exception):
+    """Somebody else speaks for the desk now. Ends the transaction that wanted to speak."""
 
 
 async def insert_message(
     connection: Connection, vault: Vault, tenant: str, conversation: str, new: NewMessage
 ) -> Message:
-    """Stores a message as the conversation's newest."""
+    """Stores a message as the conversation's newest and tells watchers. Raises ControllerMoved."""
     key = await vault.key_for(connection, tenant, new.person)
-    ordinal = await connection.fetchval(NEXT_ORDINAL, tenant, conversation)
+    place = await connection.fetchrow(NEXT_ORDINAL, tenant, conversation, new.author, new.epoch, new.holder)
+    if place is None:
+        raise ControllerMoved(conversation)
+    ordinal, seq = place
     citations = json.dumps([_citation_row(citation) for citation in new.citations], ensure_ascii=False)
     [row] = await connection.fetch(
         INSERT_MESSAGE, tenant, conversation, new.id, ordinal, new.author,
-        key.seal(new.text, TEXT, conversation, new.id), new.run, new.client_message_id, new.intent, new.answer_kind,
-        new.confidence, new.state, citations, new.person, new.proposal,
+        key.seal(new.text, TEXT, conversation, new.id), new.run or None, new.client_message_id, new.intent,
+        new.answer_kind, new.confidence, new.state, citations, new.person, new.proposal, seq,
     )  # fmt: skip
     return _message(row, Keys({key.id: key}))
 
@@ -307,6 +365,8 @@ def _conversation(row: asyncpg.Record, keys: Keys) -> Conversation:
         update_time=row["update_time"],
         version=row["version"],
         person=row["person"],
+        holder=row["holder"],
+        controller_reason=row["controller_reason"],
     )
 
 

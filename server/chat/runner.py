@@ -9,6 +9,7 @@ told to anybody.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import time
@@ -20,11 +21,11 @@ from server.audit.recorder import AuditRecorder
 from server.audit.sealing import Vault
 from server.chat import runs
 from server.chat.assistant import Assistant, Tools
-from server.chat.events import Accepted, Event, Interrupted, Queued
+from server.chat.events import Accepted, Event, Interrupted, Queued, TextDone
 from server.chat.relay import SharedTick
 from server.chat.runlog import RunLog, RunLogs
 from server.chat.runs import RunState
-from server.chat.settling import Outcome, Settlement, record_lost
+from server.chat.settling import Outcome, Settlement, record_lost, stored_terminal
 from server.chat.task import Task
 from server.chat.telling import Telling
 from server.db.pool import Database
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _STOP_PATIENCE = 5.0  # seconds for stopped runs to be stored
+UNANSWERED_EVENTS = 3  # of a run whose message is for a person: accepted, no text, completed
 _POLL = 0.25  # seconds between looks at earlier runs of a conversation
 
 
@@ -123,6 +125,24 @@ class Runner:
         running = asyncio.create_task(self._run(active), name=run.name)
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
+
+    def leave_unanswered(self, task: Task) -> None:
+        """Tells whoever sent a message for a person that nothing more comes of its run."""
+        run, conversation = task.run, task.conversation
+        run_log = self._logs.open(run.name, task.caller.tenant, conversation.outlet, task.caller.person)
+        message = f"{conversation.name}/messages/{task.message.id}"
+        run_log.append(Accepted(message, conversation.name, conversation.controller))
+        run_log.append(TextDone(hashlib.sha256(b"").hexdigest()))
+        run_log.append(stored_terminal(run, None))
+        self._logs.close(run_log)
+
+    def silence(self, tenant: str, conversation: str, epoch: int) -> None:
+        """Stops the runs of a conversation that began under an older controller."""
+        for active in self._active.values():
+            task = active.task
+            of_it = (task.caller.tenant, task.conversation.id) == (tenant, conversation)
+            if of_it and task.run.controller_epoch < epoch:
+                active.stop.set()
 
     def cancel(self, tenant: str, run: str) -> bool:
         """Stops a run of this process; False when it is not here."""

@@ -31,7 +31,8 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One production of an answer. `message` and `answer` are message ids; `error_*` are set when it FAILED."""
+    """One production of an answer. `message` and `answer` are message ids; `error_*` are set when it FAILED;
+    `controller_epoch` is the conversation's when the message came."""
 
     id: str
     conversation: str
@@ -49,6 +50,7 @@ class Run:
     error_message: str | None
     create_time: datetime
     end_time: datetime | None
+    controller_epoch: int = 1
 
     @property
     def name(self) -> str:
@@ -58,12 +60,13 @@ class Run:
 _RUN = (
     "id, conversation, message, ordinal, answer, state, owner, last_seq, epoch, model, input_tokens, "
     "cached_input_tokens, output_tokens, reasoning_tokens, cost_micros, currency, estimated, "
-    "time_to_first_token_ms, error_code, error_reason, error_message, create_time, end_time"
+    "time_to_first_token_ms, error_code, error_reason, error_message, create_time, end_time, controller_epoch"
 )
 
 INSERT_RUN = f"""
-insert into run (tenant, conversation, id, message, ordinal, state, owner, lease_until)
-values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+insert into run (tenant, conversation, id, message, ordinal, state, owner, lease_until, controller_epoch)
+select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), controller_epoch
+from conversation where tenant = $1 and id = $2
 returning {_RUN}
 """
 
@@ -74,6 +77,25 @@ async def insert_run(
     """A run that waits for its turn to answer `message`, leased to `owner` for `lease` seconds."""
     [row] = await connection.fetch(
         INSERT_RUN, tenant, conversation, id, message.id, message.ordinal, RunState.QUEUED, owner, lease
+    )
+    return _run(row)
+
+
+INSERT_UNANSWERED = f"""
+insert into run (tenant, conversation, id, message, ordinal, state, owner, lease_until, controller_epoch, last_seq,
+                 end_time)
+select $1, $2, $3, $4, $5, 'COMPLETED', $6, now(), controller_epoch, $7, now()
+from conversation where tenant = $1 and id = $2
+returning {_RUN}
+"""
+
+
+async def insert_unanswered(
+    connection: Connection, tenant: str, conversation: str, id: str, message: Message, owner: str, last_seq: int
+) -> Run:
+    """The run of a message that a person answers: over as soon as it is stored."""
+    [row] = await connection.fetch(
+        INSERT_UNANSWERED, tenant, conversation, id, message.id, message.ordinal, owner, last_seq
     )
     return _run(row)
 
@@ -101,12 +123,13 @@ async def active_runs(connection: Connection, tenant: str, conversation: str) ->
 START_RUN = """
 update run set state = 'RUNNING'
 where tenant = $1 and conversation = $2 and id = $3 and owner = $4 and state = 'QUEUED' and not cancel_requested
+    and controller_epoch = (select controller_epoch from conversation where tenant = $1 and id = $2)
 returning true
 """
 
 
 async def start_run(connection: Connection, tenant: str, conversation: str, id: str, owner: str) -> bool:
-    """From QUEUED to RUNNING; False when it was cancelled or taken away meanwhile."""
+    """From QUEUED to RUNNING; False when it was cancelled or taken away meanwhile, or somebody else speaks now."""
     return bool(await connection.fetchval(START_RUN, tenant, conversation, id, owner))
 
 
@@ -177,18 +200,16 @@ async def request_cancel(connection: Connection, tenant: str, conversation: str,
 RENEW_LEASES = """
 update run set lease_until = now() + make_interval(secs => $2)
 where owner = $1 and id = any($3::text[]) and state in ('QUEUED', 'RUNNING')
-returning tenant, conversation, id, cancel_requested
+returning tenant, conversation, id, cancel_requested or controller_epoch <> (
+    select controller_epoch from conversation where tenant = run.tenant and id = run.conversation
+) as stop
 """
 
 
 async def renew_leases(connection: Connection, owner: str, lease: float, ids: Sequence[str]) -> list[tuple[str, str]]:
     """Renews the leases of the runs that a process really has; returns (tenant, run name) of those asked to stop."""
     rows = await connection.fetch(RENEW_LEASES, owner, lease, ids)
-    return [
-        (row["tenant"], f"conversations/{row['conversation']}/runs/{row['id']}")
-        for row in rows
-        if row["cancel_requested"]
-    ]
+    return [(row["tenant"], f"conversations/{row['conversation']}/runs/{row['id']}") for row in rows if row["stop"]]
 
 
 EXPIRE_LEASES = """
@@ -231,4 +252,5 @@ def _run(row: asyncpg.Record) -> Run:
         error_message=row["error_message"],
         create_time=row["create_time"],
         end_time=row["end_time"],
+        controller_epoch=row["controller_epoch"],
     )

@@ -10,10 +10,13 @@ from server.audit.actions import Action
 from server.audit.recorder import AuditRecorder
 from server.audit.sealing import Vault
 from server.caller import Caller, Request
-from server.chat import conversations, runs
+from server.chat import conversations, feed, hand_offs, runs
 from server.chat.access import conversation_id, new_id, outlet_scope, outlet_to_write_for
 from server.chat.conversations import Conversation, Message, NewConversation, NewMessage
-from server.chat.runner import Runner
+from server.chat.events import Controller
+from server.chat.hand_off import HandOffReason
+from server.chat.intents import classify
+from server.chat.runner import UNANSWERED_EVENTS, Runner
 from server.chat.runs import Run
 from server.chat.task import Task
 from server.db.pool import Connection, Database
@@ -109,26 +112,17 @@ class Sending:
     ) -> tuple[Accepted, Task | None, Sequence[Run]]:
         if known := await self._known(connection, caller.tenant, held, incoming):
             return known, None, ()
+        if held.controller is not Controller.ASSISTANT:
+            return await self._store_for_a_person(connection, caller, request, held, incoming)
         active = await runs.active_runs(connection, caller.tenant, held.id)
         self._check_busy(active, incoming.on_busy)
         run_id = new_id()
-        message = await conversations.insert_message(
-            connection,
-            self._vault,
-            caller.tenant,
-            held.id,
-            NewMessage(
-                new_id(),
-                "CUSTOMER",
-                incoming.text,
-                run_id,
-                client_message_id=incoming.client_message_id or None,
-                person=caller.person,
-            ),
-        )
+        new = _message(caller, incoming, run_id)
+        message = await conversations.insert_message(connection, self._vault, caller.tenant, held.id, new)
         run = await runs.insert_run(
             connection, caller.tenant, held.id, run_id, message, self._runner.owner, self._runner.lease
         )
+        await feed.run_started(connection, caller.tenant, held.id, run_id)
         await self._audit.record_change(
             connection,
             caller=caller,
@@ -145,6 +139,31 @@ class Sending:
                 connection, caller=caller, request=request, action=Action.RUN_CANCEL, targets=(other.name,), details={}
             )
         return Accepted(held, run, attached=False), task, replaced
+
+    async def _store_for_a_person(
+        self, connection: Connection, caller: Caller, request: Request, held: Conversation, incoming: Incoming
+    ) -> tuple[Accepted, Task, Sequence[Run]]:
+        """The message waits for staff or is for the one who speaks; its run is over at once."""
+        run_id = new_id()
+        new = _message(caller, incoming, run_id)
+        message = await conversations.insert_message(connection, self._vault, caller.tenant, held.id, new)
+        run = await runs.insert_unanswered(
+            connection, caller.tenant, held.id, run_id, message, self._runner.owner, UNANSWERED_EVENTS
+        )
+        urgent = HandOffReason.FOOD_SAFETY
+        waits = held.controller is Controller.WAITING_FOR_STAFF
+        if waits and classify(incoming.text).food_safety:
+            await hand_offs.raise_level(connection, caller.tenant, held.id, urgent, message.create_time)
+        await self._audit.record_change(
+            connection,
+            caller=caller,
+            request=request,
+            action=Action.MESSAGE_SEND,
+            targets=(held.name, run.name),
+            details={"characters": len(incoming.text), "controller": held.controller.value},
+        )
+        task = Task(caller, request, held, message, run, incoming.locale or held.locale, waits=0)
+        return Accepted(held, run, attached=False), task, ()
 
     async def _known(
         self, connection: Connection, tenant: str, held: Conversation, incoming: Incoming
@@ -182,8 +201,21 @@ class Sending:
 
     def _begin(self, accepted: Accepted, task: Task | None, replaced: Sequence[Run]) -> Accepted:
         """Only after the commit: what a follower sees is stored."""
-        if task is not None:
+        if task is not None and task.run.state.final:
+            self._runner.leave_unanswered(task)
+        elif task is not None:
             for run in replaced:
                 self._runner.cancel(task.caller.tenant, run.name)
             self._runner.start(task)
         return accepted
+
+
+def _message(caller: Caller, incoming: Incoming, run: str) -> NewMessage:
+    return NewMessage(
+        new_id(),
+        "CUSTOMER",
+        incoming.text,
+        run,
+        client_message_id=incoming.client_message_id or None,
+        person=caller.person,
+    )

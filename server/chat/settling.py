@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from server.audit.actions import Action
 from server.audit.actor import Shown
@@ -15,11 +16,24 @@ from server.audit.changes import Author
 from server.audit.leaf import Plain
 from server.audit.sealing import Vault
 from server.caller import AuthMethod, Caller, Role
-from server.chat import conversations, runs
+from server.chat import conversations, hand_offs, runs
 from server.chat.access import new_id
 from server.chat.assistant import Answered, AnswerKind, Intent, Usage
-from server.chat.conversations import NewMessage, StoredCitation
-from server.chat.events import Cancelled, Completed, Event, Failed, Interrupted, Spent, TextDone
+from server.chat.conversations import Conversation, NewMessage, StoredCitation
+from server.chat.events import (
+    Cancelled,
+    Completed,
+    Controller,
+    ControllerChanged,
+    Event,
+    Failed,
+    Interrupted,
+    Spent,
+    TextDone,
+)
+from server.chat.hand_off import HandOffReason
+from server.chat.hand_offs import Wanted
+from server.chat.intents import classify
 from server.chat.runlog import RunLog
 from server.chat.runs import Ending, Run, RunState
 from server.chat.task import Task
@@ -43,6 +57,23 @@ class Outcome:
     time_to_first_token_ms: int = 0
     answered: Answered | None = None
     error: AppError | None = None
+    silenced: ControllerChanged | None = None
+
+    @property
+    def hands_off(self) -> bool:
+        return (
+            self.state is RunState.COMPLETED
+            and self.answered is not None
+            and (self.answered.kind is AnswerKind.HANDED_OFF)
+        )
+
+
+class _Silenced(Exception):
+    """Somebody else speaks for the desk now: of the answer only the cost is stored."""
+
+    def __init__(self, changed: ControllerChanged) -> None:
+        super().__init__(changed.reason)
+        self.changed = changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +91,30 @@ class Settlement:
     async def settle(self, outcome: Outcome) -> Event:
         """Stores the outcome, writes the closing events, and returns the terminal event.
 
-        Raises AppError when PostgreSQL stayed away: then nothing is stored, and the lease ends the run.
+        An answer that began under another controller is not stored, whatever was told of it. Raises AppError when
+        PostgreSQL stayed away: then nothing is stored, and the lease ends the run.
         """
+        try:
+            return await self._settle(outcome)
+        except _Silenced as silenced:
+            unsaid = Outcome(
+                RunState.CANCELLED,
+                usage=outcome.usage,
+                time_to_first_token_ms=outcome.time_to_first_token_ms,
+                silenced=silenced.changed,
+            )
+            return await self._settle(unsaid)
+
+    async def _settle(self, outcome: Outcome) -> Event:
         closing: list[Event] = []
         if outcome.state is RunState.COMPLETED:
             closing.append(TextDone(hashlib.sha256(outcome.text.encode()).hexdigest()))
+        if outcome.silenced:
+            closing.append(outcome.silenced)
         closing.append(Spent(outcome.usage, outcome.time_to_first_token_ms))
+        if outcome.hands_off:
+            reason, epoch = self._why(outcome).told, self.task.run.controller_epoch + 1
+            closing.append(ControllerChanged(Controller.ASSISTANT, Controller.WAITING_FOR_STAFF, epoch, reason))
         last_seq = self.log.last_seq + len(closing) + 1
         answer = new_id()
         if not await self._store_with_patience(outcome, last_seq, answer):
@@ -90,18 +139,58 @@ class Settlement:
         tenant, conversation, run = self.task.caller.tenant, self.task.conversation.id, self.task.run
         said = answer if outcome.text else None
         async with self.database.transaction() as connection:
-            # The run's row says whose the run is; it comes first, so that a run that was lost stores nothing.
+            # The conversation first, as everywhere. Then the run's row, which says whose the run is: one that was lost
+            # stores nothing.
+            held = await conversations.lock_conversation(connection, self.vault, tenant, conversation, "")
             ending = _ending(outcome, last_seq, said)
             if not await runs.end_run(connection, tenant, conversation, run.id, self.owner, ending):
                 stored = await runs.get_run(connection, tenant, conversation, run.id)
                 return stored is not None and (stored.state, stored.last_seq) == (outcome.state, last_seq)
+            if held is None:
+                raise RuntimeError("a run without its conversation")
+            if outcome.silenced is None:
+                self._check_speaks(held)
             if said:
-                message = _message(outcome, run.id, answer, self.task.caller.person)
+                message = _message(outcome, run, answer, self.task.caller.person)
                 await conversations.insert_message(connection, self.vault, tenant, conversation, message)
             author = Author(self.task.caller, self.task.request, self.shown)
+            if outcome.hands_off:
+                await self._hand_off(connection, author, held, outcome)
             targets = (run.name, f"{self.task.conversation.name}/messages/{answer}") if said else (run.name,)
             await author.record(connection, Action.AI_DECISION, targets, _decision(outcome))
         return True
+
+    def _check_speaks(self, held: Conversation) -> None:
+        epoch = self.task.run.controller_epoch
+        if (held.controller, held.controller_epoch) != (Controller.ASSISTANT, epoch):
+            reason = held.controller_reason
+            raise _Silenced(ControllerChanged(Controller.ASSISTANT, held.controller, held.controller_epoch, reason))
+
+    async def _hand_off(self, connection: Connection, author: Author, held: Conversation, outcome: Outcome) -> None:
+        """What the answer said becomes true: the conversation waits for a person."""
+        tenant, reason = self.task.caller.tenant, self._why(outcome)
+        wanted = Wanted(reason, datetime.now(UTC), person=self.task.caller.person)
+        waiting = await hand_offs.ask(connection, self.vault, tenant, held, wanted)
+        details: dict[str, Plain] = {
+            "controller": waiting.controller.value,
+            "controller_epoch": waiting.controller_epoch,
+            "reason": reason.value,
+            "level": reason.level,
+        }
+        await author.record(connection, Action.HUMAN_REQUEST, (held.name, self.task.run.name), details)
+
+    def _why(self, outcome: Outcome) -> HandOffReason:
+        """As the assistant says; where it does not, as the message and its intent do."""
+        answered = outcome.answered
+        if classify(self.task.message.text).food_safety:
+            return HandOffReason.FOOD_SAFETY
+        if answered is not None and answered.why is not None:
+            return answered.why
+        intent = answered.intent if answered else Intent.OTHER
+        return _REASONS.get(intent, HandOffReason.LOW_CONFIDENCE)
+
+
+_REASONS = {Intent.HAND_OFF: HandOffReason.ASKED, Intent.COMPLAINT: HandOffReason.COMPLAINT}
 
 
 async def record_lost(connection: Connection, shown: Shown, lost: Sequence[tuple[str, str]]) -> None:
@@ -125,6 +214,8 @@ def stored_terminal(run: Run, answer: conversations.Message | None) -> Event:
         kind = answer.answer_kind or AnswerKind.ANSWERED
         name = f"conversations/{run.conversation}/messages/{answer.id}"
         return Completed(kind, text, answer.intent or Intent.OTHER, answer.confidence, name)
+    if run.state is RunState.COMPLETED:
+        return Completed(AnswerKind.HANDED_OFF, "", Intent.OTHER, 0.0, "")  # a person answers
     return Interrupted(retryable=True)
 
 
@@ -142,13 +233,13 @@ def _ending(outcome: Outcome, last_seq: int, answer: str | None) -> Ending:
     )
 
 
-def _message(outcome: Outcome, run: str, answer: str, person: str) -> NewMessage:
+def _message(outcome: Outcome, run: Run, answer: str, person: str) -> NewMessage:
     answered = outcome.answered if outcome.state is RunState.COMPLETED else None
     return NewMessage(
         answer,
         "ASSISTANT",
         outcome.text,
-        run,
+        run.id,
         "COMPLETE" if answered else "PARTIAL",
         intent=answered.intent if answered else None,
         answer_kind=answered.kind if answered else None,
@@ -156,6 +247,7 @@ def _message(outcome: Outcome, run: str, answer: str, person: str) -> NewMessage
         citations=outcome.citations,
         proposal=outcome.proposal,
         person=person,
+        epoch=run.controller_epoch,
     )
 
 
@@ -172,6 +264,8 @@ def _decision(outcome: Outcome) -> dict[str, Plain]:
         "estimated": str(usage.estimated).lower(),
         "chunks": " ".join(citation.chunk for citation in outcome.citations),
     }
+    if outcome.silenced:
+        details["silenced_by"] = outcome.silenced.now.value
     if outcome.proposal:
         details["proposal"] = f"proposals/{outcome.proposal}"
     if outcome.state is RunState.COMPLETED and answered:
