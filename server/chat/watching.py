@@ -78,6 +78,11 @@ class Watching:
         self._readers = asyncio.Semaphore(_AT_ONCE)
         self._draining = False
 
+    @property
+    def watchers(self) -> int:
+        """Watchers of this process."""
+        return self._bell.watchers
+
     def drain(self) -> None:
         """Asks every watcher to come back elsewhere."""
         self._draining = True
