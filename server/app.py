@@ -33,7 +33,10 @@ from server.audit.subjects import Subjects
 from server.audit.tailing import TailLimits
 from server.chat.assistant import Assistant, Tools
 from server.chat.desk_tools import DeskTools
+from server.chat.hand_off_handler import People
+from server.chat.hand_off_wiring import people_desk
 from server.chat.handler import ChatHandler
+from server.chat.order_news import OrderNews
 from server.chat.order_talk import OrderTalk
 from server.chat.run_wiring import RunDesk, RunParts, run_desk
 from server.chat.sending import Sending
@@ -77,6 +80,7 @@ class Application:
     chats: RunDesk
     orders: OrderDesk
     audit: AuditDesk
+    people: People
     registry: CollectorRegistry
     drain: float
     broken: asyncio.Event
@@ -88,6 +92,7 @@ class Application:
         await self.monitor.stop_serving()
         self.chats.following.drain()
         self.orders.watching.drain()
+        self.people.watching.drain()
         self.audit.drain()
         await self.chats.drain(self.drain)
         # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
@@ -103,6 +108,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     sentry.start(config.observability.sentry_dsn.reveal(), config.environment, config.observability.release)
     registry = CollectorRegistry()
     broken = asyncio.Event()
+    dsn = config.store.database_url.reveal()
     async with AsyncExitStack() as stack:
         stores = await open_stores(stack, config, process)
         desk = await stack.enter_async_context(
@@ -116,14 +122,15 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         access = await stack.enter_async_context(books_access(config, stores.database, stores.redis))
         audit = _audit(config, stores.database, tokens)
         chats = await stack.enter_async_context(_chats(config, stores, desk.assistant, catalogue, orders))
+        people = people_desk(stores.database, stores.vault, dsn, chats.runner, tokens, config.stream)
         forgetful = (chats.logs.forget, chats.mirrors.forget, chats.runner.forget)
-        erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, forgetful)
+        erasures = ErasureFeed(dsn, stores.vault, forgetful)
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
-        people = subjects(stores.database, stores.vault, config.audit.key)
+        erasable = subjects(stores.database, stores.vault, config.audit.key)
         release = config.observability.release
-        handlers = _handlers(stores, catalogue, orders, audit, people, tokens, chats, monitor, release) | {
+        handlers = _handlers(stores, catalogue, orders, audit, erasable, tokens, chats, people, monitor, release) | {
             "tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)
         }
         servers = grpc_servers.build(
@@ -139,8 +146,9 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         await monitor.look()
         for task in (
             monitor.keep_looking(),
-            *chats.background(config.store.database_url.reveal()),
+            *chats.background(dsn),
             orders.bell.keep_listening(),
+            people.watching.keep_listening(),
             audit.bell.keep_listening(),
             erasures.keep_listening(),
             metrics.keep_sampling(stores.database, chats.runner, stores.recorder, monitor),
@@ -150,7 +158,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             stack.enter_context(serving_metrics(config.listen.metrics, registry))
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
-        yield Application(servers, monitor, chats, orders, audit, registry, config.stream.drain, broken)
+        yield Application(servers, monitor, chats, orders, audit, people, registry, config.stream.drain, broken)
 
 
 def _chats(
@@ -173,21 +181,23 @@ def _handlers(
     catalogue: Catalogue,
     orders: OrderDesk,
     audit: AuditDesk,
-    people: Subjects,
+    erasable: Subjects,
     tokens: PageTokens,
     chats: RunDesk,
+    people: People,
     monitor: HealthMonitor,
     release: str,
 ) -> dict[str, object]:
     """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
     shown = stores.recorder.shown
     return {
-        "tria.audit.v1.AuditService": AuditHandler(audit, people, shown),
+        "tria.audit.v1.AuditService": AuditHandler(audit, erasable, shown),
         "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
             ConversationService(stores.database, stores.vault, stores.recorder, tokens, chats.runner, chats.following),
             Sending(stores.database, stores.vault, stores.recorder, chats.runner),
             chats.following,
             orders.proposals,
+            people,
             shown,
         ),
         "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
@@ -231,6 +241,7 @@ def _orders(
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
         WatchLimits(config.stream.heartbeat, config.stream.max_age),
+        threads=OrderNews(stores.vault),
     )
 
 

@@ -12,7 +12,8 @@ from typing import Final, LiteralString
 from asyncpg import Record
 
 from server.audit.sealing import SubjectKey, Vault
-from server.chat.conversations import TEXT, TITLE
+from server.chat.conversations import TITLE
+from server.chat.messages import TEXT
 from server.db.pool import Database
 from server.order.order_store import NOTE
 

@@ -22,6 +22,16 @@ class Controller(StrEnum):
     STAFF = "STAFF"
 
 
+@dataclass(frozen=True, slots=True)
+class ControllerChanged:
+    """Somebody else speaks for the desk; `reason` is a closed word."""
+
+    was: Controller
+    now: Controller
+    epoch: int
+    reason: str
+
+
 class WarningCode(StrEnum):
     """What is lost while the run goes on."""
 
@@ -119,8 +129,8 @@ class Failed:
 
 
 Event = (
-    Accepted | Queued | Step | TextPiece | TextDone | Cited | ToolUsed | Proposed | Spent | Warned | Snapshot
-    | Completed | Cancelled | Interrupted | Failed
+    Accepted | Queued | Step | TextPiece | TextDone | Cited | ToolUsed | Proposed | ControllerChanged | Spent | Warned
+    | Snapshot | Completed | Cancelled | Interrupted | Failed
 )  # fmt: skip
 TERMINALS = (Completed, Cancelled, Interrupted, Failed)
 

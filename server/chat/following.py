@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from server.audit.sealing import Vault
 from server.caller import Caller
-from server.chat import conversations, leases, runs
+from server.chat import conversations, leases, messages, runs
 from server.chat.access import outlet_scope, run_ids
 from server.chat.assistant import Cited, Proposed
-from server.chat.conversations import Message, StoredCitation
 from server.chat.events import Entry, Event, Heartbeat, LogEntry, Reconnect, Snapshot, Spent
+from server.chat.messages import Message, StoredCitation
 from server.chat.mirrors import Mirrors
 from server.chat.runlog import RunLog, RunLogs
 from server.chat.runs import Run
@@ -167,7 +167,7 @@ class Following:
             run = await self._again(tenant, run, touch=looks % _POLLS_OF_TOUCH == 1)
         async with self._database.connection() as connection:
             answer = (
-                await conversations.get_message(connection, self._vault, tenant, run.conversation, run.answer)
+                await messages.get_message(connection, self._vault, tenant, run.conversation, run.answer)
                 if run.answer
                 else None
             )

@@ -13,9 +13,10 @@ import grpc
 from server.audit.actor import Shown
 from server.caller import Caller, Request, current_caller, current_request
 from server.chat import encode
-from server.chat.conversations import Conversation
 from server.chat.decode import gather
+from server.chat.events import Controller
 from server.chat.following import Following
+from server.chat.hand_off_handler import HandOffHandler, People, conversation_bytes, sees_staff
 from server.chat.proposal_handler import ProposalHandler
 from server.chat.sending import Accepted, Incoming, OnBusy, Sending
 from server.chat.service import ConversationService
@@ -31,7 +32,7 @@ _LAST = {"completed", "cancelled", "interrupted", "failed", "reconnect"}
 ChatBody = chat_service_pb2.ChatRequest | chat_service_pb2.StreamChatRequest
 
 
-class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
+class ChatHandler(HandOffHandler, ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
     """The RPCs of ChatService that this server serves; the others answer NOT_IMPLEMENTED (interceptors/unserved.py)."""
 
     def __init__(
@@ -40,9 +41,11 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
         sending: Sending,
         following: Following,
         proposals: Proposals,
+        people: People,
         shown: Shown,
     ) -> None:
-        super().__init__(proposals, shown)
+        HandOffHandler.__init__(self, people, shown)
+        ProposalHandler.__init__(self, proposals, shown)
         self._service = service
         self._sending = sending
         self._following = following
@@ -59,7 +62,7 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
             asked.outlet,
             asked.title,
             asked.locale,
-            Idempotency("CreateConversation", request.request_id, body, _conversation_bytes),
+            Idempotency("CreateConversation", request.request_id, body, conversation_bytes),
         )
         if made.replayed:
             context.set_trailing_metadata((("x-idempotent-replay", "true"),))
@@ -68,14 +71,19 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
     async def GetConversation(
         self, request: chat_service_pb2.GetConversationRequest, context: Context
     ) -> chat_pb2.Conversation:
-        return encode.conversation_message(await self._service.get(current_caller.get(), request.name))
+        found = await self._service.get(current_caller.get(), request.name)
+        return encode.conversation_message(found, for_staff=sees_staff())
 
     async def ListConversations(
         self, request: chat_service_pb2.ListConversationsRequest, context: Context
     ) -> chat_service_pb2.ListConversationsResponse:
-        page = await self._service.list(current_caller.get(), request.outlet, request.page_size, request.page_token)
+        speaks = Controller(chat_pb2.Controller.Name(request.controller)) if request.controller else None
+        page = await self._service.list(
+            current_caller.get(), request.outlet, request.page_size, request.page_token, speaks
+        )
+        for_staff = sees_staff()
         return chat_service_pb2.ListConversationsResponse(
-            conversations=[encode.conversation_message(conversation) for conversation in page.conversations],
+            conversations=[encode.conversation_message(each, for_staff=for_staff) for each in page.conversations],
             next_page_token=page.next_page_token,
         )
 
@@ -166,7 +174,3 @@ def call() -> Request:
     if request is None:
         raise RuntimeError("no call: the interceptor chain is missing")
     return request
-
-
-def _conversation_bytes(conversation: Conversation) -> bytes:
-    return encode.conversation_message(conversation).SerializeToString()

@@ -120,7 +120,7 @@ class Keeping:
         async with self._database.connection() as connection:
             renewed = await leases.renew(connection, runner.owner, settings.lease, held) if held else []
         for item in renewed:
-            if item.cancel_requested:
+            if item.stop:
                 runner.cancel(item.lease.tenant, item.lease.name)
         await self._check(set(held) - {item.lease for item in renewed})
         if time.monotonic() - self._reachable_since < settings.lease:

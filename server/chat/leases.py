@@ -32,27 +32,26 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """A renewed lease."""
+    """A renewed lease. `stop` when the run is to end: somebody asked for that, or somebody else speaks for the desk."""
 
     lease: Leased
-    cancel_requested: bool
+    stop: bool
 
 
 RENEW: Final[LiteralString] = """
 update run set lease_until = now() + make_interval(secs => $2)
 from unnest($3::text[], $4::bigint[]) as mine (id, epoch)
 where run.owner = $1 and run.id = mine.id and run.epoch = mine.epoch and run.state in ('QUEUED', 'RUNNING')
-returning run.tenant, run.conversation, run.id, run.epoch, run.cancel_requested"""
+returning run.tenant, run.conversation, run.id, run.epoch, run.cancel_requested or run.controller_epoch <> (
+    select controller_epoch from conversation where tenant = run.tenant and id = run.conversation
+) as stop"""
 
 
 async def renew(connection: Connection, owner: str, lease: float, held: Sequence[Leased]) -> list[Renewed]:
     """Renews the leases of the runs that a process really has; what is not in the answer is not its own any more."""
     ids, epochs = [run.id for run in held], [run.epoch for run in held]
     rows = await connection.fetch(RENEW, owner, lease, ids, epochs)
-    return [
-        Renewed(Leased(row["tenant"], row["conversation"], row["id"], row["epoch"]), row["cancel_requested"])
-        for row in rows
-    ]
+    return [Renewed(Leased(row["tenant"], row["conversation"], row["id"], row["epoch"]), row["stop"]) for row in rows]
 
 
 # A run that two processes lost in the middle is not tried a third time: it may be what they died of.
@@ -109,13 +108,14 @@ async def release(connection: Connection, owner: str, held: Sequence[Leased]) ->
 TELL: Final[LiteralString] = """
 update run set told = true
 where tenant = $1 and conversation = $2 and id = $3 and owner = $4 and epoch = $5 and state = 'RUNNING'
-    and newest = $6
+    and newest = $6 and not cancel_requested
+    and controller_epoch = (select controller_epoch from conversation where tenant = $1 and id = $2)
 returning true"""
 
 
 async def tell(connection: Connection, lease: Leased, owner: str, newest: int) -> bool:
-    """Before the first word: from now on the run is not made anew. False when it is another's, was ended, or a newer
-    message was merged into it meanwhile."""
+    """Before the first word: from now on the run is not made anew. False when it is another's, was ended, is to stop,
+    somebody else speaks for the desk, or a newer message was merged into it meanwhile."""
     row = (lease.tenant, lease.conversation, lease.id, owner, lease.epoch, newest)
     return bool(await connection.fetchval(TELL, *row))
 

@@ -8,6 +8,7 @@ event is told to anybody. A run that turns out to be another process's is let go
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,13 +19,13 @@ from server.audit.recorder import AuditRecorder
 from server.audit.sealing import Vault
 from server.chat import leases, runs
 from server.chat.assistant import Assistant, Tools, Usage
-from server.chat.events import Accepted, Event, Interrupted, Queued
+from server.chat.events import Accepted, Event, Interrupted, Queued, TextDone
 from server.chat.leases import Leased
 from server.chat.relay import SharedTick
 from server.chat.runlog import RunLog, RunLogs
 from server.chat.runs import RunState
-from server.chat.settling import Outcome, Settlement
-from server.chat.task import NewerMessage, RunLost, Task, with_merged
+from server.chat.settling import Outcome, Settlement, stored_terminal
+from server.chat.task import NewerMessage, RunLost, Task, Unwanted, with_merged
 from server.chat.telling import Telling
 from server.db.pool import Database
 from server.errors import AppError, Code, Reason
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _STOP_PATIENCE = 5.0  # seconds for stopped runs to be stored
+UNANSWERED_EVENTS = 3  # of a run whose message is for a person: accepted, no text, completed
 _POLL = 0.25  # seconds between looks at earlier runs of a conversation
 
 
@@ -133,6 +135,24 @@ class Runner:
         running = asyncio.create_task(self._run(active), name=task.run.name)
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
+
+    def leave_unanswered(self, task: Task) -> None:
+        """Tells whoever sent a message for a person that nothing more comes of its run."""
+        run, conversation = task.run, task.conversation
+        run_log = self._logs.open(run.name, task.caller.tenant, conversation.outlet, task.caller.person)
+        message = f"{conversation.name}/messages/{task.message.id}"
+        run_log.append(Accepted(message, conversation.name, conversation.controller))
+        run_log.append(TextDone(hashlib.sha256(b"").hexdigest()))
+        run_log.append(stored_terminal(run, None))
+        self._logs.close(run_log)
+
+    def silence(self, tenant: str, conversation: str, epoch: int) -> None:
+        """Stops the runs of a conversation that began under an older controller."""
+        for active in self._active.values():
+            task = active.task
+            of_it = (task.caller.tenant, task.conversation.id) == (tenant, conversation)
+            if of_it and task.run.controller_epoch < epoch:
+                active.stop.set()
 
     def cancel(self, tenant: str, run: str) -> bool:
         """Stops a run of this process; False when it is not here."""
@@ -261,6 +281,8 @@ class Runner:
         broken = None if answering.cancelled() else answering.exception()
         if isinstance(broken, RunLost | NewerMessage):
             raise broken
+        if isinstance(broken, Unwanted):
+            return telling.outcome(active.stop_as)
         if broken is not None:
             log.error("answer broke", extra={"run": active.task.run.name}, exc_info=broken)
             telling.fail(AppError(Code.INTERNAL, Reason.INTERNAL, "internal error"))
@@ -268,7 +290,7 @@ class Runner:
 
     async def _claim_first_word(self, task: Task) -> None:
         """Writes down that something will be shown, so that nobody makes this answer anew. Raises RunLost when the run
-        is another's, and NewerMessage when a message came that it has not read."""
+        is another's, NewerMessage when a message came that it has not read, and Unwanted when it is to stop."""
 
         async def claim() -> None:
             async with self._database.connection() as connection:
@@ -279,7 +301,7 @@ class Runner:
             mine = stored is not None and (stored.owner, stored.epoch) == (self.owner, task.run.epoch)
             if stored is None or not mine or stored.state.final:
                 raise RunLost
-            raise NewerMessage
+            raise NewerMessage if stored.newest != task.run.newest else Unwanted
 
         await self._patiently(claim)
 

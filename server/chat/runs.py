@@ -9,8 +9,8 @@ from enum import StrEnum
 import asyncpg
 
 from server.chat.assistant import Usage
-from server.chat.conversations import Message
 from server.chat.leases import Leased
+from server.chat.messages import Message
 from server.db.pool import Connection
 
 
@@ -32,7 +32,7 @@ class RunState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Run:
     """One production of an answer. `message` and `answer` are message ids; `error_*` are set when it FAILED; `newest`
-    is the ordinal of the newest message that it answers."""
+    is the ordinal of the newest message that it answers, `controller_epoch` the conversation's when the first came."""
 
     id: str
     conversation: str
@@ -51,6 +51,7 @@ class Run:
     create_time: datetime
     end_time: datetime | None
     newest: int
+    controller_epoch: int = 1
 
     @property
     def name(self) -> str:
@@ -64,12 +65,15 @@ class Run:
 _RUN = (
     "id, conversation, message, ordinal, answer, state, owner, last_seq, epoch, model, input_tokens, "
     "cached_input_tokens, output_tokens, reasoning_tokens, cost_micros, currency, estimated, "
-    "time_to_first_token_ms, error_code, error_reason, error_message, create_time, end_time, newest"
+    "time_to_first_token_ms, error_code, error_reason, error_message, create_time, end_time, newest, controller_epoch"
 )
 
 INSERT_RUN = f"""
-insert into run (tenant, conversation, id, message, ordinal, newest, state, owner, lease_until, asker_box)
-values ($1, $2, $3, $4, $5, $5, 'QUEUED', $6, now() + make_interval(secs => $7), $8)
+insert into run (
+    tenant, conversation, id, message, ordinal, newest, state, owner, lease_until, asker_box, controller_epoch
+)
+select $1, $2, $3, $4, $5, $5, 'QUEUED', $6, now() + make_interval(secs => $7), $8, controller_epoch
+from conversation where tenant = $1 and id = $2
 returning {_RUN}
 """
 
@@ -80,6 +84,26 @@ async def insert_run(
     """A run that waits for its turn to answer `message`, leased to `owner` for `lease` seconds."""
     [row] = await connection.fetch(
         INSERT_RUN, tenant, message.conversation, id, message.id, message.ordinal, owner, lease, asker_box
+    )
+    return _run(row)
+
+
+INSERT_UNANSWERED = f"""
+insert into run (
+    tenant, conversation, id, message, ordinal, newest, state, owner, lease_until, controller_epoch, last_seq, end_time
+)
+select $1, $2, $3, $4, $5, $5, 'COMPLETED', $6, now(), controller_epoch, $7, now()
+from conversation where tenant = $1 and id = $2
+returning {_RUN}
+"""
+
+
+async def insert_unanswered(
+    connection: Connection, tenant: str, id: str, message: Message, owner: str, last_seq: int
+) -> Run:
+    """The run of a message that a person answers: over as soon as it is stored."""
+    [row] = await connection.fetch(
+        INSERT_UNANSWERED, tenant, message.conversation, id, message.id, message.ordinal, owner, last_seq
     )
     return _run(row)
 
@@ -108,27 +132,29 @@ START_RUN = """
 update run set state = 'RUNNING'
 where tenant = $1 and conversation = $2 and id = $3 and owner = $4 and epoch = $5
     and state = 'QUEUED' and not cancel_requested
+    and controller_epoch = (select controller_epoch from conversation where tenant = $1 and id = $2)
 returning true
 """
 
 
 async def start_run(connection: Connection, lease: Leased, owner: str) -> bool:
-    """From QUEUED to RUNNING; False when it was cancelled or taken away meanwhile."""
+    """From QUEUED to RUNNING; False when it was cancelled or taken away meanwhile, or somebody else speaks now."""
     row = (lease.tenant, lease.conversation, lease.id, owner, lease.epoch)
     return bool(await connection.fetchval(START_RUN, *row))
 
 
+# A run that began under another controller falls silent: it must not take a message with it.
 JOIN_RUN = """
 select true from run
 where tenant = $1 and conversation = $2 and id = $3 and state in ('QUEUED', 'RUNNING')
-    and not told and not cancel_requested
+    and not told and not cancel_requested and controller_epoch = $4
 for update
 """
 
 
-async def may_join(connection: Connection, tenant: str, conversation: str, id: str) -> bool:
+async def may_join(connection: Connection, tenant: str, run: Run, controller_epoch: int) -> bool:
     """Whether the run can still answer another message; it stays so until the transaction ends."""
-    return bool(await connection.fetchval(JOIN_RUN, tenant, conversation, id))
+    return bool(await connection.fetchval(JOIN_RUN, tenant, run.conversation, run.id, controller_epoch))
 
 
 SET_NEWEST = "update run set newest = $4 where tenant = $1 and conversation = $2 and id = $3"
@@ -265,4 +291,5 @@ def _run(row: asyncpg.Record) -> Run:
         create_time=row["create_time"],
         end_time=row["end_time"],
         newest=row["newest"],
+        controller_epoch=row["controller_epoch"],
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from server.audit.sealing import Vault
 from server.caller import AuthMethod, Caller, Request, Role
-from server.chat import conversations, runs
-from server.chat.conversations import Conversation, Message
+from server.chat import conversations, messages, runs
+from server.chat.conversations import Conversation
 from server.chat.leases import Leased
+from server.chat.messages import Message
 from server.chat.runs import Run
 from server.db.pool import Connection
 
@@ -18,6 +19,10 @@ _PLACE = "run asker"
 
 class RunLost(Exception):
     """The run is another process's by now, or was ended by somebody: nothing of it may be told or stored here."""
+
+
+class Unwanted(Exception):
+    """Before its first word the run turned out to be one that is to stop."""
 
 
 class NewerMessage(Exception):
@@ -71,7 +76,7 @@ async def recall(connection: Connection, vault: Vault, lease: Leased) -> Task | 
     conversation = await conversations.get_conversation(connection, vault, tenant, lease.conversation, "")
     if opened is None or run is None or conversation is None:
         return None
-    message = await conversations.get_message(connection, vault, tenant, lease.conversation, run.message)
+    message = await messages.get_message(connection, vault, tenant, lease.conversation, run.message)
     if message is None:
         return None
     asker = json.loads(opened)
@@ -95,7 +100,7 @@ async def with_merged(connection: Connection, vault: Vault, task: Task) -> Task:
     run = await runs.get_run(connection, tenant, conversation, task.run.id)
     if run is None or run.newest <= task.run.ordinal:
         return task
-    said = await conversations.messages_of_run(connection, vault, tenant, conversation, run.id)
+    said = await messages.messages_of_run(connection, vault, tenant, conversation, run.id)
     if not said:
         return task
     message = replace(said[-1], text="\n".join(message.text for message in said), ordinal=task.run.ordinal)

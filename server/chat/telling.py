@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from server.audit.sealing import Vault
-from server.chat import conversations
+from server.chat import messages
 from server.chat.agent import MODEL_FALLBACK
 from server.chat.assistant import (
     Answered,
@@ -26,8 +26,8 @@ from server.chat.assistant import (
     Usage,
 )
 from server.chat.assistant import Event as AssistantEvent
-from server.chat.conversations import StoredCitation
 from server.chat.events import TextPiece, Warned, WarningCode
+from server.chat.messages import StoredCitation
 from server.chat.relay import DeltaRelay, SharedTick
 from server.chat.runlog import RunLog
 from server.chat.runs import RunState
@@ -134,7 +134,7 @@ class Telling:
     async def _turn(self, database: Database) -> Turn:
         task = self.task
         async with database.connection() as connection:
-            history = await conversations.messages_before(
+            history = await messages.messages_before(
                 connection, self.vault, task.caller.tenant, task.conversation.id, task.message.ordinal, _HISTORY
             )
         said = tuple(
