@@ -11,7 +11,7 @@ from server.chat.access import run_ids
 from server.chat.runs import RunState
 from server.chat.sending import Incoming, OnBusy
 from server.errors import Reason
-from tests.support.run_processes import CALLER, REQUEST, last, process
+from tests.support.run_processes import CALLER, REQUEST, last, process, said
 from tests.support.stores import eventually
 
 
@@ -67,6 +67,7 @@ async def test_a_dead_process_is_noticed_and_its_followers_are_told_once(
     async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         lost = await one.send(conversation, "first")
+        await eventually(lambda: said(one, lost, "half"))
         async with one.database.connection() as connection:  # as if another process had taken it to its grave
             await connection.execute("update run set owner = 'dead' where id = $1", run_ids(lost)[1])
         async with process(dsn, tmp_path, redis_url, "two") as two:
