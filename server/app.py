@@ -188,6 +188,7 @@ def _handlers(
             Sending(stores.database, stores.vault, stores.recorder, chats.runner),
             chats.following,
             orders.proposals,
+            chats.tickets,
             shown,
         ),
         "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(

@@ -19,6 +19,8 @@ from server.chat.following import Following
 from server.chat.proposal_handler import ProposalHandler
 from server.chat.sending import Accepted, Incoming, OnBusy, Sending
 from server.chat.service import ConversationService
+from server.chat.sse_handler import SseHandler
+from server.chat.tickets import Tickets
 from server.idempotency import Idempotency
 from server.order.proposals import Proposals
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
@@ -31,7 +33,7 @@ _LAST = {"completed", "cancelled", "interrupted", "failed", "reconnect"}
 ChatBody = chat_service_pb2.ChatRequest | chat_service_pb2.StreamChatRequest
 
 
-class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
+class ChatHandler(ProposalHandler, SseHandler, chat_service_pb2_grpc.ChatServiceServicer):
     """The RPCs of ChatService that this server serves; the others answer NOT_IMPLEMENTED (interceptors/unserved.py)."""
 
     def __init__(
@@ -40,9 +42,11 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
         sending: Sending,
         following: Following,
         proposals: Proposals,
+        tickets: Tickets,
         shown: Shown,
     ) -> None:
-        super().__init__(proposals, shown)
+        ProposalHandler.__init__(self, proposals, shown)
+        SseHandler.__init__(self, service, following, tickets)
         self._service = service
         self._sending = sending
         self._following = following

@@ -37,6 +37,7 @@ TRIED = {
         "Chat",
         "StreamChat",
         "CancelRun",
+        "CreateStreamTicket",
     },
     "KnowledgeService": {"ImportDocument", "DeleteDocument"},
 }
@@ -173,6 +174,12 @@ async def test_conversations(desk: Desk) -> None:
 
         await eventually(recorded)
         assert (await changes(desk.dsn, request_id)).count("MESSAGE_SEND") == 1, name
+
+
+async def test_stream_tickets(desk: Desk) -> None:
+    asked = chat.CreateStreamTicketRequest(run=(await desk.say("Hello"))[0].run)
+    _, actions = await left(desk.dsn, desk.metadata(), lambda who: desk.chat.CreateStreamTicket(asked, metadata=who))
+    assert actions == ["STREAM_TICKET_CREATE"]
 
 
 async def _all(stream: Any) -> list[Any]:
