@@ -198,6 +198,7 @@ def _handlers(
             chats.following,
             orders.proposals,
             people,
+            chats.tickets,
             shown,
         ),
         "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(

@@ -87,7 +87,10 @@ class Following:
         position, begun = after_seq, False
         while True:
             try:
-                async with aclosing(await self._source(caller, run, position, until)) as items:
+                source = await self._source(caller, run, position, until)
+                if source is None:
+                    return
+                async with aclosing(source) as items:
                     async for item in items:
                         begun = True
                         yield item
@@ -107,14 +110,19 @@ class Following:
         """The run as stored. Raises NOT_FOUND."""
         return (await self._stored(caller, run))[0]
 
-    async def _source(self, caller: Caller, run: str, after_seq: int, until: float) -> AsyncGenerator[Item, None]:
-        """The run's own log, a mirror of it, or what the database remembers. It may dry up without a terminal."""
+    async def _source(
+        self, caller: Caller, run: str, after_seq: int, until: float
+    ) -> AsyncGenerator[Item, None] | None:
+        """The run's own log, a mirror of it, or what the database remembers. It may dry up without a terminal. None for
+        a follower that has everything, the terminal too."""
         held = self._logs.get(caller.tenant, run)
         if held is None or not _may_see(caller, held) or not held.reaches_back_to(after_seq):
             stored, outlet = await self._stored(caller, run)
             held = await self._mirrors.mirror(caller.tenant, run, outlet, coming=not stored.state.final)
             if held is None or not held.reaches_back_to(after_seq) or (not held.ended and _long_over(stored)):
                 return self._remembered(caller, stored, after_seq, until)
+        if held.ended and after_seq == held.last_seq:
+            return None
         return held.follow(
             after_seq,
             heartbeat=self._limits.heartbeat,

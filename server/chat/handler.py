@@ -20,6 +20,8 @@ from server.chat.hand_off_handler import HandOffHandler, People, conversation_by
 from server.chat.proposal_handler import ProposalHandler
 from server.chat.sending import Accepted, Incoming, OnBusy, Sending
 from server.chat.service import ConversationService
+from server.chat.sse_handler import SseHandler
+from server.chat.tickets import Tickets
 from server.idempotency import Idempotency
 from server.order.proposals import Proposals
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
@@ -32,7 +34,7 @@ _LAST = {"completed", "cancelled", "interrupted", "failed", "reconnect"}
 ChatBody = chat_service_pb2.ChatRequest | chat_service_pb2.StreamChatRequest
 
 
-class ChatHandler(HandOffHandler, ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
+class ChatHandler(HandOffHandler, ProposalHandler, SseHandler, chat_service_pb2_grpc.ChatServiceServicer):
     """The RPCs of ChatService that this server serves; the others answer NOT_IMPLEMENTED (interceptors/unserved.py)."""
 
     def __init__(
@@ -42,10 +44,12 @@ class ChatHandler(HandOffHandler, ProposalHandler, chat_service_pb2_grpc.ChatSer
         following: Following,
         proposals: Proposals,
         people: People,
+        tickets: Tickets,
         shown: Shown,
     ) -> None:
         HandOffHandler.__init__(self, people, shown)
         ProposalHandler.__init__(self, proposals, shown)
+        SseHandler.__init__(self, service, following, tickets)
         self._service = service
         self._sending = sending
         self._following = following

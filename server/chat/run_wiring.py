@@ -27,6 +27,7 @@ from server.chat.runner import Runner, RunnerSettings
 from server.chat.shared_log import LogReader, SharedLog
 from server.chat.sharing import Sharing
 from server.chat.task import Task
+from server.chat.tickets import Tickets
 from server.config import StreamConfig
 from server.db.pool import Database
 from server.order.proposals import Proposals
@@ -45,6 +46,7 @@ class RunDesk:
     sharing: Sharing
     mirrors: Mirrors
     keeping: Keeping
+    tickets: Tickets
 
     def background(self, dsn: str) -> list[Coroutine[None, None, None]]:
         """What has to go on as long as the process serves."""
@@ -104,7 +106,7 @@ def build(
     limits = StreamLimits(stream.heartbeat, stream.max_age)
     following = Following(database, vault, logs, limits, parts.proposals, mirrors)
     keeping = Keeping(runner, database, vault, parts.recorder, logs, store, sharing)
-    return RunDesk(runner, following, logs, sharing, mirrors, keeping)
+    return RunDesk(runner, following, logs, sharing, mirrors, keeping, Tickets(quick))
 
 
 def _client(url: str, timeout: float) -> redis.asyncio.Redis:

@@ -247,7 +247,8 @@ class Runner:
                     stopped = Outcome(active.stop_as if active.stop.is_set() else RunState.CANCELLED)
                     return await self._settlement(active, active.task).settle(stopped)
                 telling = self._telling(active, task, spent)
-                return await self._settlement(active, task).settle(await self._tell(active, task, telling))
+                outcome = await self._tell(active, task, telling)
+                return await self._settlement(active, task).settle(outcome)
             except NewerMessage:
                 if task is None:
                     raise RunLost from None

@@ -19,6 +19,7 @@ from server.chat.following import Following
 from server.chat.messages import Message
 from server.chat.runner import Runner
 from server.chat.runs import Run
+from server.chat.tickets import Ticket, Tickets
 from server.db.pool import Database
 from server.errors import not_found
 from server.idempotency import Idempotency, Once, once
@@ -176,6 +177,16 @@ class ConversationService:
             if run.state.final or time.monotonic() > deadline:
                 return run
             await asyncio.sleep(_POLL)
+
+    async def stream_ticket(self, caller: Caller, request: Request, run: str, tickets: Tickets) -> Ticket:
+        """A ticket for the run's event stream. Raises NOT_FOUND, and STORE_UNAVAILABLE without Redis."""
+        await self._following.get(caller, run)
+        async with self._database.transaction() as connection:
+            await self._audit.record_change(
+                connection, caller=caller, request=request, action=Action.STREAM_TICKET_CREATE, targets=(run,),
+                details={},
+            )  # fmt: skip
+            return await tickets.issue(caller, run)
 
     async def stop_unwatched(self, caller: Caller, name: str) -> None:
         """Stops a run whose caller hung up and had asked for that."""

@@ -39,6 +39,7 @@ TRIED = {
         "Chat",
         "StreamChat",
         "CancelRun",
+        "CreateStreamTicket",
     },
     "KnowledgeService": {"ImportDocument", "DeleteDocument"},
     "AuditService": {"RecordEvent"},
@@ -186,6 +187,12 @@ async def test_what_a_service_records(desk: Desk) -> None:
     who = desk.metadata(Role.SERVICE)
     found = [await left(desk.dsn, who, lambda who: stub.RecordEvent(request, metadata=who)) for _ in range(2)]
     assert [actions for _, actions in found] == [["CONSENT_CHANGE"], []]
+
+
+async def test_stream_tickets(desk: Desk) -> None:
+    asked = chat.CreateStreamTicketRequest(run=(await desk.say("Hello"))[0].run)
+    _, actions = await left(desk.dsn, desk.metadata(), lambda who: desk.chat.CreateStreamTicket(asked, metadata=who))
+    assert actions == ["STREAM_TICKET_CREATE"]
 
 
 async def _all(stream: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from server.errors import Reason
 from server.idempotency import Idempotency
 from server.people_wiring import subjects
 from server.signing import SigningKey
-from tests.support.run_processes import CALLER, REQUEST, last, process
+from tests.support.run_processes import CALLER, REQUEST, last, process, said
 from tests.support.stores import eventually
 from tests.support.vaults import a_vault
 
@@ -73,6 +73,7 @@ async def test_a_dead_process_is_noticed_and_its_followers_are_told_once(
     async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         lost = await one.send(conversation, "first")
+        await eventually(lambda: said(one, lost, "half"))
         async with one.database.connection() as connection:  # as if another process had taken it to its grave
             await connection.execute("update run set owner = 'dead' where id = $1", run_ids(lost)[1])
         async with process(dsn, tmp_path, redis_url, "two") as two:

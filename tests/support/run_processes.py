@@ -147,3 +147,8 @@ async def process(
 def last(items: list[Item]) -> str:
     """What ended the stream."""
     return encode.event_message("", 0, items[-1]).WhichOneof("event") or ""
+
+
+async def said(one: Process, run: str, text: str) -> bool:
+    log = one.chats.logs.get(CALLER.tenant, run)
+    return log is not None and any(text in repr(entry) for entry in log.since(0))
