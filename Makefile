@@ -12,8 +12,9 @@ export XERO_OPENAPI_FILE ?= $(abspath $(wildcard ../shared/data/xero/xero_accoun
 ARGS ?=
 
 ROUNDS ?= 50
+RUNS ?= 40
 
-.PHONY: help setup run test check proto fmt bench chaos-audit evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -91,6 +92,9 @@ bench: $(SETUP) ## Measure speed, one bench after another
 
 chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under load and verify the log
 	@CHAOS_ROUNDS=$(ROUNDS) $(ENV)/pytest -q -s --no-header tests/chaos/test_audit_kills.py
+
+chaos-resume: $(SETUP) ## Cut RUNS runs again and again, resume by any door at any of three processes
+	@CHAOS_RUNS=$(RUNS) $(ENV)/pytest -q -s --no-header tests/chaos/test_resume.py
 
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate

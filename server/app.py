@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
-import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,12 +33,12 @@ from server.audit.subjects import Subjects
 from server.audit.tailing import TailLimits
 from server.chat.assistant import Assistant, Tools
 from server.chat.desk_tools import DeskTools
-from server.chat.following import Following, StreamLimits
+from server.chat.hand_off_handler import People
+from server.chat.hand_off_wiring import people_desk
 from server.chat.handler import ChatHandler
+from server.chat.order_news import OrderNews
 from server.chat.order_talk import OrderTalk
-from server.chat.relay import SharedTick
-from server.chat.runlog import RunLogs
-from server.chat.runner import Runner
+from server.chat.run_wiring import RunDesk, RunParts, run_desk
 from server.chat.sending import Sending
 from server.chat.service import ConversationService
 from server.chat.task import Task
@@ -80,10 +78,10 @@ class Application:
 
     servers: grpc_servers.GrpcServers
     monitor: HealthMonitor
-    following: Following
+    chats: RunDesk
     orders: OrderDesk
     audit: AuditDesk
-    runner: Runner
+    people: People
     registry: CollectorRegistry
     drain: float
     broken: asyncio.Event
@@ -91,12 +89,13 @@ class Application:
     async def run_until(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains: NOT_SERVING, followers sent elsewhere, runs let finish."""
         await first_of(stop, self.broken)
-        log.info("draining", extra={"runs": self.runner.active})
+        log.info("draining", extra={"runs": self.chats.runner.active})
         await self.monitor.stop_serving()
-        self.following.drain()
+        self.chats.following.drain()
         self.orders.watching.drain()
+        self.people.watching.drain()
         self.audit.drain()
-        await self.runner.drain(self.drain)
+        await self.chats.drain(self.drain)
         # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
         await self.servers.stop(_GOODBYE)
         log.info("drained")
@@ -110,29 +109,29 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     sentry.start(config.observability.sentry_dsn.reveal(), config.environment, config.observability.release)
     registry = CollectorRegistry()
     broken = asyncio.Event()
+    dsn = config.store.database_url.reveal()
     async with AsyncExitStack() as stack:
         stores = await open_stores(stack, config, process)
         desk = await stack.enter_async_context(
             assistant(config.model, stores.knowledge.lexicon, stores.knowledge.embedder)
         )
         monitor, health = _health(stores, desk)
-        logs = RunLogs(keep=config.stream.log_ttl)
         catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
         invoicing = invoices(config.accounting)
         orders = _orders(config, stores, catalogue, tokens, invoicing)
         access = await stack.enter_async_context(books_access(config, stores.database, stores.redis))
         audit = _audit(config, stores.database, tokens)
-        runner = _runner(stores, desk.assistant, _tools(stores, catalogue, orders), logs)
-        forgetful = (logs.forget, runner.forget)
-        erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, forgetful)
-        following = Following(stores.database, stores.vault, logs, _limits(config), orders.proposals)
+        chats = await stack.enter_async_context(_chats(config, stores, desk.assistant, catalogue, orders))
+        people = people_desk(stores.database, stores.vault, dsn, chats.runner, tokens, config.stream)
+        forgetful = (chats.logs.forget, chats.mirrors.forget, chats.runner.forget)
+        erasures = ErasureFeed(dsn, stores.vault, forgetful)
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
-        people = subjects(stores.database, stores.vault, config.audit.key)
+        erasable = subjects(stores.database, stores.vault, config.audit.key)
         release = config.observability.release
-        handlers = _handlers(stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release) | {
+        handlers = _handlers(stores, catalogue, orders, audit, erasable, tokens, chats, people, monitor, release) | {
             "tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)
         }
         servers = grpc_servers.build(
@@ -148,26 +147,34 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         await monitor.look()
         for task in (
             monitor.keep_looking(),
-            runner.keep_leases(),
+            *chats.background(dsn),
             orders.bell.keep_listening(),
+            people.watching.keep_listening(),
             audit.bell.keep_listening(),
             erasures.keep_listening(),
-            metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
+            metrics.keep_sampling(stores.database, chats.runner, stores.recorder, monitor),
         ):
             own(stack, asyncio.create_task(task), broken)
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             stack.enter_context(serving_metrics(config.listen.metrics, registry))
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
-        yield Application(servers, monitor, following, orders, audit, runner, registry, config.stream.drain, broken)
+        yield Application(servers, monitor, chats, orders, audit, people, registry, config.stream.drain, broken)
 
 
-def _runner(
-    stores: Stores, answering: Assistant, tools: Callable[[Task, Callable[[], None]], Tools], logs: RunLogs
-) -> Runner:
-    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    tick = SharedTick(asyncio.get_running_loop())
-    return Runner(owner, stores.database, stores.vault, stores.recorder, answering, tools, logs, tick)
+def _chats(
+    config: Config, stores: Stores, answering: Assistant, catalogue: Catalogue, orders: OrderDesk
+) -> AbstractAsyncContextManager[RunDesk]:
+    parts = RunParts(
+        stores.database,
+        stores.vault,
+        stores.recorder,
+        config.store.redis_url.reveal(),
+        orders.proposals,
+        answering,
+        _tools(stores, catalogue, orders),
+    )
+    return run_desk(parts, config.stream)
 
 
 def _handlers(
@@ -175,23 +182,24 @@ def _handlers(
     catalogue: Catalogue,
     orders: OrderDesk,
     audit: AuditDesk,
-    people: Subjects,
+    erasable: Subjects,
     tokens: PageTokens,
-    runner: Runner,
-    following: Following,
+    chats: RunDesk,
+    people: People,
     monitor: HealthMonitor,
     release: str,
 ) -> dict[str, object]:
     """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
     shown = stores.recorder.shown
     return {
-        "tria.audit.v1.AuditService": AuditHandler(audit, people, shown),
-        "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
-            ConversationService(stores.database, stores.vault, stores.recorder, tokens, runner, following),
-            Sending(stores.database, stores.vault, stores.recorder, runner),
-            following,
-            runner,
+        "tria.audit.v1.AuditService": AuditHandler(audit, erasable, shown),
+        "tria.chat.v1.ChatService": ChatHandler(
+            ConversationService(stores.database, stores.vault, stores.recorder, tokens, chats.runner, chats.following),
+            Sending(stores.database, stores.vault, stores.recorder, chats.runner),
+            chats.following,
             orders.proposals,
+            people,
+            chats.tickets,
             shown,
         ),
         "tria.knowledge.v1.KnowledgeService": KnowledgeHandler(
@@ -200,10 +208,6 @@ def _handlers(
         "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, shown, orders),
         "tria.ops.v1.OpsService": OpsHandler(monitor, release),  # type: ignore[abstract]
     }
-
-
-def _limits(config: Config) -> StreamLimits:
-    return StreamLimits(config.stream.heartbeat, config.stream.max_age)
 
 
 def _tools(stores: Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable[[Task, Callable[[], None]], Tools]:
@@ -239,6 +243,7 @@ def _orders(
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
         WatchLimits(config.stream.heartbeat, config.stream.max_age),
+        threads=OrderNews(stores.vault),
     )
 
 

@@ -153,12 +153,17 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """Times of streams, in seconds: heartbeat after silence, longest life, log kept after the end, drain at stop."""
+    """Times of streams and runs, in seconds: heartbeat after silence, longest life, log kept after the end, drain at
+    stop; the lease without whose renewal a run is lost, how long a run goes on that nobody follows, and how long one
+    waits for messages to merge."""
 
     heartbeat: float
     max_age: float
     log_ttl: float
     drain: float
+    lease: float
+    alone: float
+    merge_window: float
 
 
 def _retention(read: Reader) -> RetentionDays:
@@ -240,6 +245,9 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
             max_age=read.get("TRIA_STREAM_MAX_AGE", between(1, 3600), "600"),
             log_ttl=read.get("TRIA_STREAM_LOG_TTL", between(120, 86400), "900"),
             drain=read.get("TRIA_DRAIN", between(0, 300), "20"),
+            lease=read.get("TRIA_RUN_LEASE", between(1, 300), "30"),
+            alone=read.get("TRIA_RUN_ALONE", between(0.2, 3600), "120"),
+            merge_window=read.get("TRIA_MERGE_WINDOW", between(0, 30), "1.5"),
         ),
         retention=_retention(read),
     )

@@ -1,6 +1,7 @@
 """Fixtures live in tests/support, one module per kind; each is listed here."""
 
 pytest_plugins = [
+    "tests.support.options",
     "tests.support.stores",
     "tests.support.app",
     "tests.support.calls",

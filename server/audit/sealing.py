@@ -52,18 +52,25 @@ class SubjectKey:
 
     def seal(self, text: str, *place: str) -> bytes:
         """A box that opens at `place` only: the table and field, then what names the row."""
+        return self.seal_bytes(text.encode("utf-8", "surrogatepass"), *place)
+
+    def seal_bytes(self, content: bytes, *place: str) -> bytes:
+        """The same for what is no text."""
         nonce = os.urandom(_NONCE)
-        sealed = self.cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), _context(self.tenant, place))
+        sealed = self.cipher.encrypt(nonce, content, _context(self.tenant, place))
         return bytes([_VERSION]) + self.id.bytes + nonce + sealed
 
     def open(self, box: bytes, *place: str) -> str:
         """What was sealed. Raises NotOpened."""
+        return self.open_bytes(box, *place).decode("utf-8", "surrogatepass")
+
+    def open_bytes(self, box: bytes, *place: str) -> bytes:
+        """What was sealed by `seal_bytes`. Raises NotOpened."""
         start = _HEADER + _NONCE
         try:
-            plain = self.cipher.decrypt(box[_HEADER:start], box[start:], _context(self.tenant, place))
+            return self.cipher.decrypt(box[_HEADER:start], box[start:], _context(self.tenant, place))
         except (InvalidTag, ValueError) as cause:
             raise NotOpened("changed, or made for another place") from cause
-        return plain.decode("utf-8", "surrogatepass")
 
     def sealed_value(self, field: str, text: str, event_id: str) -> SealedValue:
         """A personal field of an audit event."""
@@ -81,11 +88,16 @@ class Keys:
 
     def text(self, box: bytes | None, *place: str) -> str | None:
         """What the box holds; None when there is no box or nobody can open it any more."""
+        content = self.content(box, *place)
+        return None if content is None else content.decode("utf-8", "surrogatepass")
+
+    def content(self, box: bytes | None, *place: str) -> bytes | None:
+        """The same of a box that holds no text."""
         key = self._keys.get(_key_id(box)) if box else None
         if box is None or key is None:
             return None
         try:
-            return key.open(box, *place)
+            return key.open_bytes(box, *place)
         except NotOpened as problem:
             log.warning("a sealed field does not open: %s", problem, extra={"place": place[0]})
             return None

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from server.chat.hand_off import HandOffReason
 from server.errors import AppError, Code, Reason
 from server.knowledge.passages import Passage, SearchResult
 from server.order.proposal import Proposal
@@ -187,6 +188,7 @@ class Answered:
     confidence: float
     language: Language
     usage: Usage = field(default_factory=Usage)
+    why: HandOffReason | None = None  # a person is needed, where the assistant knows it
 
 
 # An assistant yields any number of these and exactly one Answered, last, unless it raises.

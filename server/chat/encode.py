@@ -11,15 +11,17 @@ from google.rpc import error_details_pb2, status_pb2
 from google.type import money_pb2
 
 from server.chat.assistant import Cited, Proposed, Step, ToolUsed, Usage
-from server.chat.conversations import Conversation, Message, StoredCitation
+from server.chat.conversations import Conversation
 from server.chat.events import (
     Accepted,
     Cancelled,
     Completed,
+    ControllerChanged,
     Event,
     Failed,
     Heartbeat,
     Interrupted,
+    LogEntry,
     Queued,
     Reconnect,
     Snapshot,
@@ -27,14 +29,20 @@ from server.chat.events import (
     TextDone,
     TextPiece,
     Warned,
+    WireEntry,
 )
+from server.chat.feed import Happened, OrderChanged, RunStarted
 from server.chat.following import Item
+from server.chat.hand_off import HandOff
+from server.chat.messages import Message, StoredCitation
 from server.chat.runs import Run
+from server.chat.watching import Alive, ComeBack, Told
+from server.chat.watching import Item as WatchItem
 from server.errors import AppError
 from server.order.money import Money
 from server.order.pricing import Line, plain
 from server.order.proposal import Proposal
-from tria.chat.v1 import chat_event_pb2, chat_pb2
+from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2
 
 
 def stamp(time: datetime | None) -> Timestamp | None:
@@ -46,8 +54,9 @@ def stamp(time: datetime | None) -> Timestamp | None:
     return result
 
 
-def conversation_message(conversation: Conversation) -> chat_pb2.Conversation:
-    return chat_pb2.Conversation(
+def conversation_message(conversation: Conversation, *, for_staff: bool) -> chat_pb2.Conversation:
+    """Which member of staff speaks is shown to staff only."""
+    message = chat_pb2.Conversation(
         name=conversation.name,
         outlet=f"outlets/{conversation.outlet}",
         title=conversation.title,
@@ -57,6 +66,25 @@ def conversation_message(conversation: Conversation) -> chat_pb2.Conversation:
         create_time=stamp(conversation.create_time),
         update_time=stamp(conversation.update_time),
         etag=f'W/"{conversation.version}"',
+    )
+    if conversation.hand_off is not None:
+        message.hand_off.CopyFrom(_hand_off(conversation.hand_off, for_staff=for_staff))
+    return message
+
+
+def _hand_off(hand_off: HandOff, *, for_staff: bool) -> chat_pb2.HandOff:
+    return chat_pb2.HandOff(
+        reason=chat_pb2.HandOff.Reason.Value(hand_off.reason),
+        level=hand_off.level,
+        place=hand_off.place,
+        request_time=stamp(hand_off.request_time),
+        due_time=stamp(hand_off.due_time),
+        desk_open=hand_off.desk_open,
+        opens_at=stamp(hand_off.opens_at),
+        note=hand_off.note,
+        order=f"orders/{hand_off.order}" if hand_off.order else "",
+        proposal=f"proposals/{hand_off.proposal}" if hand_off.proposal else "",
+        holder=hand_off.holder if for_staff else "",
     )
 
 
@@ -119,8 +147,15 @@ def usage_message(usage: Usage, time_to_first_token_ms: int) -> chat_pb2.RunUsag
     )
 
 
+def event_bytes(run: str, entry: LogEntry) -> bytes:
+    """One event of a run as every follower gets it, whichever process it asks."""
+    return event_message(run, 0, entry).SerializeToString(deterministic=True)
+
+
 def event_message(run: str, epoch: int, item: Item) -> chat_event_pb2.ChatEvent:
-    """One item of a followed run; events of the connection carry no seq."""
+    """One item of a followed run; events of the connection carry no seq, and the `epoch` of what went before them."""
+    if isinstance(item, WireEntry):
+        return chat_event_pb2.ChatEvent.FromString(item.wire)
     if isinstance(item, Heartbeat):
         return chat_event_pb2.ChatEvent(run=run, epoch=epoch, heartbeat=chat_event_pb2.Heartbeat())
     if isinstance(item, Reconnect):
@@ -128,9 +163,43 @@ def event_message(run: str, epoch: int, item: Item) -> chat_event_pb2.ChatEvent:
         delay.FromMilliseconds(round(item.delay * 1000))
         again = chat_event_pb2.Reconnect(resume_after_seq=item.resume_after_seq, delay=delay)
         return chat_event_pb2.ChatEvent(run=run, epoch=epoch, reconnect=again)
-    message = chat_event_pb2.ChatEvent(run=run, seq=item.seq, epoch=epoch, time=stamp(item.time))
+    message = chat_event_pb2.ChatEvent(run=run, seq=item.seq, epoch=item.epoch, time=stamp(item.time))
     _set(message, item.event)
     return message
+
+
+def conversation_event(item: WatchItem) -> chat_service_pb2.ConversationEvent:
+    """One item of a watched conversation."""
+    message = chat_service_pb2.ConversationEvent(cursor=item.cursor)
+    match item:
+        case Alive():
+            message.heartbeat.SetInParent()
+        case ComeBack(_, delay):
+            message.reconnect.delay.FromMilliseconds(round(delay * 1000))
+        case Told(_, happened):
+            message.time.FromDatetime(happened.time)
+            _set_happened(message, happened.event)
+    return message
+
+
+def _set_happened(message: chat_service_pb2.ConversationEvent, event: Happened) -> None:
+    match event:
+        case Message():
+            message.message.CopyFrom(message_message(event))
+        case ControllerChanged():
+            message.controller_changed.CopyFrom(_controller_changed(event))
+        case OrderChanged(order, state):
+            message.order_changed.order, message.order_changed.state = f"orders/{order}", state
+        case RunStarted(run):
+            message.run_started.run = run
+
+
+def _controller_changed(event: ControllerChanged) -> chat_event_pb2.ControllerChanged:
+    changed = chat_event_pb2.ControllerChanged(
+        to=chat_pb2.Controller.Value(event.now), controller_epoch=event.epoch, reason=event.reason
+    )
+    setattr(changed, "from", chat_pb2.Controller.Value(event.was))  # a word of Python
+    return changed
 
 
 def _set(message: chat_event_pb2.ChatEvent, event: Event) -> None:
@@ -162,6 +231,8 @@ def _set_ending(message: chat_event_pb2.ChatEvent, event: Event) -> None:
     match event:
         case Proposed(proposal):
             message.proposal.CopyFrom(proposal_message(proposal))
+        case ControllerChanged():
+            message.controller_changed.CopyFrom(_controller_changed(event))
         case Completed():
             message.completed.CopyFrom(_completed(event))
         case Snapshot(text, last_seq):

@@ -22,6 +22,16 @@ class Controller(StrEnum):
     STAFF = "STAFF"
 
 
+@dataclass(frozen=True, slots=True)
+class ControllerChanged:
+    """Somebody else speaks for the desk; `reason` is a closed word."""
+
+    was: Controller
+    now: Controller
+    epoch: int
+    reason: str
+
+
 class WarningCode(StrEnum):
     """What is lost while the run goes on."""
 
@@ -119,19 +129,37 @@ class Failed:
 
 
 Event = (
-    Accepted | Queued | Step | TextPiece | TextDone | Cited | ToolUsed | Proposed | Spent | Warned | Snapshot
-    | Completed | Cancelled | Interrupted | Failed
+    Accepted | Queued | Step | TextPiece | TextDone | Cited | ToolUsed | Proposed | ControllerChanged | Spent | Warned
+    | Snapshot | Completed | Cancelled | Interrupted | Failed
 )  # fmt: skip
 TERMINALS = (Completed, Cancelled, Interrupted, Failed)
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One event of a run's log."""
+    """One event of a run's log. `epoch` says which of the run's owners told it."""
 
     seq: int
     time: datetime
     event: Event
+    epoch: int = 1
+
+    @property
+    def terminal(self) -> bool:
+        return isinstance(self.event, TERMINALS)
+
+
+@dataclass(frozen=True, slots=True)
+class WireEntry:
+    """One event of a run's log as another process wrote it: `wire` is what goes to its followers, byte for byte."""
+
+    seq: int
+    wire: bytes
+    epoch: int
+    terminal: bool
+
+
+Entry = LogEntry | WireEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -11,25 +13,28 @@ import grpc
 from server.audit.actor import Shown
 from server.caller import Caller, Request, current_caller, current_request
 from server.chat import encode
-from server.chat.assistant import Cited, Proposed
-from server.chat.conversations import Conversation
-from server.chat.events import TERMINALS, Cancelled, Completed, Event, Failed, Interrupted, LogEntry, Reconnect
+from server.chat.decode import gather
+from server.chat.events import Controller
 from server.chat.following import Following
+from server.chat.hand_off_handler import HandOffHandler, People, conversation_bytes, sees_staff
 from server.chat.proposal_handler import ProposalHandler
-from server.chat.runner import Runner
 from server.chat.sending import Accepted, Incoming, OnBusy, Sending
 from server.chat.service import ConversationService
-from server.errors import AppError, Code, Reason
+from server.chat.sse_handler import SseHandler
+from server.chat.tickets import Tickets
 from server.idempotency import Idempotency
 from server.order.proposals import Proposals
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 ChatEvents = AsyncGenerator[chat_event_pb2.ChatEvent, None]
+log = logging.getLogger(__name__)
+
+_LAST = {"completed", "cancelled", "interrupted", "failed", "reconnect"}
 ChatBody = chat_service_pb2.ChatRequest | chat_service_pb2.StreamChatRequest
 
 
-class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
+class ChatHandler(HandOffHandler, ProposalHandler, SseHandler, chat_service_pb2_grpc.ChatServiceServicer):
     """The RPCs of ChatService that this server serves; the others answer NOT_IMPLEMENTED (interceptors/unserved.py)."""
 
     def __init__(
@@ -37,15 +42,18 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
         service: ConversationService,
         sending: Sending,
         following: Following,
-        runner: Runner,
         proposals: Proposals,
+        people: People,
+        tickets: Tickets,
         shown: Shown,
     ) -> None:
-        super().__init__(proposals, shown)
+        HandOffHandler.__init__(self, people, shown)
+        ProposalHandler.__init__(self, proposals, shown)
+        SseHandler.__init__(self, service, following, tickets)
         self._service = service
         self._sending = sending
         self._following = following
-        self._runner = runner
+        self._stopping: set[asyncio.Task[None]] = set()
 
     async def CreateConversation(
         self, request: chat_service_pb2.CreateConversationRequest, context: Context
@@ -58,7 +66,7 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
             asked.outlet,
             asked.title,
             asked.locale,
-            Idempotency("CreateConversation", request.request_id, body, _conversation_bytes),
+            Idempotency("CreateConversation", request.request_id, body, conversation_bytes),
         )
         if made.replayed:
             context.set_trailing_metadata((("x-idempotent-replay", "true"),))
@@ -67,14 +75,19 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
     async def GetConversation(
         self, request: chat_service_pb2.GetConversationRequest, context: Context
     ) -> chat_pb2.Conversation:
-        return encode.conversation_message(await self._service.get(current_caller.get(), request.name))
+        found = await self._service.get(current_caller.get(), request.name)
+        return encode.conversation_message(found, for_staff=sees_staff())
 
     async def ListConversations(
         self, request: chat_service_pb2.ListConversationsRequest, context: Context
     ) -> chat_service_pb2.ListConversationsResponse:
-        page = await self._service.list(current_caller.get(), request.outlet, request.page_size, request.page_token)
+        speaks = Controller(chat_pb2.Controller.Name(request.controller)) if request.controller else None
+        page = await self._service.list(
+            current_caller.get(), request.outlet, request.page_size, request.page_token, speaks
+        )
+        for_staff = sees_staff()
         return chat_service_pb2.ListConversationsResponse(
-            conversations=[encode.conversation_message(conversation) for conversation in page.conversations],
+            conversations=[encode.conversation_message(each, for_staff=for_staff) for each in page.conversations],
             next_page_token=page.next_page_token,
         )
 
@@ -92,15 +105,15 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
         on_busy = OnBusy(chat_service_pb2.OnBusy.Name(request.on_busy or chat_service_pb2.ENQUEUE))
         incoming = Incoming(request.text, request.client_message_id, request.locale, on_busy)
         accepted = await self._sending.send(caller, call(), request.conversation, incoming)
-        stop_with_call = request.on_disconnect == chat_service_pb2.CANCEL
-        async with aclosing(self._events(caller, accepted, stop_with_call=stop_with_call)) as events:
+        follow = self._until_hung_up if request.on_disconnect == chat_service_pb2.CANCEL else self._from_the_start
+        async with aclosing(follow(caller, accepted.run.name)) as events:
             async for event in events:
                 yield event
 
     async def StreamChat(self, request: chat_service_pb2.StreamChatRequest, context: Context) -> ChatEvents:
         caller = current_caller.get()
         accepted = await self._send_in_session(caller, request)
-        async with aclosing(self._events(caller, accepted, stop_with_call=False)) as events:
+        async with aclosing(self._from_the_start(caller, accepted.run.name)) as events:
             async for event in events:
                 yield event
 
@@ -108,17 +121,15 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
         caller = current_caller.get()
         accepted = await self._send_in_session(caller, request)
         reply = chat_service_pb2.ChatReply(conversation=accepted.conversation.name, run=accepted.run.name)
-        async with aclosing(self._following.follow(caller, accepted.run.name, 0, to_the_end=True)) as items:
-            async for item in items:
-                if isinstance(item, LogEntry):
-                    _gather(reply, item.event)
+        async with aclosing(self._events(caller, accepted.run.name, 0, to_the_end=True)) as events:
+            async for event in events:
+                gather(reply, event)
         return reply
 
     async def ResumeRun(self, request: chat_service_pb2.ResumeRunRequest, context: Context) -> ChatEvents:
-        caller = current_caller.get()
-        async with aclosing(self._following.follow(caller, request.run, request.after_seq)) as items:
-            async for item in items:
-                yield encode.event_message(request.run, 1, item)
+        async with aclosing(self._events(current_caller.get(), request.run, request.after_seq)) as events:
+            async for event in events:
+                yield event
 
     async def CancelRun(self, request: chat_service_pb2.CancelRunRequest, context: Context) -> chat_pb2.Run:
         return encode.run_message(await self._service.cancel_run(current_caller.get(), call(), request.name))
@@ -130,20 +141,35 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
         incoming = Incoming(request.message, request.client_message_id, request.locale)
         return await self._sending.send_in_session(caller, call(), request.outlet_id, request.session_id, incoming)
 
-    async def _events(self, caller: Caller, accepted: Accepted, *, stop_with_call: bool) -> ChatEvents:
-        """The run's events; stops the run when the call ends early and the caller asked for that."""
-        run, ended = accepted.run, False
+    async def _events(self, caller: Caller, run: str, after_seq: int, *, to_the_end: bool = False) -> ChatEvents:
+        epoch = 0
+        async with aclosing(self._following.follow(caller, run, after_seq, to_the_end=to_the_end)) as items:
+            async for item in items:
+                event = encode.event_message(run, epoch, item)
+                epoch = event.epoch
+                yield event
+
+    def _from_the_start(self, caller: Caller, run: str) -> ChatEvents:
+        return self._events(caller, run, 0)
+
+    async def _until_hung_up(self, caller: Caller, run: str) -> ChatEvents:
+        """The run's events; stops the run when the call ends early."""
+        ended = False
         try:
-            async with aclosing(self._following.follow(caller, run.name, 0)) as items:
-                async for item in items:
+            async with aclosing(self._events(caller, run, 0)) as events:
+                async for event in events:
                     # A server that sends its follower elsewhere has not lost the person who waits.
-                    ended = isinstance(item, Reconnect) or (
-                        isinstance(item, LogEntry) and isinstance(item.event, TERMINALS)
-                    )
-                    yield encode.event_message(run.name, run.epoch, item)
+                    ended = event.WhichOneof("event") in _LAST
+                    yield event
         finally:
-            if stop_with_call and not ended:
-                self._runner.cancel(caller.tenant, run.name)
+            if not ended:
+                self._stopping.add(task := asyncio.create_task(self._service.stop_unwatched(caller, run)))
+                task.add_done_callback(self._stopped)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        self._stopping.discard(task)
+        if not task.cancelled() and (problem := task.exception()):
+            log.warning("run of a lost caller not stopped", exc_info=problem)
 
 
 def call() -> Request:
@@ -152,30 +178,3 @@ def call() -> Request:
     if request is None:
         raise RuntimeError("no call: the interceptor chain is missing")
     return request
-
-
-def _conversation_bytes(conversation: Conversation) -> bytes:
-    return encode.conversation_message(conversation).SerializeToString()
-
-
-def _gather(reply: chat_service_pb2.ChatReply, event: Event) -> None:
-    """Puts what a unary caller gets to see of an event into the reply."""
-    match event:
-        case Cited():
-            reply.citations.add().CopyFrom(encode.cited_message(event))
-        case Proposed(proposal):
-            reply.proposal.CopyFrom(encode.proposal_message(proposal))
-        case Completed(kind, text, intent, confidence, _):
-            reply.text, reply.confidence = text, confidence
-            reply.answer_kind = chat_pb2.AnswerKind.Value(kind)
-            reply.intent = chat_pb2.Intent.Value(intent)
-        case Failed(error):
-            raise error
-        case Interrupted():
-            raise AppError(
-                Code.UNAVAILABLE, Reason.RUN_OWNER_LOST, "the answer was interrupted; send the message again"
-            )
-        case Cancelled():
-            raise AppError(Code.CANCELLED, Reason.CANCELLED, "the run was cancelled")
-        case _:
-            pass

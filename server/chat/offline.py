@@ -27,6 +27,7 @@ from server.chat.assistant import (
     Usage,
 )
 from server.chat.extract import Extract, Quote, extract
+from server.chat.hand_off import HandOffReason
 from server.chat.intents import IntentResult, classify, reply_language
 from server.chat.order_reply import order_reply
 from server.chat.question import parts
@@ -146,8 +147,8 @@ class _Answer:
             case Intent.HAND_OFF:
                 events = self._said("hand_off", AnswerKind.HANDED_OFF)
             case Intent.COMPLAINT:
-                text = "food_safety" if self._intent.food_safety else "complaint"
-                events = self._said(text, AnswerKind.HANDED_OFF)
+                why = HandOffReason.FOOD_SAFETY if self._intent.food_safety else HandOffReason.COMPLAINT
+                events = self._said(why.told, AnswerKind.HANDED_OFF, why=why)
             case Intent.ORDER:
                 events = self._order()
             case Intent.ORDER_STATUS:
@@ -166,10 +167,12 @@ class _Answer:
             return self._said("greeting_outlet", AnswerKind.ANSWERED, outlet=self._turn.outlet_name)
         return self._said("greeting", AnswerKind.ANSWERED)
 
-    async def _said(self, text: str, kind: AnswerKind, confidence: float = 1.0, **values: str) -> AsyncIterator[Event]:
+    async def _said(
+        self, text: str, kind: AnswerKind, confidence: float = 1.0, why: HandOffReason | None = None, **values: str
+    ) -> AsyncIterator[Event]:
         for piece in _pieces(self._voice.say(text, **values)):
             yield piece
-        yield self._ended(kind, confidence)
+        yield replace(self._ended(kind, confidence), why=why)
 
     async def _other(self) -> AsyncIterator[Event]:
         """Thanks and the like; else a question that the rules did not recognise may still have an answer."""
@@ -316,7 +319,7 @@ class _Answer:
                 break
             failures += 1
         if failures >= _PATIENCE - 1:
-            events = self._said("lost", AnswerKind.HANDED_OFF)
+            events = self._said("lost", AnswerKind.HANDED_OFF, why=HandOffReason.MISUNDERSTOOD_THREE_TIMES)
         else:
             events = self._said(text, AnswerKind.ABSTAINED, 0.2)
         async for event in events:

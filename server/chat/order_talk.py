@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.audit.sealing import Vault
-from server.chat import conversations
+from server.chat import messages
 from server.chat.assistant import Intent, Language, OrderTaken
-from server.chat.conversations import Message
+from server.chat.messages import Message
 from server.chat.order_intent import corrected
 from server.chat.replies import load_replies, plain
 from server.chat.task import Task
@@ -107,7 +107,7 @@ class OrderTalk:
         """The customer's messages that were answered as part of the order that is still open, oldest first."""
         task = self._task
         async with self._database.connection() as connection:
-            history = await conversations.messages_before(
+            history = await messages.messages_before(
                 connection, self._vault, task.caller.tenant, task.conversation.id, task.message.ordinal, _HISTORY
             )
         answered = {message.run for message in history if message.intent is Intent.ORDER}

@@ -12,7 +12,8 @@ from typing import Any, Final, LiteralString
 from asyncpg import Record
 
 from server.audit.sealing import ERASED, Keys, Vault
-from server.chat.conversations import TEXT, TITLE
+from server.chat.conversations import TITLE
+from server.chat.messages import TEXT
 from server.db.pool import Connection
 from server.holdings import Erased, Records, affected, when
 
@@ -41,7 +42,7 @@ tenant = $1 and person = $2 and erased_at is null and (create_time <= $3 or subs
 # A run that still answers finds that it is not its owner's any more, and stores nothing.
 STOP_RUNS: Final[LiteralString] = (
     """
-update run set state = 'INTERRUPTED', cancel_requested = true, end_time = now()
+update run set state = 'INTERRUPTED', cancel_requested = true, end_time = now(), asker_box = null
 where tenant = $1 and state in ('QUEUED', 'RUNNING') and (conversation, message) in (
     select conversation, id from message where """
     + _OF_THE_ERASED

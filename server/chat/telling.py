@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from server.audit.sealing import Vault
-from server.chat import conversations
+from server.chat import messages
 from server.chat.agent import MODEL_FALLBACK
 from server.chat.assistant import (
     Answered,
@@ -25,12 +26,12 @@ from server.chat.assistant import (
     Usage,
 )
 from server.chat.assistant import Event as AssistantEvent
-from server.chat.conversations import StoredCitation
 from server.chat.events import TextPiece, Warned, WarningCode
+from server.chat.messages import StoredCitation
 from server.chat.relay import DeltaRelay, SharedTick
 from server.chat.runlog import RunLog
 from server.chat.runs import RunState
-from server.chat.settling import Outcome
+from server.chat.settling import Outcome, added
 from server.chat.task import Task
 from server.db.pool import Database
 from server.errors import AppError, Code, Reason
@@ -41,12 +42,19 @@ _HISTORY = 12  # messages of the conversation that an assistant sees
 
 @dataclass(slots=True)
 class Telling:
-    """Writes what an assistant says into the log; deltas go through the relay that coalesces under load."""
+    """Writes what an assistant says into the log; deltas go through the relay that coalesces under load.
+
+    `may_begin` is awaited once, before anything of the answer is told, and raises when it may not be; `before` is what
+    earlier attempts cost.
+    """
 
     task: Task
     log: RunLog
     tick: SharedTick
     vault: Vault
+    may_begin: Callable[[], Awaitable[None]]
+    before: Usage = field(default_factory=Usage)
+    told: bool = False
     _started: float = field(default_factory=time.monotonic)
     _first_text: float | None = None
     _pieces: list[str] = field(default_factory=list)
@@ -60,7 +68,7 @@ class Telling:
     _relay: DeltaRelay | None = None
 
     async def tell(self, assistant: Assistant, tools: Tools, database: Database, longest: float) -> None:
-        """Returns when the assistant has ended, well or not; only a cancellation and a defect raise."""
+        """Returns when the assistant has ended, well or not; only a cancellation, `may_begin` and a defect raise."""
         relay = self._relay = DeltaRelay(self.tick, self._emit)
         try:
             async with asyncio.timeout(longest):
@@ -80,6 +88,9 @@ class Telling:
     async def _write(self, reply: Reply, relay: DeltaRelay) -> None:
         self._reply = reply
         async for event in reply:
+            if not self.told and isinstance(event, Delta | Cited | Proposed):
+                await self.may_begin()
+                self.told = True
             if isinstance(event, Delta):
                 self._pieces.append(event.text)
                 relay.push(event.text)
@@ -107,22 +118,23 @@ class Telling:
             "".join(self._pieces),
             tuple(self._citations),
             self._proposal,
-            self._spent(),
+            self.spent(),
             first,
             self._answered,
             self._error or AppError(Code.INTERNAL, Reason.MODEL_STREAM_CUT, "the answer ended in the middle"),
+            self.told,
         )
 
-    def _spent(self) -> Usage:
+    def spent(self) -> Usage:
         """What it cost so far: as reported, or as the reply counts it for an answer that was stopped."""
         if self._settled is not None:
-            return self._settled
-        return self._reply.usage if self._reply is not None else Usage()
+            return added(self.before, self._settled)
+        return added(self.before, self._reply.usage) if self._reply is not None else self.before
 
     async def _turn(self, database: Database) -> Turn:
         task = self.task
         async with database.connection() as connection:
-            history = await conversations.messages_before(
+            history = await messages.messages_before(
                 connection, self.vault, task.caller.tenant, task.conversation.id, task.message.ordinal, _HISTORY
             )
         said = tuple(

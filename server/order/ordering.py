@@ -1,14 +1,14 @@
 """The steps that several use cases share: loading, pricing, storing, confirming and publishing an order.
 
 Every function runs inside the caller's open transaction. Rows are locked in one order everywhere: proposal, order,
-outlet, products by SKU, what accounting needs, and the feed last.
+outlet, products by SKU, what accounting needs, the conversation, and the feed last.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -29,6 +29,7 @@ from server.order.pricing import LINE_QUESTIONS, UNPRICEABLE, Priced, Violation,
 from server.order.sentences import Saying, say, say_not_now
 from server.order.states import Move, Party, State, after
 from server.order.terms import MoneyRules, Terms, load_terms
+from server.order.threads import NoThreads, Threads
 
 # Crockford's base 32: no letter that is read as a digit.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -38,13 +39,14 @@ _SIMILAR = Decimal("0.1")  # quantities of a similar order differ by no more tha
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """What every use case stands on; `now` is the clock, in UTC."""
+    """What every use case stands on; `now` is the clock, in UTC, `threads` are the conversations of orders."""
 
     database: Database
     vault: Vault
     invoicing: Invoicing
     money: MoneyRules
     now: Callable[[], datetime]
+    threads: Threads = field(default_factory=NoThreads)
 
 
 class Moved(Exception):
@@ -243,6 +245,7 @@ async def publish(
         **(details or {}),
     }
     await author.record(connection, action, (order.name,), facts)
+    await ordering.threads.order_changed(connection, author, order)
     [shown] = await with_invoices(connection, ordering, tenant, [order])
     await feed.append(connection, tenant, shown)
     return shown

@@ -20,6 +20,7 @@ from server.order.proposals import Proposals
 from server.order.reading import Reading
 from server.order.taking import Taking
 from server.order.terms import MoneyRules
+from server.order.threads import NoThreads, Threads
 from server.order.watching import Watching, WatchLimits
 from server.paging import PageTokens
 
@@ -49,9 +50,11 @@ def order_desk(
     tokens: PageTokens,
     limits: WatchLimits,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    threads: Threads | None = None,
 ) -> OrderDesk:
-    """The use cases over one database; `dsn` is the same database's, for the connection that listens."""
-    ordering = Ordering(database, vault, invoicing, money, now)
+    """The use cases over one database; `dsn` is the same database's, for the connection that listens; `threads` are
+    told what happens to the orders of conversations."""
+    ordering = Ordering(database, vault, invoicing, money, now, threads or NoThreads())
     bell = Bell(dsn, CHANNEL, name="tria-bell")
     return OrderDesk(
         placing=Placing(ordering),

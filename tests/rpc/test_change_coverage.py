@@ -39,6 +39,7 @@ TRIED = {
         "Chat",
         "StreamChat",
         "CancelRun",
+        "CreateStreamTicket",
     },
     "KnowledgeService": {"ImportDocument", "DeleteDocument"},
     "AuditService": {"RecordEvent", "ExportSubject", "EraseSubject"},
@@ -199,6 +200,12 @@ async def test_people(desk: Desk) -> None:
     erase = audit_service_pb2.EraseSubjectRequest(subject="nobody@example.com", request_id=new_key())
     found = [await left(desk.dsn, who, lambda who: stub.EraseSubject(erase, metadata=who)) for _ in range(2)]
     assert [actions for _, actions in found] == [["SUBJECT_ERASE"], []]
+
+
+async def test_stream_tickets(desk: Desk) -> None:
+    asked = chat.CreateStreamTicketRequest(run=(await desk.say("Hello"))[0].run)
+    _, actions = await left(desk.dsn, desk.metadata(), lambda who: desk.chat.CreateStreamTicket(asked, metadata=who))
+    assert actions == ["STREAM_TICKET_CREATE"]
 
 
 async def _all(stream: Any) -> list[Any]:

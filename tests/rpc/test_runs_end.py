@@ -3,164 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from server.audit.changes import operator
-from server.audit.erasures import ErasureFeed
 from server.audit.receipt import Receipt
-from server.audit.recorder import AuditRecorder
-from server.audit.spool import Spool
-from server.caller import AuthMethod, Caller, Request, Role
 from server.chat.access import run_ids
-from server.chat.assistant import Answered, AnswerKind, Delta, Event, Intent, Language, Tools, Turn, Usage
-from server.chat.events import Completed, Failed, Interrupted, LogEntry
-from server.chat.following import Following, Item, StreamLimits
-from server.chat.relay import SharedTick
-from server.chat.runlog import RunLogs
-from server.chat.runner import Runner, RunnerSettings
 from server.chat.runs import RunState
-from server.chat.sending import Incoming, OnBusy, Sending
-from server.chat.service import ConversationService
-from server.db.pool import Database, PoolSettings
+from server.chat.sending import Incoming, OnBusy
 from server.errors import Reason
 from server.idempotency import Idempotency
-from server.paging import PageTokens
 from server.people_wiring import subjects
-from server.settings import Secret
 from server.signing import SigningKey
+from tests.support.run_processes import CALLER, REQUEST, last, process, said
 from tests.support.stores import eventually
 from tests.support.vaults import a_vault
 
-PERSON = a_vault().people.reference("demo", "ann")
-CALLER = Caller("demo", "ann", frozenset({Role.CUSTOMER}), AuthMethod.JWT, outlet="o1", person=PERSON)
-REQUEST = Request("r", "t", "tp", "/m", "", "a")
-QUICK = RunnerSettings(lease=1.0, settle_patience=0.8)
 
-
-@dataclass
-class ScriptedReply:
-    """An answer that waits to be let finish."""
-
-    events: AsyncGenerator[Event, None]
-    usage: Usage = field(default_factory=Usage)
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self.events
-
-    async def aclose(self) -> None:
-        await self.events.aclose()
-
-
-class ScriptedAssistant:
-    """Says half a sentence, waits for `go`, says the rest; or breaks."""
-
-    name = "scripted"
-
-    def __init__(self) -> None:
-        self.turns: list[Turn] = []
-        self.finished: list[str] = []
-        self.go = asyncio.Event()
-        self.broken = False
-
-    def reply(self, turn: Turn, _tools: Tools) -> ScriptedReply:
-        self.turns.append(turn)
-        return ScriptedReply(self._events(turn))
-
-    async def _events(self, turn: Turn) -> AsyncGenerator[Event, None]:
-        yield Delta("half ")
-        if self.broken:
-            raise KeyError("a defect")
-        await self.go.wait()
-        yield Delta(turn.text)
-        self.finished.append(turn.text)
-        yield Answered(AnswerKind.ANSWERED, Intent.OTHER, 1.0, Language.EN)
-
-
-@dataclass
-class Process:
-    """The chat of one server process."""
-
-    database: Database
-    runner: Runner
-    following: Following
-    sending: Sending
-    service: ConversationService
-    assistant: ScriptedAssistant
-
-    async def conversation(self) -> str:
-        names: list[str] = []
-
-        def encode(conversation: object) -> bytes:
-            names.append(conversation.name)  # type: ignore[attr-defined]
-            return b""
-
-        await self.service.create(CALLER, REQUEST, "", "", "", Idempotency("x", "", b"", encode))
-        return names[0]
-
-    async def send(self, conversation: str, text: str, on_busy: OnBusy = OnBusy.ENQUEUE) -> str:
-        accepted = await self.sending.send(CALLER, REQUEST, conversation, Incoming(text, on_busy=on_busy))
-        return accepted.run.name
-
-    async def events(self, run: str, after: int = 0) -> list[Item]:
-        async with asyncio.timeout(20):
-            return [item async for item in self.following.follow(CALLER, run, after)]
-
-    async def is_in(self, run: str, state: RunState) -> bool:
-        return (await self.following.get(CALLER, run)).state is state
-
-    async def decisions(self, run: str) -> int:
-        sql = "select count(*) from audit_pending where action = 'AI_DECISION' and resource = $1"
-        async with self.database.connection() as connection:
-            return int(await connection.fetchval(sql, run))
-
-
-@asynccontextmanager
-async def process(dsn: str, folder: Path, owner: str = "one") -> AsyncIterator[Process]:
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(dsn, PoolSettings(min_size=1, max_size=6)))
-        recorder = await stack.enter_async_context(AuditRecorder(database, Spool(folder / owner), None))
-        assistant, logs = ScriptedAssistant(), RunLogs(keep=60)
-        tick = SharedTick(asyncio.get_running_loop())
-        runner = Runner(owner, database, a_vault(), recorder, assistant, lambda *_: None, logs, tick, QUICK)  # type: ignore[arg-type]
-        following = Following(database, a_vault(), logs, StreamLimits(15.0, 600.0), None)  # type: ignore[arg-type]  # nothing is proposed here
-        service = ConversationService(database, a_vault(), recorder, PageTokens(Secret("s" * 40)), runner, following)
-        leases = asyncio.create_task(runner.keep_leases())
-        erasures = ErasureFeed(dsn, a_vault(), (logs.forget, runner.forget))
-        hearing = asyncio.create_task(erasures.keep_listening())
-        yield Process(database, runner, following, Sending(database, a_vault(), recorder, runner), service, assistant)
-        leases.cancel()
-        hearing.cancel()
-        await asyncio.wait({leases, hearing})
-        await runner.drain(0.1)
-
-
-def last(items: list[Item]) -> object:
-    assert isinstance(items[-1], LogEntry)
-    return items[-1].event
-
-
-async def test_a_defect_fails_the_run_everywhere(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_defect_fails_the_run_everywhere(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         one.assistant.broken = True
         run = await one.send(conversation, "first")
-        failed = last(await one.events(run))
-        assert isinstance(failed, Failed)
-        assert failed.error.reason is Reason.INTERNAL
+        failed = (await one.reads(run))[-1]
+        assert failed.failed.info.reason == Reason.INTERNAL
         assert await one.is_in(run, RunState.FAILED)
         assert await one.decisions(run) == 1
         one.assistant.broken = False
         one.assistant.go.set()
-        assert isinstance(last(await one.events(await one.send(conversation, "second"))), Completed)
+        assert last(await one.events(await one.send(conversation, "second"))) == "completed"
 
 
-async def test_a_cancelled_place_in_the_queue_lets_nobody_past(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_cancelled_place_in_the_queue_lets_nobody_past(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         first, second, third = [await one.send(conversation, text) for text in ("a", "b", "c")]
         await eventually(lambda: one.is_in(first, RunState.RUNNING))
@@ -169,14 +45,16 @@ async def test_a_cancelled_place_in_the_queue_lets_nobody_past(dsn: str, tmp_pat
         assert await one.is_in(third, RunState.QUEUED)
         one.assistant.go.set()
         for run in (first, third):
-            assert isinstance(last(await one.events(run)), Completed)
+            assert last(await one.events(run)) == "completed"
         assert one.assistant.finished == ["a", "c"]
         assert await one.decisions(second) == 1
 
 
 @pytest.mark.parametrize("patience", [0.0, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015])
-async def test_a_caller_that_hangs_up_leaves_no_orphan(dsn: str, tmp_path: Path, patience: float) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_caller_that_hangs_up_leaves_no_orphan(
+    dsn: str, redis_url: str, tmp_path: Path, patience: float
+) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         one.assistant.go.set()
         conversation = await one.conversation()
         sending = asyncio.create_task(one.send(conversation, "hello"))
@@ -184,31 +62,33 @@ async def test_a_caller_that_hangs_up_leaves_no_orphan(dsn: str, tmp_path: Path,
         sending.cancel()
         await asyncio.wait({sending})
 
-        await one.runner.drain(10.0)
+        await one.chats.runner.drain(10.0)
         page = await one.service.messages(CALLER, conversation, 0, "")
         assert [message.author for message in page.messages] in ([], ["CUSTOMER", "ASSISTANT"])
 
 
-async def test_a_dead_process_is_noticed_and_its_followers_are_told_once(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_dead_process_is_noticed_and_its_followers_are_told_once(
+    dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         conversation = await one.conversation()
         lost = await one.send(conversation, "first")
+        await eventually(lambda: said(one, lost, "half"))
         async with one.database.connection() as connection:  # as if another process had taken it to its grave
             await connection.execute("update run set owner = 'dead' where id = $1", run_ids(lost)[1])
-        async with process(dsn, tmp_path, "two") as two:
+        async with process(dsn, tmp_path, redis_url, "two") as two:
             await eventually(lambda: two.is_in(lost, RunState.INTERRUPTED))
             assert await two.decisions(lost) == 1
             for after in (0, 50):
-                [item] = await two.events(lost, after)
-                assert isinstance(item, LogEntry)
-                assert isinstance(item.event, Interrupted)
-                assert item.seq >= after
+                end = (await two.reads(lost, after))[-1]
+                assert end.HasField("interrupted")
+                assert end.interrupted.retryable
             two.assistant.go.set()
-            assert isinstance(last(await two.events(await two.send(conversation, "second"))), Completed)
+            assert last(await two.events(await two.send(conversation, "second"))) == "completed"
 
 
-async def test_two_processes_take_turns_in_one_conversation(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one, process(dsn, tmp_path, "two") as two:
+async def test_two_processes_take_turns_in_one_conversation(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one, process(dsn, tmp_path, redis_url, "two") as two:
         conversation = await one.conversation()
         first = await one.send(conversation, "a")
         await eventually(lambda: one.is_in(first, RunState.RUNNING))
@@ -216,25 +96,25 @@ async def test_two_processes_take_turns_in_one_conversation(dsn: str, tmp_path: 
         two.assistant.go.set()
         assert await two.is_in(second, RunState.QUEUED)
         one.assistant.go.set()
-        assert isinstance(last(await two.events(second)), Completed)
+        assert last(await two.events(second)) == "completed"
         assert two.assistant.turns[0].history == (("user", "a"), ("assistant", "half a"))
         remembered = await two.events(first)
-        assert isinstance(last(remembered), Completed)
+        assert last(remembered) == "completed"
 
 
-async def test_interrupt_reaches_a_run_of_another_process(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one, process(dsn, tmp_path, "two") as two:
+async def test_interrupt_reaches_a_run_of_another_process(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one, process(dsn, tmp_path, redis_url, "two") as two:
         conversation = await one.conversation()
         first = await one.send(conversation, "a")
         await eventually(lambda: one.is_in(first, RunState.RUNNING))
         two.assistant.go.set()
         second = await two.send(conversation, "b", OnBusy.INTERRUPT)
-        assert isinstance(last(await two.events(second)), Completed)
+        assert last(await two.events(second)) == "completed"
         assert await two.is_in(first, RunState.CANCELLED)
 
 
-async def test_a_message_id_stands_for_its_session(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one:
+async def test_a_message_id_stands_for_its_session(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    async with process(dsn, tmp_path, redis_url) as one:
         one.assistant.go.set()
         incoming = Incoming("hello", client_message_id="m-1")
         first = await one.sending.send_in_session(CALLER, REQUEST, "", "", incoming)
@@ -243,8 +123,10 @@ async def test_a_message_id_stands_for_its_session(dsn: str, tmp_path: Path) -> 
         assert again.attached
 
 
-async def test_an_answer_to_somebody_who_is_erased_meanwhile_ends_unsaid(dsn: str, tmp_path: Path) -> None:
-    async with process(dsn, tmp_path) as one, process(dsn, tmp_path, "two") as two:
+async def test_an_answer_to_somebody_who_is_erased_meanwhile_ends_unsaid(
+    dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with process(dsn, tmp_path, redis_url) as one, process(dsn, tmp_path, redis_url, "two") as two:
         conversation = await one.conversation()
         run = await one.send(conversation, "who I am")
         await eventually(lambda: one.is_in(run, RunState.RUNNING))
@@ -252,7 +134,7 @@ async def test_an_answer_to_somebody_who_is_erased_meanwhile_ends_unsaid(dsn: st
         erased: Idempotency[Receipt] = Idempotency("EraseSubject", "", b"", lambda receipt: receipt.note.encode())
         note = (await people.erase(operator("demo"), "ann", "", erased)).answer.decode()
         assert "store messages erased 1 kept 0" in note
-        assert isinstance(last(await one.events(run)), Interrupted)
+        assert last(await one.events(run)) == "interrupted"
         assert one.assistant.finished == []
         async with one.database.connection() as connection:
             assert await connection.fetchval("select count(*) from message where text_box is not null") == 0

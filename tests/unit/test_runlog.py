@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.chat.events import Cancelled, Heartbeat, LogEntry, Reconnect, TextPiece
+from server.chat.events import Cancelled, Heartbeat, LogEntry, Reconnect, TextPiece, WireEntry
 from server.chat.following import Item
-from server.chat.runlog import RunLog, RunLogs
+from server.chat.runlog import MOST_BEHIND, RunLog, RunLogs
 
 
 async def read(log: RunLog, after: int, heartbeat: float = 30.0) -> list[Item]:
@@ -36,7 +36,7 @@ def test_every_follower_sees_what_comes_after_its_position(total: int, starts: l
         for start, items in zip(starts, await asyncio.gather(*followers), strict=True):
             assert texts(items) == [str(number) for number in range(start, total)]
             seqs = [item.seq for item in items if isinstance(item, LogEntry)]
-            assert seqs == list(range(start + 1, total + 2))
+            assert seqs == list(range(min(start, total) + 1, total + 2)), "the terminal comes to everybody"
 
     asyncio.run(scenario())
 
@@ -72,6 +72,47 @@ async def test_a_follower_that_must_leave_is_told_where_to_go_on() -> None:
     assert await waiting == Reconnect(1, 1.5)
     with pytest.raises(StopAsyncIteration):
         await anext(follower)
+
+
+async def test_a_log_that_is_given_up_holds_nothing_and_lets_its_followers_look_elsewhere() -> None:
+    log = RunLog("r", "t", "o")
+    log.append(TextPiece("x"))
+    slow, waiting = aiter(log.follow(0, heartbeat=30.0, leave=lambda: None)), asyncio.create_task(read(log, 1))
+    await anext(slow)
+    for number in range(3):
+        log.append(TextPiece(str(number)))
+    await asyncio.sleep(0)
+    log.give_up()
+    with pytest.raises(StopAsyncIteration):
+        await anext(slow)
+    await waiting
+    assert log.since(0) == []
+    assert not log.reaches_back_to(2)
+
+
+async def test_who_falls_far_behind_must_come_back_and_a_patient_follower_need_not() -> None:
+    log = RunLog("r", "t", "o")
+    slow = aiter(log.follow(0, heartbeat=0.01, leave=lambda: None))
+    patient = aiter(log.follow(0, heartbeat=0.01, leave=lambda: None, patient=True))
+    assert [await anext(slow), await anext(patient)] == [Heartbeat(), Heartbeat()]
+    for number in range(MOST_BEHIND + 2):
+        log.append(TextPiece(str(number)))
+    assert isinstance(await anext(slow), Reconnect)
+    assert isinstance(await anext(patient), LogEntry)
+    late = aiter(log.follow(0, heartbeat=30.0, leave=lambda: None))
+    assert isinstance(await anext(late), LogEntry), "who reads from the start is not slow"
+
+
+@given(split=st.integers(0, 8), repeated=st.integers(0, 8), base=st.integers(0, 3))
+def test_a_mirror_takes_what_is_new_and_in_order(split: int, repeated: int, base: int) -> None:
+    entries = [WireEntry(seq, bytes([seq]), 1, terminal=seq == 9) for seq in range(1 + base, 10)]
+    mirror = RunLog("r", "t", "o")
+    mirror.adopt(entries[:split])
+    mirror.adopt(entries[min(split, repeated) :])
+    assert mirror.since(0) == entries
+    assert mirror.ended
+    assert mirror.reaches_back_to(base)
+    assert not base or not mirror.reaches_back_to(base - 1)
 
 
 async def test_only_ended_logs_make_room() -> None:

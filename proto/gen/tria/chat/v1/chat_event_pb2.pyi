@@ -379,7 +379,7 @@ class ControllerChanged(_message.Message):
     controller_epoch: _builtins.int
     """The new epoch."""
     reason: _builtins.str
-    """A closed reason: asked, complaint, food_safety, low_confidence, misunderstood, order_held, returned."""
+    """A closed reason: asked, complaint, food_safety, low_confidence, misunderstood, order_held, stepped_in, returned."""
     def __init__(
         self,
         *,

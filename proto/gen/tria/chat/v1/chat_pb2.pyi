@@ -148,6 +148,7 @@ class Conversation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    HAND_OFF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `conversations/{id}`. Set by the server."""
     outlet: _builtins.str
@@ -159,7 +160,9 @@ class Conversation(_message.Message):
     controller: Global___Controller.ValueType
     """Who may speak for the desk now. Set by the server."""
     controller_epoch: _builtins.int
-    """Grows with each change of controller; writes of an older epoch are refused."""
+    """Grows with each change of controller; answers and staff messages of an older epoch are refused by the statement that
+    would store them.
+    """
     etag: _builtins.str
     """Changes with every change of the resource (AIP-154)."""
     @_builtins.property
@@ -169,6 +172,10 @@ class Conversation(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When its last message was stored. Set by the server."""
+
+    @_builtins.property
+    def hand_off(self) -> Global___HandOff:
+        """Why a person is asked for or speaks; absent while the assistant answers. Set by the server."""
 
     def __init__(
         self,
@@ -182,14 +189,128 @@ class Conversation(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        hand_off: Global___HandOff | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "hand_off", b"hand_off", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "controller_epoch", b"controller_epoch", "create_time", b"create_time", "etag", b"etag", "locale", b"locale", "name", b"name", "outlet", b"outlet", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "controller_epoch", b"controller_epoch", "create_time", b"create_time", "etag", b"etag", "hand_off", b"hand_off", "locale", b"locale", "name", b"name", "outlet", b"outlet", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
+
+@_typing.final
+class HandOff(_message.Message):
+    """Why a person is asked for or speaks in a conversation, and how long that may take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[HandOff._Reason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REASON_UNSPECIFIED: HandOff._Reason.ValueType  # 0
+        """Not known."""
+        ASKED: HandOff._Reason.ValueType  # 1
+        """The customer asked for a person."""
+        COMPLAINT: HandOff._Reason.ValueType  # 2
+        """A complaint."""
+        FOOD_SAFETY: HandOff._Reason.ValueType  # 3
+        """Somebody's health may be at stake."""
+        LOW_CONFIDENCE: HandOff._Reason.ValueType  # 4
+        """The assistant was not sure enough, or may not do what was asked."""
+        MISUNDERSTOOD_THREE_TIMES: HandOff._Reason.ValueType  # 5
+        """The assistant did not understand three times in a row."""
+        ORDER_HELD: HandOff._Reason.ValueType  # 6
+        """An order of the conversation waits for staff."""
+        STEPPED_IN: HandOff._Reason.ValueType  # 7
+        """A member of staff stepped in by itself."""
+
+    class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
+        """Why. Values are not prefixed (AIP-126)."""
+
+    REASON_UNSPECIFIED: HandOff.Reason.ValueType  # 0
+    """Not known."""
+    ASKED: HandOff.Reason.ValueType  # 1
+    """The customer asked for a person."""
+    COMPLAINT: HandOff.Reason.ValueType  # 2
+    """A complaint."""
+    FOOD_SAFETY: HandOff.Reason.ValueType  # 3
+    """Somebody's health may be at stake."""
+    LOW_CONFIDENCE: HandOff.Reason.ValueType  # 4
+    """The assistant was not sure enough, or may not do what was asked."""
+    MISUNDERSTOOD_THREE_TIMES: HandOff.Reason.ValueType  # 5
+    """The assistant did not understand three times in a row."""
+    ORDER_HELD: HandOff.Reason.ValueType  # 6
+    """An order of the conversation waits for staff."""
+    STEPPED_IN: HandOff.Reason.ValueType  # 7
+    """A member of staff stepped in by itself."""
+
+    REASON_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    REQUEST_TIME_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    DESK_OPEN_FIELD_NUMBER: _builtins.int
+    OPENS_AT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    reason: Global___HandOff.Reason.ValueType
+    """Why."""
+    level: _builtins.int
+    """How urgent: 1 is answered within 4 hours, 2 within 2 hours, 3 within 30 minutes. The clock of 1 and 2 stands still
+    while the desk is closed; that of 3 never does.
+    """
+    place: _builtins.int
+    """Place in the tenant's queue, from 1; 0 when somebody has taken over."""
+    desk_open: _builtins.bool
+    """Whether the desk has people at this moment."""
+    note: _builtins.str
+    """What it is about, in the words of who asked."""
+    order: _builtins.str
+    """The order that waits for staff, `orders/{id}`, when that is the reason."""
+    proposal: _builtins.str
+    """The newest proposal of the conversation that is still open, `proposals/{id}`."""
+    holder: _builtins.str
+    """Who has taken over, as a pseudonym; shown to staff only."""
+    @_builtins.property
+    def request_time(self) -> _timestamp_pb2.Timestamp:
+        """When a person was asked for."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When somebody must have taken over."""
+
+    @_builtins.property
+    def opens_at(self) -> _timestamp_pb2.Timestamp:
+        """When it has people again; absent while it is open."""
+
+    def __init__(
+        self,
+        *,
+        reason: Global___HandOff.Reason.ValueType = ...,
+        level: _builtins.int = ...,
+        place: _builtins.int = ...,
+        request_time: _timestamp_pb2.Timestamp | None = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        desk_open: _builtins.bool = ...,
+        opens_at: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
+        order: _builtins.str = ...,
+        proposal: _builtins.str = ...,
+        holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "opens_at", b"opens_at", "request_time", b"request_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desk_open", b"desk_open", "due_time", b"due_time", "holder", b"holder", "level", b"level", "note", b"note", "opens_at", b"opens_at", "order", b"order", "place", b"place", "proposal", b"proposal", "reason", b"reason", "request_time", b"request_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandOff: _TypeAlias = HandOff  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):

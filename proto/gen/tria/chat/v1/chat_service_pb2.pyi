@@ -137,22 +137,28 @@ class ListConversationsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     OUTLET_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most so many; 0 means 50, more than 500 means 500 (AIP-158)."""
     page_token: _builtins.str
     """From the answer before."""
     outlet: _builtins.str
     """Only of this outlet, `outlets/{id}`; a customer's own outlet is always meant."""
+    controller: _chat_pb2.Controller.ValueType
+    """Only those in which this one speaks. With WAITING_FOR_STAFF they come in the order in which they are to be taken
+    over: by level, then by time.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         outlet: _builtins.str = ...,
+        controller: _chat_pb2.Controller.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outlet", b"outlet", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "outlet", b"outlet", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,7 +176,7 @@ class ListConversationsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def conversations(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Conversation]:
-        """Newest first."""
+        """Newest first, unless the queue was asked for."""
 
     def __init__(
         self,

@@ -181,7 +181,9 @@ class ChatServiceServicer:
 
     def SendMessage(self, request, context):
         """Sends a message and follows the run that answers it. The message and the run are stored before the first event;
-        the run goes on when the call ends. A repeated client_message_id attaches to the run that it started.
+        the run goes on when the call ends. A repeated client_message_id attaches to the run that it started. While a person
+        is asked for or speaks the message is stored and shown to everybody who watches, and the run ends at once:
+        `run_accepted` with that controller, then `completed` with HANDED_OFF and no text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,7 +241,8 @@ class ChatServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchConversation(self, request, context):
-        """Follows a conversation on every device: messages, controller, orders. The cursor catches up.
+        """Follows a conversation on every device: messages, controller, orders, runs. The cursor catches up. The first event
+        is a heartbeat with a cursor; the last one is `reconnect`, and the stream ends OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -268,35 +271,39 @@ class ChatServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequestHuman(self, request, context):
-        """Asks for a person; the assistant is silent from then on.
+        """Asks for a person; the assistant is silent from then on. `hand_off` of the answer has the place in the queue, the
+        time by which somebody answers, and whether the desk is open. Asking again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TakeOver(self, request, context):
-        """A member of staff takes the conversation over.
+        """A member of staff takes the conversation over, also from a colleague. Of several who saw the same epoch one wins;
+        the others get ABORTED (CONTROLLER_CHANGED) with the controller, its epoch and its holder in the metadata.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendStaffMessage(self, request, context):
-        """A member of staff writes to the customer; refused when the epoch moved.
+        """A member of staff writes to the customer; refused (ABORTED, CONTROLLER_CHANGED) for everybody but who has taken over,
+        and when the epoch moved.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HandBack(self, request, context):
-        """Gives the conversation back to the assistant.
+        """Gives the conversation back to the assistant; only who has taken over can. The assistant answers the next message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitFeedback(self, request, context):
-        """Stores what a customer thought of an answer.
+        """Stores what somebody thought of an answer of the desk: one judgement for each person and message, the last one
+        counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

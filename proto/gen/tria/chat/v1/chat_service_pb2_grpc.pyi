@@ -48,7 +48,9 @@ class ChatServiceStub:
     """Lists the messages of a conversation, oldest first (AIP-132)."""
     SendMessage: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.SendMessageRequest, _chat_event_pb2.ChatEvent]
     """Sends a message and follows the run that answers it. The message and the run are stored before the first event;
-    the run goes on when the call ends. A repeated client_message_id attaches to the run that it started.
+    the run goes on when the call ends. A repeated client_message_id attaches to the run that it started. While a person
+    is asked for or speaks the message is stored and shown to everybody who watches, and the run ends at once:
+    `run_accepted` with that controller, then `completed` with HANDED_OFF and no text.
     """
     Chat: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatRequest, _chat_service_pb2.ChatReply]
     """Sends a message and waits for the whole answer; makes the conversation of the session when there is none."""
@@ -69,7 +71,9 @@ class ChatServiceStub:
     GetRun: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.GetRunRequest, _chat_pb2.Run]
     """Reads a run."""
     WatchConversation: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.WatchConversationRequest, _chat_service_pb2.ConversationEvent]
-    """Follows a conversation on every device: messages, controller, orders. The cursor catches up."""
+    """Follows a conversation on every device: messages, controller, orders, runs. The cursor catches up. The first event
+    is a heartbeat with a cursor; the last one is `reconnect`, and the stream ends OK.
+    """
     GetProposal: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.GetProposalRequest, _chat_pb2.Proposal]
     """Reads a proposal."""
     ConfirmProposal: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ConfirmProposalRequest, _chat_service_pb2.ConfirmProposalResponse]
@@ -79,15 +83,23 @@ class ChatServiceStub:
     RejectProposal: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.RejectProposalRequest, _chat_pb2.Proposal]
     """Rejects a proposal."""
     RequestHuman: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.RequestHumanRequest, _chat_pb2.Conversation]
-    """Asks for a person; the assistant is silent from then on."""
+    """Asks for a person; the assistant is silent from then on. `hand_off` of the answer has the place in the queue, the
+    time by which somebody answers, and whether the desk is open. Asking again changes nothing.
+    """
     TakeOver: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.TakeOverRequest, _chat_pb2.Conversation]
-    """A member of staff takes the conversation over."""
+    """A member of staff takes the conversation over, also from a colleague. Of several who saw the same epoch one wins;
+    the others get ABORTED (CONTROLLER_CHANGED) with the controller, its epoch and its holder in the metadata.
+    """
     SendStaffMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.SendStaffMessageRequest, _chat_pb2.Message]
-    """A member of staff writes to the customer; refused when the epoch moved."""
+    """A member of staff writes to the customer; refused (ABORTED, CONTROLLER_CHANGED) for everybody but who has taken over,
+    and when the epoch moved.
+    """
     HandBack: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.HandBackRequest, _chat_pb2.Conversation]
-    """Gives the conversation back to the assistant."""
+    """Gives the conversation back to the assistant; only who has taken over can. The assistant answers the next message."""
     SubmitFeedback: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.SubmitFeedbackRequest, _chat_service_pb2.SubmitFeedbackResponse]
-    """Stores what a customer thought of an answer."""
+    """Stores what somebody thought of an answer of the desk: one judgement for each person and message, the last one
+    counts.
+    """
 
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
@@ -106,7 +118,9 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """Lists the messages of a conversation, oldest first (AIP-132)."""
     SendMessage: _aio.UnaryStreamMultiCallable[_chat_service_pb2.SendMessageRequest, _chat_event_pb2.ChatEvent]  # type: ignore[assignment]
     """Sends a message and follows the run that answers it. The message and the run are stored before the first event;
-    the run goes on when the call ends. A repeated client_message_id attaches to the run that it started.
+    the run goes on when the call ends. A repeated client_message_id attaches to the run that it started. While a person
+    is asked for or speaks the message is stored and shown to everybody who watches, and the run ends at once:
+    `run_accepted` with that controller, then `completed` with HANDED_OFF and no text.
     """
     Chat: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatRequest, _chat_service_pb2.ChatReply]  # type: ignore[assignment]
     """Sends a message and waits for the whole answer; makes the conversation of the session when there is none."""
@@ -127,7 +141,9 @@ class ChatServiceAsyncStub(ChatServiceStub):
     GetRun: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.GetRunRequest, _chat_pb2.Run]  # type: ignore[assignment]
     """Reads a run."""
     WatchConversation: _aio.UnaryStreamMultiCallable[_chat_service_pb2.WatchConversationRequest, _chat_service_pb2.ConversationEvent]  # type: ignore[assignment]
-    """Follows a conversation on every device: messages, controller, orders. The cursor catches up."""
+    """Follows a conversation on every device: messages, controller, orders, runs. The cursor catches up. The first event
+    is a heartbeat with a cursor; the last one is `reconnect`, and the stream ends OK.
+    """
     GetProposal: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.GetProposalRequest, _chat_pb2.Proposal]  # type: ignore[assignment]
     """Reads a proposal."""
     ConfirmProposal: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ConfirmProposalRequest, _chat_service_pb2.ConfirmProposalResponse]  # type: ignore[assignment]
@@ -137,15 +153,23 @@ class ChatServiceAsyncStub(ChatServiceStub):
     RejectProposal: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.RejectProposalRequest, _chat_pb2.Proposal]  # type: ignore[assignment]
     """Rejects a proposal."""
     RequestHuman: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.RequestHumanRequest, _chat_pb2.Conversation]  # type: ignore[assignment]
-    """Asks for a person; the assistant is silent from then on."""
+    """Asks for a person; the assistant is silent from then on. `hand_off` of the answer has the place in the queue, the
+    time by which somebody answers, and whether the desk is open. Asking again changes nothing.
+    """
     TakeOver: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.TakeOverRequest, _chat_pb2.Conversation]  # type: ignore[assignment]
-    """A member of staff takes the conversation over."""
+    """A member of staff takes the conversation over, also from a colleague. Of several who saw the same epoch one wins;
+    the others get ABORTED (CONTROLLER_CHANGED) with the controller, its epoch and its holder in the metadata.
+    """
     SendStaffMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.SendStaffMessageRequest, _chat_pb2.Message]  # type: ignore[assignment]
-    """A member of staff writes to the customer; refused when the epoch moved."""
+    """A member of staff writes to the customer; refused (ABORTED, CONTROLLER_CHANGED) for everybody but who has taken over,
+    and when the epoch moved.
+    """
     HandBack: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.HandBackRequest, _chat_pb2.Conversation]  # type: ignore[assignment]
-    """Gives the conversation back to the assistant."""
+    """Gives the conversation back to the assistant; only who has taken over can. The assistant answers the next message."""
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.SubmitFeedbackRequest, _chat_service_pb2.SubmitFeedbackResponse]  # type: ignore[assignment]
-    """Stores what a customer thought of an answer."""
+    """Stores what somebody thought of an answer of the desk: one judgement for each person and message, the last one
+    counts.
+    """
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """Conversations between an outlet and the desk: questions answered from the supplier's documents, orders proposed,
@@ -191,7 +215,9 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_event_pb2.ChatEvent], _abc.AsyncIterator[_chat_event_pb2.ChatEvent]]:
         """Sends a message and follows the run that answers it. The message and the run are stored before the first event;
-        the run goes on when the call ends. A repeated client_message_id attaches to the run that it started.
+        the run goes on when the call ends. A repeated client_message_id attaches to the run that it started. While a person
+        is asked for or speaks the message is stored and shown to everybody who watches, and the run ends at once:
+        `run_accepted` with that controller, then `completed` with HANDED_OFF and no text.
         """
 
     @_abc_1.abstractmethod
@@ -260,7 +286,9 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.WatchConversationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_service_pb2.ConversationEvent], _abc.AsyncIterator[_chat_service_pb2.ConversationEvent]]:
-        """Follows a conversation on every device: messages, controller, orders. The cursor catches up."""
+        """Follows a conversation on every device: messages, controller, orders, runs. The cursor catches up. The first event
+        is a heartbeat with a cursor; the last one is `reconnect`, and the stream ends OK.
+        """
 
     @_abc_1.abstractmethod
     def GetProposal(
@@ -294,7 +322,9 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.RequestHumanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.Conversation, _abc.Awaitable[_chat_pb2.Conversation]]:
-        """Asks for a person; the assistant is silent from then on."""
+        """Asks for a person; the assistant is silent from then on. `hand_off` of the answer has the place in the queue, the
+        time by which somebody answers, and whether the desk is open. Asking again changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def TakeOver(
@@ -302,7 +332,9 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.TakeOverRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.Conversation, _abc.Awaitable[_chat_pb2.Conversation]]:
-        """A member of staff takes the conversation over."""
+        """A member of staff takes the conversation over, also from a colleague. Of several who saw the same epoch one wins;
+        the others get ABORTED (CONTROLLER_CHANGED) with the controller, its epoch and its holder in the metadata.
+        """
 
     @_abc_1.abstractmethod
     def SendStaffMessage(
@@ -310,7 +342,9 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.SendStaffMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.Message, _abc.Awaitable[_chat_pb2.Message]]:
-        """A member of staff writes to the customer; refused when the epoch moved."""
+        """A member of staff writes to the customer; refused (ABORTED, CONTROLLER_CHANGED) for everybody but who has taken over,
+        and when the epoch moved.
+        """
 
     @_abc_1.abstractmethod
     def HandBack(
@@ -318,7 +352,7 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.HandBackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.Conversation, _abc.Awaitable[_chat_pb2.Conversation]]:
-        """Gives the conversation back to the assistant."""
+        """Gives the conversation back to the assistant; only who has taken over can. The assistant answers the next message."""
 
     @_abc_1.abstractmethod
     def SubmitFeedback(
@@ -326,6 +360,8 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.SubmitFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.SubmitFeedbackResponse, _abc.Awaitable[_chat_service_pb2.SubmitFeedbackResponse]]:
-        """Stores what a customer thought of an answer."""
+        """Stores what somebody thought of an answer of the desk: one judgement for each person and message, the last one
+        counts.
+        """
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -142,7 +142,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     CONTROLLER_CHANGED: _ErrorReason.ValueType  # 30
     """Somebody else speaks in the conversation now.
-    Example: reason "CONTROLLER_CHANGED" domain "tria" metadata {"controller_epoch": "4"}
+    Example: reason "CONTROLLER_CHANGED" domain "tria" metadata {"controller": "STAFF", "controller_epoch": "4"}
     """
     PROPOSAL_CHANGED: _ErrorReason.ValueType  # 31
     """Price, stock or the resource moved; the details hold a new proposal.
@@ -422,7 +422,7 @@ Example: reason "TICKET_INVALID" domain "tria" metadata {}
 """
 CONTROLLER_CHANGED: ErrorReason.ValueType  # 30
 """Somebody else speaks in the conversation now.
-Example: reason "CONTROLLER_CHANGED" domain "tria" metadata {"controller_epoch": "4"}
+Example: reason "CONTROLLER_CHANGED" domain "tria" metadata {"controller": "STAFF", "controller_epoch": "4"}
 """
 PROPOSAL_CHANGED: ErrorReason.ValueType  # 31
 """Price, stock or the resource moved; the details hold a new proposal.
