@@ -25,7 +25,7 @@ class Caps:
     """Calls in flight in this process, and streams that one caller may hold open in it."""
 
     unary: int = 512
-    streams: int = 4000
+    streams: int = 8000
     streams_per_caller: int = 32
 
 

@@ -133,12 +133,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         erasures = ErasureFeed(config.store.database_url.reveal(), stores.vault, (logs.forget,))
         runner = _runner(stores, desk.assistant, _tools(stores, catalogue, orders), logs)
         following = Following(stores.database, stores.vault, logs, _limits(config), orders.proposals)
-        bell = Bell(config.store.database_url.reveal(), runner.silence)
-        people = People(
-            Control(stores.database, stores.vault, runner),
-            Watching(stores.database, stores.vault, bell, tokens, _limits(config)),
-            Feedback(stores.database, stores.vault),
-        )
+        people = _people(config, stores, tokens, runner)
         chain = await stack.enter_async_context(
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
@@ -162,7 +157,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             monitor.keep_looking(),
             runner.keep_leases(),
             orders.bell.keep_listening(),
-            bell.keep_listening(),
+            people.watching.keep_listening(),
             audit.bell.keep_listening(),
             erasures.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
@@ -183,6 +178,15 @@ def _runner(
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     tick = SharedTick(asyncio.get_running_loop())
     return Runner(owner, stores.database, stores.vault, stores.recorder, answering, tools, logs, tick)
+
+
+def _people(config: Config, stores: Stores, tokens: PageTokens, runner: Runner) -> People:
+    bell = Bell(config.store.database_url.reveal(), runner.silence)
+    return People(
+        Control(stores.database, stores.vault, runner),
+        Watching(stores.database, stores.vault, bell, tokens, _limits(config)),
+        Feedback(stores.database, stores.vault),
+    )
 
 
 def _handlers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from server.audit.sealing import Vault
 from server.audit.subjects import Subjects
+from server.chat.people_holding import PeopleHolding
 from server.chat.personal import ChatHolding
 from server.config import AuthConfig
 from server.db.pool import Database
@@ -21,4 +22,5 @@ def open_vault(auth: AuthConfig) -> Vault:
 
 def subjects(database: Database, vault: Vault, signing: SigningKey) -> Subjects:
     """Export, erasure and holds over all that the features hold."""
-    return Subjects(database, vault, (ChatHolding(vault), OrderHolding(vault), AnswersHolding()), signing)
+    holdings = (ChatHolding(vault), PeopleHolding(vault), OrderHolding(vault), AnswersHolding())
+    return Subjects(database, vault, holdings, signing)

@@ -9,7 +9,7 @@ from server.audit.actions import Action
 from server.audit.changes import Author
 from server.audit.leaf import Plain
 from server.audit.sealing import Vault
-from server.chat import conversations, hand_offs, runs
+from server.chat import conversations, hand_offs
 from server.chat.access import conversation_id, new_id, outlet_scope
 from server.chat.conversations import ControllerMoved, Conversation, Message, NewMessage
 from server.chat.events import Controller
@@ -38,18 +38,20 @@ class Control:
         self._now = now
 
     async def request_human(self, author: Author, name: str, note: str, idempotency: Idempotency[Conversation]) -> Once:
-        """The conversation waits for a person, unless it does already or one speaks. Raises NOT_FOUND."""
+        """The conversation waits for a person, unless it does already or one speaks; then a first note is kept. Raises
+        NOT_FOUND."""
         now = self._now()
         reason = HandOffReason.FOOD_SAFETY if note and classify(note).food_safety else HandOffReason.ASKED
 
         async def asked(connection: Connection, held: Conversation) -> Conversation:
             tenant = author.caller.tenant
+            wanted = Wanted(reason, now, note, author.caller.person)
             if held.controller is Controller.ASSISTANT:
-                await _stop_runs(connection, tenant, held)
-                wanted = Wanted(reason, now, note, author.caller.person)
                 held = await hand_offs.ask(connection, self._vault, tenant, held, wanted)
-            elif reason is HandOffReason.FOOD_SAFETY:
-                await hand_offs.raise_level(connection, tenant, held.id, reason, now)
+            elif held.controller is Controller.WAITING_FOR_STAFF and note:
+                await hand_offs.add_note(connection, self._vault, tenant, held, wanted)
+                if reason is HandOffReason.FOOD_SAFETY:
+                    await hand_offs.raise_level(connection, tenant, held.id, reason, now)
             details = _facts(held) | {"reason": reason.value, "level": reason.level}
             await author.record(connection, Action.HUMAN_REQUEST, (held.name,), details)
             return held
@@ -67,7 +69,6 @@ class Control:
                 raise _moved(held)
             if held.controller is Controller.STAFF and held.holder == caller.person:
                 return held
-            await _stop_runs(connection, caller.tenant, held)
             wanted = Wanted(HandOffReason.STEPPED_IN, now, person=caller.person)
             held = await hand_offs.take(connection, self._vault, caller.tenant, held, wanted)
             await author.record(connection, Action.CONTROL_TAKE, (held.name,), _facts(held))
@@ -131,7 +132,8 @@ class Control:
 
             answer = await once(connection, author.caller, idempotency, produce)
         for held in changed:
-            # The notification says it to every process; to this one at once.
+            # Every process is told by the notification, this one at once. No row of a run is touched: its owner
+            # compares the epoch when it starts, renews and settles it.
             self._runner.silence(tenant, held.id, held.controller_epoch)
         return answer
 
@@ -143,11 +145,6 @@ class Control:
         if held is None:
             raise not_found(name)
         return held
-
-
-async def _stop_runs(connection: Connection, tenant: str, held: Conversation) -> None:
-    for run in await runs.active_runs(connection, tenant, held.id):
-        await runs.request_cancel(connection, tenant, held.id, run.id)
 
 
 def _speaks(author: Author, held: Conversation, epoch: int) -> bool:

@@ -95,6 +95,18 @@ async def _open(
     )  # fmt: skip
 
 
+ADD_NOTE: Final[LiteralString] = """
+update hand_off set note_box = $4, person = $5
+where tenant = $1 and conversation = $2 and epoch = $3 and note_box is null"""
+
+
+async def add_note(connection: Connection, vault: Vault, tenant: str, held: Conversation, wanted: Wanted) -> None:
+    """What it is about, where nobody had said so yet; the conversation waits since its last change of controller."""
+    key = await vault.key_for(connection, tenant, wanted.person)
+    box = key.seal(wanted.note, NOTE, held.id, str(held.controller_epoch))
+    await connection.execute(ADD_NOTE, tenant, held.id, held.controller_epoch, box, wanted.person)
+
+
 RAISE_LEVEL: Final[LiteralString] = """
 update hand_off set reason = $3, level = $4, due_time = least(due_time, $5)
 where tenant = $1 and conversation = $2 and close_time is null and take_time is null and level < $4

@@ -83,6 +83,10 @@ class Watching:
         """Watchers of this process."""
         return self._bell.watchers
 
+    async def keep_listening(self) -> None:
+        """Root of the task that hears what happens in other processes."""
+        await self._bell.keep_listening()
+
     def drain(self) -> None:
         """Asks every watcher to come back elsewhere."""
         self._draining = True

@@ -22,7 +22,18 @@ from tria.audit.v1 import audit_pb2, audit_service_pb2
 from tria.chat.v1 import chat_service_pb2
 from tria.order.v1 import order_service_pb2
 
-GIVEN_OUT = ("title", "text", "session text", "changed", "reason", "said", "proposed", "question")
+GIVEN_OUT = (
+    "title",
+    "text",
+    "session text",
+    "hand-off",
+    "comment",
+    "changed",
+    "reason",
+    "said",
+    "proposed",
+    "question",
+)
 
 
 def as_text(export: audit_pb2.SubjectExport) -> str:
@@ -53,9 +64,8 @@ async def test_an_export_holds_everything_and_nothing_of_others(office: Office, 
     assert [word for word in GIVEN_OUT if person.word(word) not in text] == []
     assert [word for word in other.words() if word in text] == []
     data = json_format.MessageToDict(export)["data"]
-    assert {"conversations", "messages", "orders", "proposals", "learnt_words", "kept_answers", "audit_events"} == {
-        *data
-    }
+    kinds = "conversations messages hand_offs feedback orders proposals learnt_words kept_answers audit_events"
+    assert {*data} == {*kinds.split()}
     assert len(data["orders"]) == 2
     assert sum(message["author"] == "ASSISTANT" for message in data["messages"]) >= 2
 
@@ -108,6 +118,7 @@ async def test_an_erasure_leaves_a_receipt_that_proves_itself(office: Office, pe
     assert (by_store["conversations"].erased, by_store["messages"].erased) == (2, 4)
     assert (by_store["orders"].erased, by_store["orders"].kept) == (0, 2)
     assert "tax" in by_store["orders"].legal_basis
+    assert by_store["hand_offs"].erased == by_store["feedback"].erased == 1
     assert by_store["proposals"].erased == by_store["learnt_words"].erased == 1
     assert by_store["kept_answers"].erased >= 5
     assert by_store["audit_log"].kept > 5

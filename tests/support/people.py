@@ -40,7 +40,7 @@ SKU = "PB-12-K"
 _HOUR = timedelta(hours=1)
 _FIELDS = (
     *("sub", "title", "text", "session text", "session", "user", "note", "changed", "reason", "said", "proposed"),
-    "question",
+    *("question", "hand-off", "comment"),
 )
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
@@ -157,10 +157,26 @@ class Person:
         self.request_ids["CreateConversation"] = new_key()
         self.conversation = await self.create_conversation(self.request_ids["CreateConversation"])
         await self.say(f"Hello, I am {self.word('text')}, can a person call me?")
+        await self._judge_and_ask()
         asked = chat_service_pb2.ChatRequest(
             message=f"What of {self.word('session text')}?", session_id=self.word("session"), user_id=self.word("user")
         )
         await self.office.chat.Chat(asked, metadata=self.who())
+
+    async def _judge_and_ask(self) -> None:
+        """The message asked for a person already; here is what it is about."""
+        listed = chat_service_pb2.ListMessagesRequest(parent=self.conversation)
+        page = await self.office.chat.ListMessages(listed, metadata=self.who())
+        judgement = chat_service_pb2.SubmitFeedbackRequest(
+            message=page.messages[-1].name,
+            rating=chat_service_pb2.SubmitFeedbackRequest.NOT_HELPFUL,
+            comment=f"not {self.word('comment')}",
+        )
+        await self.office.chat.SubmitFeedback(judgement, metadata=self.who())
+        request = chat_service_pb2.RequestHumanRequest(
+            conversation=self.conversation, note=f"about {self.word('hand-off')}", request_id=new_key()
+        )
+        await self.office.chat.RequestHuman(request, metadata=self.who())
 
     async def _order(self) -> None:
         lines = [order_pb2.OrderLine(sku=SKU, quantity="400")]
