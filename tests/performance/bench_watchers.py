@@ -58,8 +58,8 @@ def _watch(ready: Connection, port: int, tokens: Sequence[tuple[str, Sequence[st
     """Opens the watches of each token and holds them; says when every first event has come."""
 
     async def hold(
-        stub: chat_service_pb2_grpc.ChatServiceAsyncStub, token: str, name: str, came: asyncio.Queue
-    ) -> None:  # type: ignore[type-arg]
+        stub: chat_service_pb2_grpc.ChatServiceAsyncStub, token: str, name: str, came: asyncio.Queue[str]
+    ) -> None:
         call = stub.WatchConversation(
             rpc.WatchConversationRequest(conversation=name), metadata=(("authorization", f"Bearer {token}"),)
         )
