@@ -45,7 +45,8 @@ async def test_a_person_answers_on_every_tab(page: Page, live: System, tmp_path:
     await ask(page, "When do you deliver?")
     log = page.get_by_role("log")
     await expect(page.get_by_text("The answer is complete.")).to_be_visible()
-    other = await page.context.new_page()
+    assert page.context.browser is not None
+    other = await page.context.browser.new_page()
     await other.goto(page.url)
     twin = other.get_by_role("log")
     await expect(twin).to_contain_text("When do you deliver?")
