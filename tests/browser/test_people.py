@@ -7,7 +7,7 @@ import re
 import uuid
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from playwright.async_api import Page, expect
@@ -29,6 +29,12 @@ class Staff:
         self._client = httpx.AsyncClient(
             base_url=live.ready["http"], timeout=30, headers={"authorization": f"Bearer {token}"}
         )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
 
     async def call(self, conversation: str, verb: str, **body: Any) -> dict[str, Any]:
         answer = await self._client.post(f"/v1/{conversation}:{verb}", json={"requestId": str(uuid.uuid4()), **body})
@@ -59,17 +65,19 @@ async def test_a_person_answers_on_every_tab(page: Page, live: System, tmp_path:
     await expect(page.get_by_text("Your message was passed on.")).to_be_visible()
     await expect(twin).to_contain_text("It is about my last invoice.")
 
-    staff, conversation = Staff(live), page.url.partition("#")[2]
-    epoch = (
-        await staff.call(conversation, "takeOver", controllerEpoch=(await staff.get(conversation))["controllerEpoch"])
-    )["controllerEpoch"]
-    await staff.call(conversation, "sendStaffMessage", controllerEpoch=epoch, text="Sam here. <b>Which</b> invoice?")
-    for tab in (page, other):
-        await expect(tab.get_by_role("log")).to_contain_text("Sam here. <b>Which</b> invoice?")
-        await expect(tab.locator("#speaker")).to_have_text("A member of staff answers here.")
-    shot = Path(os.environ.get("TRIA_SCREENSHOT_PEOPLE", tmp_path / "people.png"))
-    await page.screenshot(path=shot, full_page=True)
-    await staff.call(conversation, "handBack", controllerEpoch=epoch)
+    conversation = page.url.partition("#")[2]
+    async with Staff(live) as staff:
+        seen = (await staff.get(conversation))["controllerEpoch"]
+        epoch = (await staff.call(conversation, "takeOver", controllerEpoch=seen))["controllerEpoch"]
+        await staff.call(
+            conversation, "sendStaffMessage", controllerEpoch=epoch, text="Sam here. <b>Which</b> invoice?"
+        )
+        for tab in (page, other):
+            await expect(tab.get_by_role("log")).to_contain_text("Sam here. <b>Which</b> invoice?")
+            await expect(tab.locator("#speaker")).to_have_text("A member of staff answers here.")
+        shot = Path(os.environ.get("TRIA_SCREENSHOT_PEOPLE", tmp_path / "people.png"))
+        await page.screenshot(path=shot, full_page=True)
+        await staff.call(conversation, "handBack", controllerEpoch=epoch)
     await expect(page.locator("#speaker")).to_be_hidden()
     await ask(other, "How much is the 12 inch pizza box?")
     await expect(log).to_contain_text("SGD 0.58")
