@@ -192,7 +192,7 @@ def _handlers(
     shown = stores.recorder.shown
     return {
         "tria.audit.v1.AuditService": AuditHandler(audit, erasable, shown),
-        "tria.chat.v1.ChatService": ChatHandler(  # type: ignore[abstract]
+        "tria.chat.v1.ChatService": ChatHandler(
             ConversationService(stores.database, stores.vault, stores.recorder, tokens, chats.runner, chats.following),
             Sending(stores.database, stores.vault, stores.recorder, chats.runner),
             chats.following,
