@@ -27,6 +27,7 @@ from tests.support.reading import TERMINALS, check_stream, kinds, text_of
 from tests.support.replicas import Replicas, replicas
 from tests.support.stores import eventually
 from tria.chat.v1 import chat_event_pb2, chat_service_pb2
+from tria_client.client import TriaClient
 
 STREAMS = int(os.environ.get("CHAOS_STREAMS", "16"))
 QUESTION = "When do you deliver, and what does it cost on Sentosa?"
@@ -131,8 +132,20 @@ def ends(readers: list[Reader]) -> Counter[str]:
     return Counter(kinds(reader.events)[-1] for reader in readers)
 
 
+async def by_the_python_client(over: Replicas) -> None:
+    """Messages one after the other, as the client of TRIA sends them: whoever uses it notices nothing."""
+    target = "ipv4:" + ",".join(f"127.0.0.1:{replica.port}" for replica in over.all)
+    async with TriaClient(target, token=over.token("client"), tls=False) as client:
+        conversation = await client.conversations.CreateConversation(chat_service_pb2.CreateConversationRequest())
+        for _ in range(3):
+            events = [event async for event in client.send(conversation.name, QUESTION)]
+            check_stream(events)
+            assert kinds(events)[-1] == "completed"
+
+
 async def test_a_rolling_restart_loses_no_event(stores: Stores) -> None:
     readers, tasks = begin(stores)
+    tasks.append(asyncio.create_task(by_the_python_client(stores.over)))
     await eventually(lambda: under_way(readers, 0.3), within=90)
     for replica in stores.over.all:
         await replica.stop()
