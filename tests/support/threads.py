@@ -154,20 +154,23 @@ def kept(into: list[Any]) -> Callable[[Any], bytes]:
 
 @asynccontextmanager
 async def process(
-    dsn: str, folder: Path, assistant: Any, owner: str = "one", slow: float = 20.0
+    dsn: str, folder: Path, assistant: Any, owner: str = "one", slow: float = 20.0, *, deaf: bool = False
 ) -> AsyncIterator[Process]:
-    """A process with its background tasks."""
+    """A process with its background tasks; a `deaf` one hears no notifications and renews its leases often."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(dsn, PoolSettings(min_size=1, max_size=10)))
         recorder = await stack.enter_async_context(AuditRecorder(database, Spool(folder / owner), None))
         vault, logs, limits = a_vault(), RunLogs(keep=60), StreamLimits(15.0, 600.0)
         tokens = PageTokens(Secret("s" * 40))
         tick = SharedTick(asyncio.get_running_loop())
-        runner = Runner(owner, database, vault, recorder, assistant, lambda *_: None, logs, tick, RunnerSettings())  # type: ignore[arg-type]  # no tools
+        times = RunnerSettings(lease=1.0, settle_patience=0.8) if deaf else RunnerSettings()
+        runner = Runner(owner, database, vault, recorder, assistant, lambda *_: None, logs, tick, times)  # type: ignore[arg-type]  # no tools
         following = Following(database, vault, logs, limits, None)  # type: ignore[arg-type]  # nothing is proposed here
         service = ConversationService(database, vault, recorder, tokens, runner, following)
         bell = Bell(dsn, runner.silence)
-        tasks = {asyncio.create_task(runner.keep_leases()), asyncio.create_task(bell.keep_listening())}
+        tasks = {asyncio.create_task(runner.keep_leases())}
+        if not deaf:
+            tasks.add(asyncio.create_task(bell.keep_listening()))
         yield Process(
             database, runner, following, Sending(database, vault, recorder, runner), service,
             Control(database, vault, runner), Watching(database, vault, bell, tokens, limits, slow), bell, tokens,
