@@ -17,11 +17,11 @@ from server.caller import Caller
 from server.chat import conversations, leases, messages, runs
 from server.chat.access import outlet_scope, run_ids
 from server.chat.assistant import Cited, Proposed
-from server.chat.events import Entry, Event, Heartbeat, LogEntry, Reconnect, Snapshot, Spent
+from server.chat.events import Entry, Event, Heartbeat, Interrupted, LogEntry, Reconnect, Snapshot, Spent
 from server.chat.messages import Message, StoredCitation
 from server.chat.mirrors import Mirrors
 from server.chat.runlog import RunLog, RunLogs
-from server.chat.runs import Run
+from server.chat.runs import Run, RunState
 from server.chat.settling import stored_terminal
 from server.db.pool import Database
 from server.errors import AppError, not_found
@@ -93,6 +93,10 @@ class Following:
                 async with aclosing(source) as items:
                     async for item in items:
                         begun = True
+                        if not isinstance(item, Heartbeat | Reconnect) and item.terminal and item.seq <= position:
+                            # It saw words that died with their owner before they were in the log.
+                            yield LogEntry(position + 1, datetime.now(UTC), Interrupted(retryable=True), item.epoch)
+                            return
                         yield item
                         if isinstance(item, Reconnect) or (not isinstance(item, Heartbeat) and item.terminal):
                             return
@@ -121,7 +125,7 @@ class Following:
             held = await self._mirrors.mirror(caller.tenant, run, outlet, coming=not stored.state.final)
             if held is None or not held.reaches_back_to(after_seq) or (not held.ended and _long_over(stored)):
                 return self._remembered(caller, stored, after_seq, until)
-        if held.ended and after_seq == held.last_seq:
+        if held.ended and after_seq == held.last_seq and not await self._cut_short(caller, run):
             return None
         return held.follow(
             after_seq,
@@ -129,6 +133,10 @@ class Following:
             leave=lambda: self._leave(until),
             patient=until is math.inf,
         )
+
+    async def _cut_short(self, caller: Caller, run: str) -> bool:
+        """Whether a follower may have seen more than the log of the run holds, the terminal included."""
+        return (await self._stored(caller, run))[0].state is RunState.INTERRUPTED
 
     def _until(self, caller: Caller) -> float:
         """When this stream must come back: its age limit, or the end of the caller's credential."""
@@ -228,7 +236,7 @@ def _closing(run: Run, answer: Message | None, proposed: Proposed | None, after_
         events += [proposed] if proposed else []
         events.append(Spent(run.usage, run.time_to_first_token_ms))
     events.append(stored_terminal(run, answer))
-    last = max(run.last_seq, len(events) + 1, after_seq)
+    last = max(run.last_seq, len(events) + 1, after_seq + (run.state is RunState.INTERRUPTED))
     first = last - len(events) + 1
     if answer is not None and after_seq < first - 1:
         yield LogEntry(first - 1, when, Snapshot(answer.text, first - 1), run.epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -57,9 +57,6 @@ class HandOff:
     @property
     def desk_open(self) -> bool:
         return self.opens_at is None
-
-    def for_customers(self) -> HandOff:
-        return replace(self, holder="")
 
 
 def due(level: int, since: datetime, hours: DeskHours) -> datetime:

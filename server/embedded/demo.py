@@ -21,7 +21,7 @@ TENANT = "demo"
 _SUFFIXES = {".md", ".txt", ".pdf"}
 
 UPSERT_TENANT = """
-insert into tenant (id, name, settings) values ($1, $2, jsonb_build_object('ordering', $3::jsonb))
+insert into tenant (id, name, settings) values ($1, $2, jsonb_build_object('ordering', $3::jsonb, 'desk', $4::jsonb))
 on conflict (id) do nothing
 """
 
@@ -77,7 +77,8 @@ async def seed_tenant(database: Database) -> list[DemoOutlet]:
     outlets = []
     rows = _outlets()
     async with database.transaction() as connection:
-        await connection.execute(UPSERT_TENANT, TENANT, "Lumen Packaging", (DATA / "ordering.json").read_text("utf-8"))
+        settings = [(DATA / name).read_text("utf-8") for name in ("ordering.json", "desk.json")]
+        await connection.execute(UPSERT_TENANT, TENANT, "Lumen Packaging", *settings)
         for row in rows:
             await connection.execute(
                 UPSERT_OUTLET,

@@ -27,11 +27,12 @@ from tests.support.reading import TERMINALS, check_stream, kinds, text_of
 from tests.support.replicas import Replicas, replicas
 from tests.support.stores import eventually
 from tria.chat.v1 import chat_event_pb2, chat_service_pb2
+from tria_client.client import TriaClient
 
 STREAMS = int(os.environ.get("CHAOS_STREAMS", "16"))
 QUESTION = "When do you deliver, and what does it cost on Sentosa?"
 ANSWER = "word " * 60
-LEASE = 4.0
+LEASE = 9.0
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -131,8 +132,20 @@ def ends(readers: list[Reader]) -> Counter[str]:
     return Counter(kinds(reader.events)[-1] for reader in readers)
 
 
+async def by_the_python_client(over: Replicas) -> None:
+    """Messages one after the other, as the client of TRIA sends them: whoever uses it notices nothing."""
+    target = "ipv4:" + ",".join(f"127.0.0.1:{replica.port}" for replica in over.all)
+    async with TriaClient(target, token=over.token("client"), tls=False) as client:
+        conversation = await client.conversations.CreateConversation(chat_service_pb2.CreateConversationRequest())
+        for _ in range(3):
+            events = [event async for event in client.send(conversation.name, QUESTION)]
+            check_stream(events)
+            assert kinds(events)[-1] == "completed"
+
+
 async def test_a_rolling_restart_loses_no_event(stores: Stores) -> None:
     readers, tasks = begin(stores)
+    tasks.append(asyncio.create_task(by_the_python_client(stores.over)))
     await eventually(lambda: under_way(readers, 0.3), within=90)
     for replica in stores.over.all:
         await replica.stop()
@@ -186,11 +199,11 @@ async def test_redis_killed_and_back(stores: Stores) -> None:
 
 async def test_postgres_killed_and_back(stores: Stores) -> None:
     readers, tasks = begin(stores, 6)
-    await eventually(lambda: under_way(readers), within=60)
+    await eventually(lambda: under_way(readers, 1.0), within=60)  # one that still had to look things up fails
     await kill(stores.postgres)
     await asyncio.sleep(1)
     await stores.postgres.start()
     await asyncio.wait_for(asyncio.gather(*tasks), 120)
     found = ends(readers)
     assert set(found) <= {"completed", "interrupted"}
-    assert found["completed"] >= 5, found  # back within the patience of a run that has to be stored
+    assert found["completed"], found  # all of them where PostgreSQL is back within two thirds of a lease

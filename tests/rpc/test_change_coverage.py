@@ -17,6 +17,7 @@ from server.caller import Role
 from server.served import SERVED
 from tests.rpc.test_proposals import asking, proposed
 from tests.support.app import Desk
+from tests.support.desk_people import Somebody
 from tests.support.orders import Shop, line, new_key
 from tests.support.stores import eventually
 from tria.audit.v1 import audit_pb2, audit_service_pb2, audit_service_pb2_grpc
@@ -40,6 +41,11 @@ TRIED = {
         "StreamChat",
         "CancelRun",
         "CreateStreamTicket",
+        "RequestHuman",
+        "TakeOver",
+        "SendStaffMessage",
+        "HandBack",
+        "SubmitFeedback",
     },
     "KnowledgeService": {"ImportDocument", "DeleteDocument"},
     "AuditService": {"RecordEvent", "ExportSubject", "EraseSubject"},
@@ -206,6 +212,34 @@ async def test_stream_tickets(desk: Desk) -> None:
     asked = chat.CreateStreamTicketRequest(run=(await desk.say("Hello"))[0].run)
     _, actions = await left(desk.dsn, desk.metadata(), lambda who: desk.chat.CreateStreamTicket(asked, metadata=who))
     assert actions == ["STREAM_TICKET_CREATE"]
+
+
+async def test_people_in_conversations(desk: Desk) -> None:
+    async def recorded(method: str, somebody: Somebody, request: Any) -> list[str]:
+        call = getattr(desk.chat, method)
+        _, actions = await left(desk.dsn, somebody.who, lambda who: call(request, metadata=who))
+        return actions
+
+    ann, sam = Somebody(desk), Somebody(desk, Role.STAFF)
+    name = await ann.begin()
+    steps: list[tuple[str, Somebody, Any]] = [
+        ("RequestHuman", ann, chat.RequestHumanRequest(conversation=name, request_id=new_key())),
+        ("TakeOver", sam, chat.TakeOverRequest(conversation=name, controller_epoch=2, request_id=new_key())),
+        (
+            "SendStaffMessage",
+            sam,
+            chat.SendStaffMessageRequest(conversation=name, controller_epoch=3, text="Hi", request_id=new_key()),
+        ),
+        ("HandBack", sam, chat.HandBackRequest(conversation=name, controller_epoch=3, request_id=new_key())),
+    ]
+    for method, somebody, request in steps:
+        action = METHODS[f"/tria.chat.v1.ChatService/{method}"].policy.action.value
+        assert await recorded(method, somebody, request) == [action]
+        assert await recorded(method, somebody, request) == [], f"{method} repeated"
+    [said] = await ann.messages(name)
+    judged = chat.SubmitFeedbackRequest(message=said.name, rating=chat.SubmitFeedbackRequest.HELPFUL)
+    _, actions = await left(desk.dsn, ann.who, lambda who: desk.chat.SubmitFeedback(judged, metadata=who))
+    assert actions == ["FEEDBACK_SUBMIT"]
 
 
 async def _all(stream: Any) -> list[Any]:

@@ -147,6 +147,27 @@ def check_run(items: Sequence[Item], answers: dict[str, str], run: str) -> None:
     assert not any(isinstance(event, TextPiece) for event in events[changed:]), text
 
 
+async def test_a_process_that_hears_nothing_falls_silent_with_its_lease(
+    dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    talker = Talker(10_000, lambda: 0.02)
+    async with (
+        process(dsn, redis_url, tmp_path, talker, deaf=True) as one,
+        process(dsn, redis_url, tmp_path, talker, "two") as two,
+    ):
+        conversation = await one.conversation()
+        run = await one.say(conversation, "a")
+        queued = await one.say(conversation, "b")
+        held = await two.take(conversation, SAM, 1)
+        await two.write(conversation, SAM, held.controller_epoch, "sam 0")
+        for told in (await one.run(run), await one.run(queued)):
+            check_run(told, {}, "")
+        back = await two.give_back(conversation, SAM, held.controller_epoch)
+        assert back.controller is Controller.ASSISTANT
+        page = await one.service.messages(CUSTOMER, conversation, 0, "")
+        assert [message.author for message in page.messages] == ["CUSTOMER", "CUSTOMER", "STAFF"]
+
+
 def lateness(events: Sequence[FeedEvent], told: dict[str, list[Item]]) -> float:
     """Seconds for which a run went on telling after somebody else had the word; 0 when none did."""
     changes = [event.time for event in events if isinstance(event.event, ControllerChanged)]

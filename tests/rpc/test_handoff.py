@@ -150,6 +150,12 @@ async def test_a_customer_has_no_part_in_it(desk: Desk) -> None:
         assert reason(await refused(call)) == "PERMISSION_MISSING"
 
 
+async def test_the_customer_is_told_when_the_desk_opens(desk: Desk) -> None:
+    ann = Somebody(desk)
+    hand_off = (await ann.ask(await ann.begin())).hand_off
+    assert hand_off.desk_open != hand_off.HasField("opens_at")
+
+
 @pytest.mark.parametrize("other", [{"tenant": "stranger"}, {"outlet": "pizza-pronto-tampines"}])
 async def test_others_find_nothing(desk: Desk, other: dict[str, str]) -> None:
     ann, eve = Somebody(desk), Somebody(desk, **other)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from tests.support.reading import reason
 from tests.support.stores import eventually
 from tests.support.threads import CUSTOMER, Talker, process, staff
 from tria.chat.v1 import chat_service_pb2 as rpc
+from tria.order.v1 import order_pb2, order_service_pb2, order_service_pb2_grpc
 
 
 async def test_every_device_sees_the_same(desk: Desk) -> None:
@@ -75,6 +76,19 @@ async def test_an_order_of_the_conversation_is_told_in_it(desk: Desk) -> None:
         )
         [*_, event] = await following(call, 4)
     assert (told(event), event.order_changed.order) == ("order CONFIRMED", done.resource)
+
+
+async def test_nobody_speaks_of_orders_in_conversations_of_others(desk: Desk) -> None:
+    ann, eve = Somebody(desk), Somebody(desk, outlet="pizza-pronto-tampines")
+    conversation = await ann.begin()
+    order = order_pb2.Order(conversation=conversation, lines=[order_pb2.OrderLine(sku="NP-33-2", quantity="60")])
+    stub = order_service_pb2_grpc.OrderServiceStub(desk.channel)
+    async with ann.watching(conversation) as call:
+        await stub.CreateOrder(
+            order_service_pb2.CreateOrderRequest(order=order, request_id=new_key()), metadata=eve.who
+        )
+        await ann.say(conversation, "hello")
+        assert told((await following(call, 1))[0]) == "CUSTOMER: hello"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +155,28 @@ def kept(into: list[Any]) -> Callable[[Any], bytes]:
 
 @asynccontextmanager
 async def process(
-    dsn: str, redis_url: str, folder: Path, assistant: Any, owner: str = "one", slow: float = 20.0
+    dsn: str,
+    redis_url: str,
+    folder: Path,
+    assistant: Any,
+    owner: str = "one",
+    slow: float = 20.0,
+    *,
+    deaf: bool = False,
 ) -> AsyncIterator[Process]:
-    """A process with its background tasks."""
+    """A process with its background tasks; a `deaf` one hears no notifications and renews its leases often."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(dsn, PoolSettings(min_size=1, max_size=10)))
         recorder = await stack.enter_async_context(AuditRecorder(database, Spool(folder / owner), None))
         vault, tokens = a_vault(), PageTokens(Secret("s" * 40))
         parts = RunParts(database, vault, recorder, redis_url, None, assistant, lambda *_: None)  # type: ignore[arg-type]  # nothing is proposed here
-        chats = await stack.enter_async_context(run_desk(parts, STREAMS))
+        chats = await stack.enter_async_context(run_desk(parts, replace(STREAMS, lease=1.0) if deaf else STREAMS))
         runner, following = chats.runner, chats.following
         service = ConversationService(database, vault, recorder, tokens, runner, following)
         bell, limits = Bell(dsn, runner.silence), StreamLimits(STREAMS.heartbeat, STREAMS.max_age)
-        tasks = {asyncio.create_task(work) for work in (*chats.background(dsn), bell.keep_listening())}
+        tasks = {asyncio.create_task(work) for work in chats.background(dsn)}
+        if not deaf:
+            tasks.add(asyncio.create_task(bell.keep_listening()))
         yield Process(
             database, runner, following, Sending(database, vault, recorder, runner), service,
             Control(database, vault, runner), Watching(database, vault, bell, tokens, limits, slow), bell, tokens,

@@ -37,8 +37,8 @@ export class Desk {
    * Sends a message and yields the run's events in order, each once, until its terminal event. A cut connection is
    * resumed after the last event seen; before the first one, sending again with the same id attaches to the same run.
    */
-  async *send(conversation, text, onCut) {
-    const message = { text, clientMessageId: newId() };
+  async *send(conversation, text, id, onCut) {
+    const message = { text, clientMessageId: id };
     let run = "";
     let seq = 0;
     for (let failures = 0; ; failures += 1) {
@@ -72,17 +72,47 @@ export class Desk {
     }
   }
 
-  async #fetch(path, body, again = true) {
+  /**
+   * Yields what happens in a conversation from now on (or from `cursor`), each once and in order, until `signal` aborts.
+   * The first event is a heartbeat. A cut connection goes on from the last event seen.
+   */
+  async *watch(conversation, signal, onCut) {
+    let cursor = "";
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      let wait = Math.min(15000, 500 * 2 ** failures);
+      try {
+        const response = await this.#fetch(`/v1/${conversation}:watch?cursor=${encodeURIComponent(cursor)}`, undefined, true, signal);
+        for await (const event of eventsOf(response)) {
+          cursor = event.cursor || cursor;
+          failures = 0;
+          if (event.reconnect) {
+            wait = 1000 * Number.parseFloat(event.reconnect.delay ?? "0");
+            failures = -1;
+            break;
+          }
+          yield event;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        const networkFailed = error instanceof TypeError;
+        if (!networkFailed && !(error instanceof DeskError && error.passing)) throw error;
+      }
+      if (failures > 0) onCut();
+      await new Promise((resume) => setTimeout(resume, wait));
+    }
+  }
+
+  async #fetch(path, body, again = true, signal = undefined) {
     const headers = { authorization: `Bearer ${this.token}` };
     if (body !== undefined) headers["content-type"] = "application/json";
     const method = body === undefined ? "GET" : "POST";
-    const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+    const response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
     if (response.ok) return response;
     if (response.status === 401 && again) {
       const token = await this.renew();
       if (token) {
         this.token = token;
-        return this.#fetch(path, body, false);
+        return this.#fetch(path, body, false, signal);
       }
     }
     throw new DeskError(await response.json().catch(() => ({})), response.status);

@@ -2,6 +2,7 @@
 
 import { Desk, DeskError, newId } from "./api.js";
 import { OrderBoard } from "./orders.js";
+import { Thread, speaker } from "./thread.js";
 import { Answer, ownMessage } from "./view.js";
 
 const find = (id) => document.getElementById(id);
@@ -17,13 +18,12 @@ const WARNINGS = {
   MODEL_FALLBACK: "The language model is away; a simpler assistant answers.",
   CITATION_DROPPED: "A source that could not be checked was left out.",
 };
-const SPEAKERS = { ASSISTANT: "The assistant answers.", WAITING_FOR_STAFF: "A person has been asked for.", STAFF: "A member of staff answers." };
 const ENDINGS = { HANDED_OFF: "A person will take over.", ABSTAINED: "The desk found no sure answer.", PROPOSED: "Please check the proposal and decide." };
 
 let session = null; // {token, tenant, outlet, outlets} as session.json has it, or {token} typed in
 let desk = null;
 let board = null; // the orders that were confirmed here
-let conversation = ""; // resource name; empty until the first message
+let thread = null; // the conversation; null until the first message or the wish for a person
 let currentRun = "";
 
 async function readSession() {
@@ -33,14 +33,47 @@ async function readSession() {
 
 function begin(found) {
   session = found;
-  conversation = "";
+  thread?.leave();
+  thread = null;
+  showSpeaker({});
   desk = new Desk(session.token, renewToken);
   board?.stop();
   board = new OrderBoard(desk, find("orders"), find("order-list"));
   find("sign-in").hidden = true;
   find("chat").hidden = false;
-  find("human").disabled = true;
   find("text").focus();
+}
+
+/** The conversation that the address names, so that another tab and a reload show the same one. */
+async function openNamed() {
+  const name = decodeURIComponent(location.hash.slice(1));
+  if (!/^conversations\/[A-Za-z0-9_-]{1,64}$/.test(name)) return;
+  find("examples").hidden = true;
+  find("log").replaceChildren();
+  join(name);
+  await thread.load().catch((error) => {
+    thread.leave();
+    thread = null;
+    showProblem(error);
+  });
+}
+
+function join(name) {
+  thread = new Thread(desk, name, { log: find("log"), tell: showSpeaker, cut: () => say("The connection was cut. Looking again."), fail: showProblem });
+}
+
+/** The conversation, made when there is none yet. */
+async function ensureThread() {
+  if (thread) return thread;
+  const { name } = await desk.call("/v1/conversations", {});
+  history.replaceState(null, "", `#${name}`);
+  join(name);
+  return thread;
+}
+
+function showSpeaker(conversation) {
+  find("speaker").textContent = speaker(conversation);
+  find("human").disabled = ["WAITING_FOR_STAFF", "STAFF"].includes(conversation.controller);
 }
 
 /** A new token from this machine's session file, or the sign-in form when there is none. */
@@ -60,6 +93,7 @@ function offerOutlets() {
   choice.addEventListener("change", () => {
     const chosen = session.outlets.find((each) => each.outlet === choice.value);
     find("log").replaceChildren();
+    history.replaceState(null, "", location.pathname);
     begin({ ...session, outlet: chosen.outlet, token: chosen.token });
     say(`You now write for ${chosen.name || chosen.outlet}.`);
   });
@@ -98,10 +132,12 @@ async function send(text) {
   find("draft").append(answer.article);
   say("The desk is answering.");
   try {
-    conversation ||= (await desk.call("/v1/conversations", {})).name;
-    find("human").disabled = false;
-    for await (const event of desk.send(conversation, text, () => say("The connection was cut. Picking the answer up again."))) {
+    const { name } = await ensureThread();
+    const id = newId();
+    thread.mine(id);
+    for await (const event of desk.send(name, text, id, () => say("The connection was cut. Picking the answer up again."))) {
       currentRun = event.run || currentRun;
+      thread.mine(currentRun);
       show(event, answer);
     }
   } catch (error) {
@@ -123,14 +159,17 @@ function show(event, answer) {
   else if (event.step) say(STEPS[event.step.label] ?? "The desk is working.");
   else if (event.toolCall?.label) say(event.toolCall.label);
   else if (event.warning) answer.note(WARNINGS[event.warning.code] ?? "Something is not as it should be.");
-  else if (event.controllerChanged) answer.note(SPEAKERS[event.controllerChanged.to] ?? "Somebody else speaks now.");
+  else if (event.controllerChanged) answer.silenced = true; // the conversation itself says who speaks now
   else end(event, answer);
 }
 
 function end(event, answer) {
   if (event.completed) {
     if (answer.text.textContent === "") answer.replace(event.completed.text);
-    say(ENDINGS[event.completed.answerKind] ?? "The answer is complete.");
+    say(event.completed.text ? ENDINGS[event.completed.answerKind] ?? "The answer is complete." : "Your message was passed on.");
+  } else if (event.cancelled && answer.silenced) {
+    answer.withdraw();
+    say("A person answers instead of the assistant.");
   } else if (event.cancelled) {
     answer.note("Stopped.");
     say("The answer was stopped.");
@@ -166,8 +205,10 @@ async function stop() {
 
 async function askForPerson() {
   try {
-    await desk.call(`/v1/${conversation}:requestHuman`, { requestId: newId() });
-    say("A person has been asked for. You can go on writing.");
+    const { name } = await ensureThread();
+    await thread.look(await desk.call(`/v1/${name}:requestHuman`, { requestId: newId() }));
+    find("examples").hidden = true;
+    say("You can go on writing.");
   } catch (error) {
     showProblem(error);
   }
@@ -195,6 +236,7 @@ find("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
   begin({ token: find("token").value.trim() });
   find("token").value = "";
+  void openNamed();
 });
 for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => void send(example.textContent));
@@ -204,6 +246,7 @@ const found = await readSession();
 if (found) {
   begin(found);
   offerOutlets();
+  await openNamed();
 } else {
   find("sign-in").hidden = false;
 }

@@ -16,6 +16,25 @@ export function ownMessage(text) {
     element("p", { className: "author", text: "You" }), element("p", { className: "text", text }));
 }
 
+/** A whole message: of somebody of the outlet, of the assistant, or of staff. */
+export function storedMessage(message) {
+  if (message.author === "CUSTOMER") return ownMessage(message.text);
+  const answer = new Answer();
+  if (message.author === "STAFF") {
+    answer.article.classList.add("staff");
+    answer.article.firstElementChild.textContent = "Staff";
+  }
+  answer.replace(message.text);
+  for (const citation of message.citations ?? []) answer.cite(citation);
+  answer.article.classList.remove("draft");
+  return answer.article;
+}
+
+/** What happened, between the messages. */
+export function happening(text) {
+  return element("p", { className: "happening", text });
+}
+
 /** A message of the desk that is being written. */
 export class Answer {
   constructor() {
@@ -46,6 +65,12 @@ export class Answer {
 
   propose(proposal, decide) {
     this.article.append(proposalBox(proposal, decide));
+  }
+
+  /** Nothing of it was stored: somebody else speaks now. */
+  withdraw() {
+    this.replace("");
+    while (this.article.childElementCount > 2) this.article.lastElementChild.remove();
   }
 
   get isEmpty() {
