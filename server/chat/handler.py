@@ -22,6 +22,7 @@ from server.chat.service import ConversationService
 from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency
 from server.order.proposals import Proposals
+from server.replays import tell_replayed
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -61,7 +62,7 @@ class ChatHandler(ProposalHandler, chat_service_pb2_grpc.ChatServiceServicer):
             Idempotency("CreateConversation", request.request_id, body, _conversation_bytes),
         )
         if made.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return chat_pb2.Conversation.FromString(made.answer)
 
     async def GetConversation(
