@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Any, NoReturn
 
 import grpc
@@ -160,8 +161,20 @@ def _mark_cancelled(call: Call) -> None:
 
 async def _abort(call: Call, failure: Failed) -> NoReturn:
     trailers = (*call.trailers, (_DETAILS, failure.status.SerializeToString()))
+    if (seconds := _retry_after(failure.status)) is not None:
+        # What HTTP clients look at; whole seconds, as RFC 9110 has them.
+        trailers = (*trailers, ("retry-after", str(seconds)))
     await call.context.abort(failure.code, failure.status.message, trailers)
     raise AssertionError("abort always raises")
+
+
+def _retry_after(status: status_pb2.Status) -> int | None:
+    delay = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if detail.Unpack(delay):
+            milliseconds: int = delay.retry_delay.ToMilliseconds()
+            return math.ceil(milliseconds / 1000)
+    return None
 
 
 def _packed(details: list[Message]) -> list[any_pb2.Any]:

@@ -14,6 +14,7 @@ from server.audit.actor import Shown
 from server.audit.changes import Author
 from server.caller import current_caller, current_request
 from server.idempotency import Idempotency
+from server.replays import tell_replayed
 from tria.accounting.v1 import accounting_pb2, accounting_service_pb2, accounting_service_pb2_grpc
 from tria.order.v1 import order_pb2
 
@@ -48,7 +49,7 @@ class AccountingHandler(accounting_service_pb2_grpc.AccountingServiceServicer):
         key: Idempotency[bytes] = Idempotency("RetryInvoice", request.request_id, request.order.encode(), bytes)
         done = await self._dead_letters.retry(self._author(), request.order, key)
         if done.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return accounting_service_pb2.RetryInvoiceResponse(order=order_pb2.Order.FromString(done.answer))
 
     async def ListDeadLetters(

@@ -22,6 +22,7 @@ from server.audit.subject_handler import SubjectHandler
 from server.audit.subjects import Subjects
 from server.caller import current_caller, current_request
 from server.idempotency import Idempotency
+from server.replays import tell_replayed
 from tria.audit.v1 import audit_pb2, audit_service_pb2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -99,7 +100,7 @@ class AuditHandler(SubjectHandler):
         )
         done = await self._desk.recording.record(self._author(), decode.told(request.event), key)
         if done.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return audit_pb2.AuditEvent.FromString(done.answer)
 
     def _author(self) -> Author:

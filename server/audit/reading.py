@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import LiteralString
+from uuid import UUID
 
 from server.audit import events
 from server.audit.events import Event, Search
@@ -36,7 +37,12 @@ class AuditReading:
         return shown, self._tokens.make(query, (str(shown[-1].seq),)) if len(found) > wanted.size else ""
 
     async def get(self, tenant: str, event_id: str) -> Event:
-        """Also one that is still on its way into the log. Raises NOT_FOUND, the same for another tenant's."""
+        """Also one that is still on its way into the log. Raises NOT_FOUND, the same for another tenant's, and
+        INVALID_ARGUMENT for what is no id."""
+        try:
+            UUID(event_id)
+        except ValueError as cause:
+            raise invalid("name", "must be audit/events/ and a UUID") from cause
         async with self._database.connection() as connection:
             found = await events.find(connection, tenant, event_id) or await _pending(connection, tenant, event_id)
             # It may have been put in its place between the two.

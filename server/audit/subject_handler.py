@@ -16,6 +16,7 @@ from server.audit.receipt import Receipt, event_of
 from server.audit.subjects import Export, Subjects, too_much
 from server.caller import current_caller, current_request
 from server.idempotency import Idempotency, Once
+from server.replays import tell_replayed
 from tria.audit.v1 import audit_pb2, audit_service_pb2, audit_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -38,7 +39,7 @@ class SubjectHandler(audit_service_pb2_grpc.AuditServiceServicer):
     ) -> audit_pb2.SubjectExport:
         idempotency = Idempotency("ExportSubject", request.request_id, _body(request), _export_bytes)
         given = await self._subjects.export(self._author(), request.subject, idempotency, _MOST_RECORDS)
-        _tell_replay(context, given)
+        await _tell_replay(context, given)
         return await asyncio.to_thread(audit_pb2.SubjectExport.FromString, given.answer)
 
     async def EraseSubject(
@@ -46,7 +47,7 @@ class SubjectHandler(audit_service_pb2_grpc.AuditServiceServicer):
     ) -> audit_pb2.ErasureReceipt:
         idempotency = Idempotency("EraseSubject", request.request_id, _body(request), _receipt_bytes)
         erased = await self._subjects.erase(self._author(), request.subject, request.reason, idempotency)
-        _tell_replay(context, erased)
+        await _tell_replay(context, erased)
         receipt = audit_pb2.ErasureReceipt.FromString(erased.answer)
         receipt.seq = await self._seq(event_of(receipt.signed_note))
         return receipt
@@ -72,9 +73,9 @@ def _body(request: audit_service_pb2.ExportSubjectRequest | audit_service_pb2.Er
     return bare.SerializeToString(deterministic=True)
 
 
-def _tell_replay(context: Context, answer: Once) -> None:
+async def _tell_replay(context: Context, answer: Once) -> None:
     if answer.replayed:
-        context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+        await tell_replayed(context)
 
 
 def _export_bytes(export: Export) -> bytes:

@@ -97,7 +97,7 @@ class OrderTaken:
 
     `proposal` is what a person may confirm, `unchanged` when the message added nothing to it; `questions` stand alone
     when nothing could be proposed; `refusal` says why it cannot be ordered; `emptied` that nothing is left of it;
-    `amends` that it seems to change an order that was placed before.
+    `amends` that it seems to change an order that was placed before; `no_such` is an order number of nobody's here.
     """
 
     proposal: Proposal | None = None
@@ -106,6 +106,7 @@ class OrderTaken:
     refusal: str = ""
     emptied: bool = False
     amends: bool = False
+    no_such: str = ""
 
 
 class Tools(Protocol):

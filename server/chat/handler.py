@@ -24,6 +24,7 @@ from server.chat.sse_handler import SseHandler
 from server.chat.tickets import Tickets
 from server.idempotency import Idempotency
 from server.order.proposals import Proposals
+from server.replays import tell_replayed
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -69,7 +70,7 @@ class ChatHandler(HandOffHandler, ProposalHandler, SseHandler, chat_service_pb2_
             Idempotency("CreateConversation", request.request_id, body, conversation_bytes),
         )
         if made.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return chat_pb2.Conversation.FromString(made.answer)
 
     async def GetConversation(

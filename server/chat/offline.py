@@ -36,6 +36,7 @@ from server.chat.replies import Replies, Voice, load_replies, plain, says
 from server.chat.understanding import Understand
 from server.knowledge.lexical import Lexicon
 from server.knowledge.passages import Passage, SearchResult
+from server.order.number import named, said_numbers
 
 # After so many messages in a row that it could not answer, a person takes over (REQUIREMENTS.md, hand-over rules).
 _PATIENCE = 3
@@ -46,6 +47,8 @@ _ALIKE = 0.12
 _MOST_PRODUCTS = 6
 # From this confidence on a message is none of the desk's business; below it the documents may know better.
 _ELSEWHERE = 0.85
+# Orders that are listed, and those among which a number that was said is looked for.
+_SHOWN_ORDERS, _MOST_ORDERS = 3, 50
 # Passages that sentences are chosen from.
 _CANDIDATES = 8
 # The share of the question that quotes must serve before they are an answer.
@@ -247,7 +250,7 @@ class _Answer:
 
     async def _status(self) -> AsyncIterator[Event]:
         yield Step("checking_orders")
-        orders = await self._tools.recent_orders(limit=3)
+        orders = await self._tools.recent_orders(limit=_MOST_ORDERS if said_numbers(self._turn.text) else _SHOWN_ORDERS)
         text, kind = self._orders(orders)
         for event in _pieces(text):
             yield event
@@ -257,12 +260,13 @@ class _Answer:
         voice = self._voice
         if not orders:
             return voice.say("orders_none"), AnswerKind.ABSTAINED
-        asked = _ORDER_NUMBER.findall(self._turn.text)
-        named = [order for order in orders if any(_same_number(order, number) for number in asked)]
+        asked = said_numbers(self._turn.text) or _ORDER_NUMBER.findall(self._turn.text)
+        numbers = named(self._turn.text, [order.number for order in orders])
+        meant = [order for order in orders if order.number in numbers or _same_number(order, asked)]
         gap = "" if voice.language is Language.ZH else " "
         eta = gap + voice.say("orders_eta") if says(self._turn.text, self._replies.heard.arrival) else ""
-        shown = named or orders
-        if asked and not named:
+        shown = meant or orders[:_SHOWN_ORDERS]
+        if asked and not meant:
             lines = [voice.say("orders_unknown", number=asked[0])]
         elif len(shown) == 1:
             under_way = shown[0].state in {"CONFIRMED", "ACCEPTED", "FULFILLING"}
@@ -350,8 +354,8 @@ def _alike(products: Sequence[Product]) -> list[Product]:
     return [product for product in products if product.score >= products[0].score - _ALIKE]
 
 
-def _same_number(order: OrderSummary, asked: str) -> bool:
-    return order.number.upper() == asked.upper() or order.number.rsplit("-", 1)[-1] == asked
+def _same_number(order: OrderSummary, asked: Sequence[str]) -> bool:
+    return any(order.number.upper() == each.upper() or order.number.rsplit("-", 1)[-1] == each for each in asked)
 
 
 def _begins(text: str, phrase: str) -> bool:

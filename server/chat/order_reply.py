@@ -43,6 +43,10 @@ async def _called_off(turn: Turn, tools: Tools, voice: Voice, heard: Heard, take
     found = None
     if not taken.amends and says(turn.text, heard.cancel):
         found = await tools.cancel_order(voice.language)
+    if found is not None and found.no_such:
+        return OrderReply(voice.say("order_no_such", number=found.no_such), AnswerKind.ABSTAINED)
+    if found is not None and found.refusal:
+        return OrderReply(found.refusal, AnswerKind.HANDED_OFF)
     if found is None or found.proposal is None:
         return OrderReply(voice.say("order_change"), AnswerKind.HANDED_OFF)
     text = voice.say("order_cancel", title=found.proposal.title)

@@ -13,6 +13,7 @@ from server.chat.replies import load_replies, plain
 from server.chat.task import Task
 from server.db.pool import Database
 from server.errors import AppError, Code
+from server.order.number import is_number, named, said_numbers
 from server.order.taking import Heard, Said, Standing, Taking
 
 _HISTORY = 16  # messages that are looked at for earlier parts of the order
@@ -85,20 +86,32 @@ class OrderTalk:
             return None
         tenant, outlet = self._task.caller.tenant, self._task.conversation.outlet
         orders = await self._placed()
-        named = [id for id, number in orders if number.lower() in self._task.message.text.lower()]
-        if not named and len(orders) == 1:
-            named = [orders[0][0]]
-        if len(named) != 1:
+        text = self._task.message.text
+        numbers = named(text, [number for _, number in orders])
+        meant = [id for id, number in orders if number in numbers]
+        if not meant and (said := said_numbers(text)):
+            return await self._elsewhere(said[0])
+        if not meant and len(orders) == 1:
+            meant = [orders[0][0]]
+        if len(meant) != 1:
             return None
-        proposal = await self._taking.propose_cancelling(
-            tenant,
-            outlet,
-            named[0],
-            conversation=self._task.conversation.name,
-            language=language.value,
-            person=self._task.caller.person,
-        )
+        try:
+            proposal = await self._taking.propose_cancelling(
+                tenant,
+                outlet,
+                meant[0],
+                conversation=self._task.conversation.name,
+                language=language.value,
+                person=self._task.caller.person,
+            )
+        except AppError as refused:
+            return OrderTaken(refusal=_sentence(refused))
         return OrderTaken(proposal=proposal)
+
+    async def _elsewhere(self, said: str) -> OrderTaken | None:
+        """A number that is none of those that can be called off: too late for it, or the outlet has no such order."""
+        known = await self._taking.numbers(self._task.caller.tenant, self._task.conversation.outlet)
+        return None if any(is_number(number, said) for number in known) else OrderTaken(no_such=said)
 
     async def _placed(self) -> list[tuple[str, str]]:
         return await self._taking.cancellable(self._task.caller.tenant, self._task.conversation.outlet)

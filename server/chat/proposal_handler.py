@@ -13,6 +13,7 @@ from server.chat.encode import proposal_message
 from server.idempotency import Idempotency
 from server.order.proposal import Proposal, ProposalMoved
 from server.order.proposals import Confirmed, Proposals
+from server.replays import tell_replayed
 from tria.chat.v1 import chat_pb2, chat_service_pb2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -41,7 +42,7 @@ class ProposalHandler:
             moved.details = (proposal_message(moved.proposal),)
             raise
         if done.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return chat_service_pb2.ConfirmProposalResponse.FromString(done.answer)
 
     async def RejectProposal(
@@ -52,7 +53,7 @@ class ProposalHandler:
         key = Idempotency("RejectProposal", request.request_id, body, _proposal_bytes)
         done = await self._proposals.reject(self._author(), request.name, request.reason, key)
         if done.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return chat_pb2.Proposal.FromString(done.answer)
 
     def _author(self) -> Author:

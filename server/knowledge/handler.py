@@ -15,6 +15,7 @@ from server.knowledge.search import KnowledgeSearch
 from server.knowledge.service import Imported, KnowledgeService
 from server.knowledge.store import DocumentRow
 from server.paging import PageTokens, page_size
+from server.replays import tell_replayed
 from tria.knowledge.v1 import knowledge_pb2, knowledge_service_pb2, knowledge_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -51,7 +52,7 @@ class KnowledgeHandler(knowledge_service_pb2_grpc.KnowledgeServiceServicer):
             idempotency=Idempotency("ImportDocument", request.request_id, body, _imported_bytes),
         )
         if imported.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return knowledge_service_pb2.ImportDocumentResponse.FromString(imported.answer)
 
     async def GetDocument(

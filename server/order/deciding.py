@@ -10,7 +10,7 @@ from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency, Once, once
 from server.order import habits, order_store
-from server.order.access import check_etag
+from server.order.access import check_etag, party
 from server.order.order import Order
 from server.order.ordering import (
     Moved,
@@ -24,12 +24,13 @@ from server.order.ordering import (
     next_state,
     price,
     publish,
+    refuse_paid,
     reload,
     wanted_of,
 )
 from server.order.pricing import UNPRICEABLE, Priced, refuse
 from server.order.sentences import Saying, say
-from server.order.states import Move, State
+from server.order.states import Move, Party, State
 from server.order.terms import load_terms, lock_outlet
 
 _ACTIONS = {
@@ -136,6 +137,9 @@ async def move_order(
     tenant = author.caller.tenant
     was_open = order.state.open
     state = await next_state(connection, ordering, author, order, move)
+    if move is Move.CANCEL and party(author.caller) is Party.CUSTOMER:
+        terms = await load_terms(connection, tenant, order.outlet, ordering.money, closed=True)
+        await refuse_paid(connection, ordering, tenant, order, terms.language)
     moved = replace(order, state=state, hold_reasons=())
     called_off = state in {State.CANCELLED, State.REJECTED}
     if called_off and not was_open:

@@ -21,6 +21,7 @@ from server.order.product import RowError
 from server.order.states import Move
 from server.order.wiring import OrderDesk
 from server.paging import PageTokens, page_size
+from server.replays import tell_replayed
 from tria.order.v1 import order_pb2, order_service_pb2, order_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -190,7 +191,7 @@ class OrderHandler(order_service_pb2_grpc.OrderServiceServicer):
         """Runs a write that may be sent twice; a replayed answer says so in a trailer."""
         done = await run(self._author(), key_of(request, _order_bytes))
         if done.replayed:
-            context.set_trailing_metadata((("x-idempotent-replay", "true"),))
+            await tell_replayed(context)
         return order_pb2.Order.FromString(done.answer)
 
     def _author(self) -> Author:

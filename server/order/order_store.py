@@ -113,6 +113,14 @@ async def get_impersonal(connection: Connection, tenant: str, ids: Sequence[str]
     return await _with_lines(connection, None, tenant, await connection.fetch(SELECT_ORDERS, tenant, list(ids)))
 
 
+_HAS_CONVERSATION: LiteralString = "select true from conversation where tenant = $1 and id = $2 and outlet = $3"
+
+
+async def has_conversation(connection: Connection, tenant: str, conversation: str, outlet: str) -> bool:
+    """Whether the conversation (its bare id) is one of the outlet's."""
+    return bool(await connection.fetchval(_HAS_CONVERSATION, tenant, conversation, outlet))
+
+
 LIST_ORDERS: Final[LiteralString] = (
     _COLUMNS
     + """

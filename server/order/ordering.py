@@ -6,7 +6,6 @@ outlet, products by SKU, what accounting needs, the conversation, and the feed l
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -21,8 +20,9 @@ from server.errors import AppError, Code, Reason, not_found
 from server.order import feed, habits, order_store, price_list
 from server.order.access import new_id, outlet_scope, party
 from server.order.holds import hold_reasons
-from server.order.invoicing import InvoiceLine, InvoiceRequest, Invoicing
+from server.order.invoicing import InvoiceLine, InvoiceRequest, InvoiceState, Invoicing
 from server.order.money import Money
+from server.order.number import new_number
 from server.order.order import Order
 from server.order.order_store import NewOrder
 from server.order.pricing import LINE_QUESTIONS, UNPRICEABLE, Priced, Violation, Wanted, price_order, refuse
@@ -31,9 +31,6 @@ from server.order.states import Move, Party, State, after
 from server.order.terms import MoneyRules, Terms, load_terms
 from server.order.threads import NoThreads, Threads
 
-# Crockford's base 32: no letter that is read as a digit.
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_NUMBER_LENGTH = 5  # 33 million numbers a day
 _SIMILAR = Decimal("0.1")  # quantities of a similar order differ by no more than this part
 
 
@@ -102,6 +99,15 @@ async def next_state(connection: Connection, ordering: Ordering, author: Author,
         raise AppError(refusal.code, refusal.reason, sentence, metadata=refusal.metadata) from refusal
 
 
+async def refuse_paid(connection: Connection, ordering: Ordering, tenant: str, order: Order, language: str) -> None:
+    """Raises FAILED_PRECONDITION (ORDER_PAID) for an order whose invoice is paid: money goes back by staff's hand."""
+    views = await ordering.invoicing.views(connection, tenant, [order.id])
+    view = views.get(order.id)
+    if view is not None and view.state is InvoiceState.PAID:
+        sentence = say(Saying.PAID, language, number=order.number)
+        raise AppError(Code.FAILED_PRECONDITION, Reason.ORDER_PAID, sentence, metadata={"order": order.name})
+
+
 def wanted_of(order: Order) -> tuple[Wanted, ...]:
     """What the order asks for, without prices."""
     return tuple(Wanted(line.sku, line.quantity, line.provenance) for line in order.lines)
@@ -131,9 +137,9 @@ async def store_draft(
     refuse(priced.violations, UNPRICEABLE)
     day = terms.calendar.today(now)
     id, state = new_id(), draft_state(priced.violations)
-    new = NewOrder(id, _number(day), terms.outlet, state, note, conversation, proposal, person)
+    new = NewOrder(id, new_number(day), terms.outlet, state, note, conversation, proposal, person)
     while not await order_store.insert(connection, vault, tenant, new, priced):
-        new = replace(new, number=_number(day))
+        new = replace(new, number=new_number(day))
     return await reload(connection, vault, tenant, id)
 
 
@@ -267,7 +273,3 @@ def duplicate(twin: Order, language: str) -> AppError:
         say(Saying.DUPLICATE, language, number=twin.number),
         metadata={"order": twin.name},
     )
-
-
-def _number(day: date) -> str:
-    return f"SO-{day:%y%m%d}-" + "".join(secrets.choice(_ALPHABET) for _ in range(_NUMBER_LENGTH))

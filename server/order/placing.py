@@ -9,7 +9,9 @@ from datetime import date
 from server.audit.actions import Action
 from server.audit.changes import Author
 from server.caller import Caller
+from server.errors import not_found
 from server.idempotency import Idempotency, Once, once
+from server.order import order_store
 from server.order.access import outlet_to_order_for
 from server.order.order import Order
 from server.order.ordering import Ordering, price, publish, store_draft
@@ -43,13 +45,16 @@ class Placing:
             return outlet, await price(connection, caller.tenant, terms, draft.wanted, draft.day, now)
 
     async def create(self, author: Author, draft: Draft, idempotency: Idempotency[Order]) -> Once:
-        """Stores a draft. Raises FAILED_PRECONDITION for lines that cannot be priced; what else stands in the way of
-        confirming it may still be put right."""
+        """Stores a draft. Raises NOT_FOUND for a conversation of another outlet, and FAILED_PRECONDITION for lines that
+        cannot be priced; what else stands in the way of confirming it may still be put right."""
         caller = author.caller
         outlet = outlet_to_order_for(caller, draft.outlet)
         async with self._ordering.database.transaction() as connection:
 
             async def produce() -> Order:
+                id = draft.conversation.removeprefix("conversations/")
+                if id and not await order_store.has_conversation(connection, caller.tenant, id, outlet):
+                    raise not_found(draft.conversation)
                 terms = await load_terms(connection, caller.tenant, outlet, self._ordering.money)
                 now = self._ordering.now()
                 priced = await price(connection, caller.tenant, terms, draft.wanted, draft.day, now)

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-from server.errors import AppError, Code, FieldViolation, Reason
+from server.errors import AppError, Code, FieldViolation, Reason, invalid
 from server.order.money import Money, decimals
 from server.order.sentences import Saying, day_text, say
 from server.order.terms import Terms
 
 FEE = ""
 """The SKU of a line that is a fee."""
+
+_TOO_MUCH = Decimal(10) ** 12  # what is stored holds a hundred such amounts, and sums over the orders of an outlet
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ def price_order(
     *,
     held: Mapping[str, Decimal] | None = None,
 ) -> Priced:
-    """Prices every line that has a price and names everything that stands in the way; raises nothing.
+    """Prices every line that has a price and names everything that stands in the way. Raises INVALID_ARGUMENT only for
+    amounts that are too large to be stored.
 
     `asked_day` None means the first possible day. `held` is the stock that the order itself holds already (a change of
     a confirmed order).
@@ -144,10 +147,14 @@ def price_order(
         faults = list(_line_faults(line, offer, terms.language))
         found += faults
         if offer is not None and offer.price is not None and not faults:
+            if line.quantity * offer.price >= _TOO_MUCH:
+                raise invalid(f"order.lines[{line.sku}].quantity", "comes to more than any order may")
             lines.append(_priced(line, offer, offer.price, terms, rate))
     found += _quantity_faults(lines, offers, held or {}, terms.language)
     fees = tuple(_fees(sum((line.line_total for line in lines), Decimal(0)), terms, rate)) if lines else ()
     priced = Priced(terms.money.currency, tuple(lines), fees, day, ())
+    if priced.total >= _TOO_MUCH:
+        raise invalid("order.lines", "come to more than any order may")
     found += _order_faults(priced, terms, now, whole=not found)
     return Priced(terms.money.currency, tuple(lines), fees, day, tuple(found))
 

@@ -10,7 +10,7 @@ from server.caller import Caller
 from server.db.pool import Connection
 from server.errors import not_found
 from server.order import order_store
-from server.order.access import outlet_scope
+from server.order.access import outlet_scope, outlet_to_order_for
 from server.order.order import Order
 from server.order.ordering import Ordering, with_invoices
 from server.order.states import State
@@ -36,9 +36,9 @@ class Reading:
     async def page(
         self, caller: Caller, outlet: str, states: Sequence[State], size: int, token: str
     ) -> tuple[list[Order], str]:
-        """(orders, newest first; where the next page begins, empty at the end). A customer's own outlet is always
-        meant."""
-        scope = outlet_scope(caller) or outlet.removeprefix("outlets/")
+        """(orders, newest first; where the next page begins, empty at the end). Raises OUTLET_MISMATCH when a customer
+        names another outlet than its own."""
+        scope = outlet_to_order_for(caller, outlet) if outlet_scope(caller) else outlet.removeprefix("outlets/")
         query = "\n".join(("ListOrders", caller.tenant, scope, *sorted(states)))
         wanted = self._tokens.read(query, token, page_size(size))
         after = (datetime.fromisoformat(wanted.after[0]), wanted.after[1]) if wanted.after else None

@@ -33,6 +33,7 @@ class Saying(StrEnum):
     PROPOSAL_REJECTED = "PROPOSAL_REJECTED"
     REPRICED = "REPRICED"
     NOT_NOW = "NOT_NOW"
+    PAID = "PAID"
     ORDER_TITLE = "ORDER_TITLE"
     CHANGE_TITLE = "CHANGE_TITLE"
     CANCEL_TITLE = "CANCEL_TITLE"
@@ -125,6 +126,11 @@ _WORDS: Mapping[Saying, tuple[str, str, str]] = {
         "This order is {state}: it cannot be {move} now.",
         "该订单{state}，现在无法{move}。",
         "Pesanan ini {state}: ia tidak boleh {move} sekarang.",
+    ),
+    Saying.PAID: (
+        "Order {number} is paid already. Our staff must cancel it, because money goes back; please ask a colleague.",
+        "订单 {number} 已付款。取消需退款，须由我们的同事办理；请联系同事。",
+        "Pesanan {number} sudah dibayar. Hanya kakitangan kami boleh membatalkannya kerana wang perlu dipulangkan.",
     ),
     Saying.ORDER_TITLE: ("Order for delivery on {date}", "订单，{date} 送货", "Pesanan untuk penghantaran pada {date}"),
     Saying.CHANGE_TITLE: (

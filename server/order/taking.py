@@ -20,7 +20,7 @@ from server.order.extraction import ExtractedLine, Extraction, OrderExtractor, P
 from server.order.extraction_cues import Cue
 from server.order.extraction_questions import Question
 from server.order.extractors import Extractors
-from server.order.ordering import Ordering
+from server.order.ordering import Ordering, refuse_paid
 from server.order.pricing import Provenance, Wanted
 from server.order.proposal import Asked, Kind, Proposal
 from server.order.proposing import propose
@@ -38,6 +38,7 @@ _MORE = re.compile(
     r"\b(?:more|another|extra|additional|add|plus|also|lagi|tambah|tambahan|juga)\b|再|多|加|另", re.IGNORECASE
 )
 _MOST_CANDIDATES = 5
+_MOST_NUMBERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,23 @@ class Taking:
             )
         return [(order.id, order.number) for order in found]
 
+    async def numbers(self, tenant: str, outlet: str) -> list[str]:
+        """The numbers of the outlet's newest orders, whatever their state."""
+        async with self._ordering.database.connection() as connection:
+            found = await order_store.page(connection, self._ordering.vault, tenant, outlet, (), None, _MOST_NUMBERS)
+        return [order.number for order in found]
+
     async def propose_cancelling(
         self, tenant: str, outlet: str, order: str, *, conversation: str, language: str, person: str
     ) -> Proposal:
-        """Proposes to call the order off."""
+        """Proposes to call the order off. Raises FAILED_PRECONDITION with a sentence for one that is paid."""
         asked = Asked(
             Kind.CANCEL_ORDER, outlet, conversation=conversation, language=language, order=order, person=person
         )
         async with self._ordering.database.transaction() as connection:
+            found = await order_store.get(connection, self._ordering.vault, tenant, order, outlet)
+            if found is not None:
+                await refuse_paid(connection, self._ordering, tenant, found, language)
             return await propose(connection, self._ordering, tenant, asked)
 
     async def _history(

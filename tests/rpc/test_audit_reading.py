@@ -207,3 +207,8 @@ async def test_reading_the_trail_is_in_the_trail(trail: Trail) -> None:
     announced = MessageToDict(found[1].details)
     assert (announced["format"], announced["first"]) == ("ndjson", 0)
     assert {event.decision for event in found} == {audit_pb2.AuditEvent.Decision.Value(Decision.ALLOWED)}
+
+
+async def test_what_is_no_id_is_an_invalid_argument(trail: Trail) -> None:
+    request = rpc.GetEventRequest(name="audit/events/" + "-" * 36)
+    assert await refused(trail.stub.GetEvent(request, metadata=trail.who())) == "INVALID_FIELD"

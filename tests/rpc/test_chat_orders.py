@@ -207,3 +207,19 @@ async def test_staff_without_an_outlet_order_nothing_by_chat(desk: Desk) -> None
     events = [event async for event in desk.chat.SendMessage(asked, metadata=metadata)]
     check_stream(events)
     assert "proposal" not in kinds(events)
+
+
+async def test_an_order_number_of_nobody_cancels_nothing(desk: Desk) -> None:
+    name = await confirm(desk, proposed(await desk.say(ORDER)))
+    stub = order_service_pb2_grpc.OrderServiceStub(desk.channel)
+    request = order_service_pb2.GetOrderRequest(name=name)
+    number = (await stub.GetOrder(request, metadata=desk.metadata(subject=uuid.uuid4().hex))).number
+    for unknown in ("SO-261128-ZZZZZ", "order 9ZZZ9"):
+        events = await desk.say(f"please cancel my order, {unknown}")
+        assert "proposal" not in kinds(events)
+        assert "ZZZ" in text_of(events)
+    events = await desk.say(f"please cancel order {number}")
+    assert number in proposed(events).title
+    events = await desk.say(f"where is my order {number}?")
+    assert number in text_of(events)
+    assert "see no order" not in text_of(events)

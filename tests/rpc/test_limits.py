@@ -105,6 +105,7 @@ async def test_over_the_limit_the_caller_is_told_when_to_come_back(served: Serve
     assert 8 <= len(refused) <= 10
     found = refused[-1]
     assert (found.info.reason, found.info.metadata["limit"]) == ("RATE_LIMITED", "60/min")
+    assert [dict(error.trailing_metadata() or ())["retry-after"] for error in errors if error] == ["1"] * len(refused)
     assert 0 < found.details["RetryInfo"].retry_delay.ToMilliseconds() <= 1000
     assert found.details["QuotaFailure"].violations[0].subject == probe.path("Unary")
     leaves = await served.leaves()

@@ -296,6 +296,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """It was booked with other totals than the customer confirmed.
     Example: reason "INVOICE_TOTAL_MISMATCH" domain "tria" metadata {"order": "orders/x"}
     """
+    ORDER_PAID: _ErrorReason.ValueType  # 100
+    """The order's invoice is paid: only staff may cancel it, because money goes back.
+    Example: reason "ORDER_PAID" domain "tria" metadata {"order": "orders/x"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, machine-readable: ErrorInfo.reason with domain "tria". Every value shows an example of the
@@ -575,5 +579,9 @@ Example: reason "INVOICE_NUMBER_TAKEN" domain "tria" metadata {"order": "orders/
 INVOICE_TOTAL_MISMATCH: ErrorReason.ValueType  # 93
 """It was booked with other totals than the customer confirmed.
 Example: reason "INVOICE_TOTAL_MISMATCH" domain "tria" metadata {"order": "orders/x"}
+"""
+ORDER_PAID: ErrorReason.ValueType  # 100
+"""The order's invoice is paid: only staff may cancel it, because money goes back.
+Example: reason "ORDER_PAID" domain "tria" metadata {"order": "orders/x"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
