@@ -19,6 +19,7 @@ from server.chat import conversations, runs
 from server.chat.access import new_id
 from server.chat.assistant import Answered, AnswerKind, Intent, Usage
 from server.chat.conversations import NewMessage, StoredCitation
+from server.chat.decision import Decision, security_details
 from server.chat.events import Cancelled, Completed, Event, Failed, Interrupted, Spent, TextDone
 from server.chat.runlog import RunLog
 from server.chat.runs import Ending, Run, RunState
@@ -43,6 +44,7 @@ class Outcome:
     time_to_first_token_ms: int = 0
     answered: Answered | None = None
     error: AppError | None = None
+    decision: Decision = field(default_factory=Decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,17 @@ class Settlement:
             author = Author(self.task.caller, self.task.request, self.shown)
             targets = (run.name, f"{self.task.conversation.name}/messages/{answer}") if said else (run.name,)
             await author.record(connection, Action.AI_DECISION, targets, _decision(outcome))
+            await self._record_suspects(connection, author, outcome.decision)
         return True
+
+    async def _record_suspects(self, connection: Connection, author: Author, decision: Decision) -> None:
+        """A leaf for each text that seemed to speak to a model, without the text."""
+        for suspected in decision.suspects:
+            keyed = self.shown.text(self.task.caller.tenant, suspected.text) if suspected.text else ""
+            details = security_details(suspected, suspected.fingerprint or keyed)
+            message = f"{self.task.conversation.name}/messages/{self.task.message.id}"
+            targets = (self.task.run.name, suspected.target or message)
+            await author.record(connection, Action.INJECTION_SUSPECT, targets, details)
 
 
 async def record_lost(connection: Connection, shown: Shown, lost: Sequence[tuple[str, str]]) -> None:
@@ -172,8 +184,10 @@ def _decision(outcome: Outcome) -> dict[str, Plain]:
         "estimated": str(usage.estimated).lower(),
         "chunks": " ".join(citation.chunk for citation in outcome.citations),
     }
+    details |= outcome.decision.details()
     if outcome.proposal:
-        details["proposal"] = f"proposals/{outcome.proposal}"
+        # A person's confirmation is a leaf of its own, on the same proposal.
+        details |= {"proposal": f"proposals/{outcome.proposal}", "approval": "PENDING"}
     if outcome.state is RunState.COMPLETED and answered:
         details |= {"answer_kind": answered.kind, "intent": answered.intent}
     elif outcome.state is RunState.FAILED and outcome.error:
