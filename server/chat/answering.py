@@ -74,7 +74,8 @@ class Answering:
         """The answer's events up to its `Answered`. Raises `ModelError`; what was held back is released before."""
         passages = self._evidence.add_passages(found.passages if found.confident else ())
         shown = self._evidence.add_products(products)
-        self._evidence.allowed.customer(turn.text)
+        if not turn.wary:
+            self._evidence.allowed.customer(turn.text)
         messages = prompts.messages(turn, intent.language, self._canary, passages, shown, self._discretion, self._fence)
         yield self._grounds()
         try:

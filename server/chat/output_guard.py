@@ -18,6 +18,8 @@ from server.pii.kinds import Kind
 from server.pii.scan import scan
 
 REMOVED = "[…]"
+# What ends so does not go on; the rest may at the end of a text.
+_CLOSED = {"html": (">",), "image": (")", "]"), "link": (), "name": (), "amount": ()}
 _LONGEST = 1024
 _PIECE = 256  # characters that are looked at together
 _MOST_REMOVED = 8
@@ -60,6 +62,9 @@ _OPEN = re.compile(
 )
 _LAST_WORDS = re.compile(r"(?:[^\s\u2e80-\uffef]{1,900}\s{0,8}|[\u2e80-\uffef]\s{0,8}){1,2}\Z")
 _KEYLIKE = re.compile(r"(?=\S*\d)\S{12,}|-----BEGIN|(?i:passwords?|secret|token|api.?key|kata laluan|密码|密钥)")
+
+
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY")
 
 
 class LeakedError(Exception):
@@ -145,8 +150,8 @@ class OutputGuard:
     @staticmethod
     def _open(text: str) -> int:
         """Where something begins that may go on."""
-        near = max(0, len(text) - _LONGEST - _PIECE)
-        found = [match.start() for match in (_OPEN.search(text, near), _LAST_WORDS.search(text, near)) if match]
+        near, wide = max(0, len(text) - _LONGEST - _PIECE), text.translate(_WIDE)
+        found = [match.start() for match in (_OPEN.search(wide, near), _LAST_WORDS.search(wide, near)) if match]
         return min(found, default=len(text))
 
     def _cleaned(self, text: str, *, final: bool) -> str:
@@ -155,13 +160,16 @@ class OutputGuard:
         text = self._without(text, _TAG, "html", final=final)
         text = self._without(text, _NAME, "name", final=final)
         text = self._without(text, _AMOUNT, "amount", final=final)
-        return self._without_secrets(text)
+        return self._without_secrets(text, final=final)
 
     def _without(self, text: str, pattern: re.Pattern[str], what: str, *, final: bool) -> str:
         parts: list[str] = []
         at = 0
         for match in pattern.finditer(text.translate(_WIDE)):  # one character for one: places are the same
-            if self._may(match, what) or (match.end() == len(text) and not final):
+            # "SGD 0." may become "SGD 0.65": a mark behind a figure is no end of it yet.
+            rest = text[match.end() :].lstrip(".,") if what == "amount" else text[match.end() :]
+            growing = not rest and not final and not match[0].endswith(_CLOSED[what])
+            if growing or self._may(match, what):
                 continue
             self.removed[what] = self.removed.get(what, 0) + 1
             parts += [text[at : match.start()], "" if what == "html" else REMOVED]
@@ -178,13 +186,15 @@ class OutputGuard:
                 return self._allowed.amount(match["first"] or match["last"])
         return False
 
-    def _without_secrets(self, text: str) -> str:
+    def _without_secrets(self, text: str, *, final: bool) -> str:
         if not _KEYLIKE.search(text):
             return text
+        if _PRIVATE_KEY.search(text):
+            raise LeakedError("secret")
         context = self._told[-80:]
-        for span in reversed(list(_secrets(context + text))):
-            start, end = max(span[0] - len(context), 0), span[1] - len(context)
-            if end > 0:
+        for span_start, span_end in reversed(list(_secrets(context + text))):
+            start, end = max(span_start - len(context), 0), span_end - len(context)
+            if end > 0 and (end < len(text) or final):
                 self.removed["secret"] = self.removed.get("secret", 0) + 1
                 text = text[:start] + REMOVED + text[end:]
         return text

@@ -18,6 +18,8 @@ from server.chat.unmasking import cut, hidden, invisible, seen, tagged
 
 # From these scores on; see `Level`.
 _MEDIUM, _HIGH = 0.35, 0.7
+# The most that one rule may say against a person who speaks: it takes two to take the model away.
+_MOST_AGAINST_A_PERSON = 0.6
 # What hides its words means harm more often than what says them.
 _HIDING = 0.5
 _UNSEEN_CHARACTERS, _MOST_UNSEEN = 0.4, 3
@@ -88,7 +90,7 @@ def suspect(text: str, source: Source) -> Suspicion:
 
 def _weight(rule: _Rule, source: Source) -> float:
     spoken = source in {Source.MESSAGE, Source.HISTORY}
-    return rule.weight if spoken else rule.in_data
+    return min(rule.weight, _MOST_AGAINST_A_PERSON) if spoken else rule.in_data
 
 
 def _together(weights: Iterable[float]) -> float:
