@@ -95,6 +95,7 @@ chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under 
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate
 	@$(ENV)/tria intents evaluate
+	@$(ENV)/tria injection evaluate
 	@$(ENV)/tria pii evaluate
 	@$(ENV)/tria orders evaluate
 
