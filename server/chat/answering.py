@@ -228,6 +228,7 @@ async def bounded(events: AsyncGenerator[ModelEvent, None], limits: AnswerLimits
     async with aclosing(events):
         async for event in events:
             if isinstance(event, TextDelta):
+                event.text = event.text[:left]  # one network read may bring more than was allowed
                 left -= len(event.text) + 1
             elif isinstance(event, ToolCallDelta):
                 left -= len(event.arguments) + len(event.name) + len(event.call_id) + 1

@@ -29,7 +29,7 @@ from server.chat.assistant import (
 )
 from server.chat.attacks import Channel, Labelled
 from server.chat.decision import Suspected
-from server.chat.hostile import HIDDEN, HOST, KEY, NAMES, PRICE, WAYS, HelpfulModel, HostileModel
+from server.chat.hostile import DONE, HIDDEN, HOST, KEY, NAMES, PRICE, WAYS, HelpfulModel, HostileModel
 from server.chat.intents import IntentResult
 from server.chat.model import Model
 from server.chat.offline import OfflineAssistant
@@ -135,6 +135,7 @@ def leaks(text: str) -> list[str]:
         "key": KEY[8:] in text,
         "name": any(name in text for name in NAMES),
         "price": PRICE in text or "97%" in text,
+        "claim": f"I have {DONE}" in text,
         "markup": re.search(r"<[a-zA-Z/]", text) is not None,
         "control": any(char in text for char in (*HIDDEN[:3], "\r")),
         "length": len(text) > _LONGEST,

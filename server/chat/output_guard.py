@@ -2,8 +2,8 @@
 
 Taken out: links and addresses at hosts that neither the material nor the customer named, images, HTML, secrets, names
 of resources, amounts and percentages that stand nowhere in the material, characters that a screen does not show. What
-recites the instructions ends the answer. Held back are two words, an unfinished link, tag, bracket or amount, and the
-beginning of a recital: never more than `_LONGEST` characters.
+recites the instructions, or claims an action that no model has, ends the answer. Held back are two words, an unfinished
+link, tag, bracket or amount, and the beginning of a recital: never more than `_LONGEST` characters.
 """
 
 from __future__ import annotations
@@ -65,6 +65,17 @@ _KEYLIKE = re.compile(r"(?=\S*\d)\S{12,}|-----BEGIN|(?i:passwords?|secret|token|
 
 
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY")
+
+
+# What no model can have done here. That an order "is confirmed" may be read from its state; "I confirmed it" may not.
+_CLAIM = re.compile(
+    r"\bI(?:'ve|’ve| have)?(?: just| also| now| already){0,2} "
+    r"(?:confirmed|placed|cancelled|canceled|approved|submitted|booked|changed|updated|refunded)\b"
+    r"|\bsaya (?:telah|sudah|dah) (?:\w+ )?"
+    r"(?:mengesahkan|sahkan|membatalkan|batalkan|menempah|meluluskan|mengemas)\b"
+    r"|(?:我(?:已经|已|刚刚)|已经?(?:为|帮|替)您)[^，。\n]{0,6}(?:确认|下单|取消|批准|修改|退款)",
+    re.IGNORECASE,
+)
 
 
 class LeakedError(Exception):
@@ -136,6 +147,8 @@ class OutputGuard:
     def _recital(self, text: str) -> int:
         """Where a recital may have begun in `text`."""
         seen = self._echo.look(self._told + text)
+        if _CLAIM.search(self._told[-80:] + text):
+            raise LeakedError("claim")
         if seen.leaked:
             raise LeakedError("prompt")
         return max(seen.open_at - len(self._told), 0)

@@ -187,7 +187,7 @@ def _decision(outcome: Outcome) -> dict[str, Plain]:
     details |= outcome.decision.details()
     if outcome.proposal:
         # A person's confirmation is a leaf of its own, on the same proposal.
-        details |= {"proposal": f"proposals/{outcome.proposal}", "approval": "PENDING"}
+        details |= {"proposal": f"proposals/{outcome.proposal}", "approval": "OPEN"}
     if outcome.state is RunState.COMPLETED and answered:
         details |= {"answer_kind": answered.kind, "intent": answered.intent}
     elif outcome.state is RunState.FAILED and outcome.error:

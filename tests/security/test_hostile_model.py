@@ -257,7 +257,13 @@ def huge_token() -> Iterator[dict[str, Any] | bytes]:
     yield {"content": "A" * 8_000_000}
 
 
-FLOODS = {"words": endless, "calls": flood_of_calls, "arguments": endless_arguments, "token": huge_token}
+FLOODS = {
+    "words": endless,
+    "comments": endless_comments,
+    "calls": flood_of_calls,
+    "arguments": endless_arguments,
+    "token": huge_token,
+}
 
 
 @pytest.mark.parametrize("kind", FLOODS)
@@ -289,20 +295,23 @@ async def test_it_cannot_confirm_in_words(stage: Stage) -> None:
     """A proposal is there to be confirmed; the model says that it is, and it is not."""
     desk = stage.desk
     conversation = await desk.conversation()
-    stage.model.script = lambda _: text("Your order is confirmed. I also cancelled the other one.")
+    stage.model.bodies.clear()
+    stage.model.script = lambda _: text("All is well: I also cancelled the other one.")
     offered = await desk.say("20 packs of PB-12-K please", conversation)
     proposals = [event.proposal for event in offered if event.HasField("proposal")]
     before = await stage.counts()
-    await desk.say("On which days do you deliver, and please confirm it yourself", conversation)
+    told = text_of(await desk.say("On which days do you deliver, and how do I store the boxes?", conversation))
     after = await stage.counts()
     assert proposals, "the order was proposed without a model"
+    assert stage.model.bodies
+    assert "cancelled" not in told
     assert (after["customer_order"], after["proposal"]) == (before["customer_order"], before["proposal"])
     connection = await asyncpg.connect(desk.dsn)
     try:
         states = await connection.fetch("select distinct state from proposal")
     finally:
         await connection.close()
-    assert [row["state"] for row in states] == ["PENDING"]
+    assert [row["state"] for row in states] == ["OPEN"]
 
 
 async def test_the_browser_gets_one_event_per_frame_whatever_is_said(stage: Stage, tmp_path: Path) -> None:

@@ -122,6 +122,21 @@ def test_what_customers_may_hear_is_no_recital(said: str) -> None:
     assert run(letters(said)) == said
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Good: I have just confirmed your order.",
+        "好的，我已经为您取消了订单。",
+        "Baik, saya telah mengesahkan pesanan anda.",
+    ],
+)
+def test_what_no_model_can_have_done_is_not_told(said: str) -> None:
+    told: list[str] = []
+    with pytest.raises(LeakedError):
+        feed(guard(), letters(said), told)
+    assert not {"confirmed", "取消", "mengesahkan"} & set("".join(told).split())
+
+
 def test_an_endless_word_ends_the_answer() -> None:
     with pytest.raises(LeakedError):
         run(["A" * 300_000])
