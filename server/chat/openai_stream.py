@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # How long, in seconds, the end of a finished body may take: reading it to the end keeps the connection usable.
 _DRAIN_TIMEOUT = 0.25
-# Bytes in a row that say nothing; a body of comments never ends by itself and no silence ends it.
-_MOST_SILENT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +102,15 @@ class OpenAIStream:
                 body = await stack.enter_async_context(aclosing(chunks))
                 decoder = SseDecoder()
                 # Headers may come at once and the first token much later: that wait is still the first one.
-                patience, silent = self._settings.first_byte_timeout, 0
+                patience = self._settings.first_byte_timeout
                 while not reader.done:
                     async with self._within(patience, call):
                         chunk = await anext(body, None)
                     if chunk is None:
                         break
-                    silent += len(chunk)
                     for event in reader.read(decoder.feed(chunk)):
-                        patience, silent = self._settings.idle_timeout, 0
+                        patience = self._settings.idle_timeout
                         yield event
-                    if silent > _MOST_SILENT:
-                        raise EventTooLargeError("nothing but comments")
                 await _drain(body)
         except TimeoutError as error:
             if not reader.finish:
