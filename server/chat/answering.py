@@ -190,7 +190,7 @@ class Answering:
 
     def _refusing(self, intent: IntentResult, leak: Exception) -> list[Event]:
         what = leak.what if isinstance(leak, LeakedError) else "prompt"
-        log.warning("an answer was stopped by an output check", extra={"check": what})
+        log.warning("an answer was stopped by an output check: %s", what)
         gap = "\n\n" if self._visible else ""
         return [
             self._grounds(),
