@@ -99,6 +99,7 @@ chaos-resume: $(SETUP) ## Cut RUNS runs again and again, resume by any door at a
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate
 	@$(ENV)/tria intents evaluate
+	@$(ENV)/tria injection evaluate
 	@$(ENV)/tria pii evaluate
 	@$(ENV)/tria orders evaluate
 

@@ -113,7 +113,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     async with AsyncExitStack() as stack:
         stores = await open_stores(stack, config, process)
         desk = await stack.enter_async_context(
-            assistant(config.model, stores.knowledge.lexicon, stores.knowledge.embedder)
+            assistant(config.model, stores.knowledge.lexicon, stores.knowledge.embedder, registry)
         )
         monitor, health = _health(stores, desk)
         catalogue = Catalogue(stores.database)

@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "knowledge": ("server.knowledge.commands", "knowledge", "Import documents and measure retrieval."),
     "products": ("server.order.commands", "products", "Import the catalogue."),
     "intents": ("server.chat.commands", "intents", "Measure how well wishes are understood, and train that."),
+    "injection": ("server.chat.injection_commands", "injection", "Measure what attacks by words reach."),
     "orders": ("server.chat.order_commands", "orders", "Read order lines from messages and measure how well."),
     "xero-sandbox": ("server.embedded.xero_sandbox.command", "xero_sandbox", "Run a Xero of our own, for development."),
     "accounting": ("server.accounting.commands", "accounting", "Connect to the books that invoices are posted to."),

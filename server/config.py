@@ -32,6 +32,7 @@ from server.settings import (
     optional_decimal,
     outside_url,
     parse_audit_key,
+    parse_budget,
     parse_listen,
     parse_master_keys,
     parse_prices,
@@ -104,7 +105,7 @@ class AuthConfig:
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The language model. `prices` maps a model to what a million input, cached input and output tokens cost in USD;
-    times are seconds."""
+    times are seconds, and `answer_budget` is what one answer may cost before no further call is made for it."""
 
     assistant: AssistantChoice
     api_key: Secret
@@ -117,6 +118,7 @@ class ModelConfig:
     timeout: float
     idle_timeout: float
     embedding_model: str
+    answer_budget: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +306,7 @@ def _model(read: Reader) -> ModelConfig:
         timeout=read.get("OPENAI_TIMEOUT", between(1, 600), "45"),
         idle_timeout=read.get("OPENAI_IDLE_TIMEOUT", between(0.1, 120), "10"),
         embedding_model=read.get("OPENAI_EMBEDDING_MODEL", str, ""),
+        answer_budget=read.get("OPENAI_ANSWER_BUDGET", parse_budget, "0.25"),
     )
 
 

@@ -191,6 +191,14 @@ def optional_decimal(text: str) -> Decimal | None:
     return None if text == "none" else Decimal(text)
 
 
+def parse_budget(text: str) -> Decimal:
+    """Money that something may cost, more than nothing."""
+    budget = Decimal(text)
+    if not Decimal("0.001") <= budget <= 100:
+        raise ValueError("must be between 0.001 and 100")
+    return budget
+
+
 def flag(text: str) -> bool:
     return one_of("true", "false")(text) == "true"
 

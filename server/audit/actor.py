@@ -62,6 +62,10 @@ class Shown:
             return self._hidden(tenant or NO_TENANT, Kind.PERSON, subject)
         return self.subject(tenant or NO_TENANT, subject)
 
+    def text(self, tenant: str, text: str) -> str:
+        """A fingerprint of what somebody wrote, by which only who holds the key finds the same words again."""
+        return self._pseudonyms.pseudonym(tenant or NO_TENANT, "TEXT", text) if self._pseudonyms else ""
+
     def stranger(self, address: str) -> str:
         """What stands for the address of somebody unknown, in the same way."""
         return self._ip_hash(NO_TENANT, address) if self._pseudonyms else address

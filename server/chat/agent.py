@@ -33,7 +33,7 @@ from server.chat.completions import ModelError
 from server.chat.discreet import without_values
 from server.chat.intents import IntentResult
 from server.chat.metering import UsageMeter
-from server.chat.model import GuardedModel
+from server.chat.model import Model
 from server.chat.pricing import PriceTable
 from server.chat.prompts import NO_ANSWER
 from server.chat.understanding import Understand
@@ -60,6 +60,7 @@ class AgentSettings:
     max_turns: int = 3
     max_output_tokens: int = 700
     max_tokens: int = 20_000
+    max_cost_micros: int = 250_000
     deadline: float = 45.0
     product_floor: float = 0.35
     no_model: frozenset[Intent] = _NO_MODEL
@@ -96,7 +97,7 @@ class OpenAIAssistant:
 
     def __init__(
         self,
-        model: GuardedModel,
+        model: Model,
         prices: PriceTable,
         understand: Understand,
         fallback: Assistant,
@@ -157,7 +158,7 @@ class OpenAIAssistant:
             yield Answered(AnswerKind.ABSTAINED, intent.intent, intent.confidence, intent.language)
             return
         yield Step("thinking")
-        limits = AnswerLimits(settings.max_turns, settings.max_output_tokens, settings.max_tokens, deadline)
+        limits = _limits(settings, deadline, wary=turn.wary)
         answering = Answering(self._model, tools, meter, limits, settings.canary)
         async with aclosing(answering.events(turn, intent, found, products)) as events:
             async for event in events:
@@ -176,3 +177,15 @@ class OpenAIAssistant:
     async def _products(self, turn: Turn, tools: Tools) -> list[Product]:
         products = await tools.search_products(turn.text)
         return [product for product in products if product.score >= self._settings.product_floor]
+
+
+def _limits(settings: AgentSettings, deadline: float, *, wary: bool) -> AnswerLimits:
+    part = 2 if wary else 1
+    return AnswerLimits(
+        1 if wary else settings.max_turns,
+        settings.max_output_tokens // part,
+        settings.max_tokens // part,
+        deadline,
+        settings.max_cost_micros // part,
+        tools=not wary,
+    )

@@ -5,6 +5,7 @@ No tool changes anything and none takes an identity: tenant and outlet are bound
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,11 +14,13 @@ import orjson
 from server.chat.assistant import Tools
 from server.chat.completions import ToolCallDelta
 from server.chat.discreet import Discretion, without_personal_data
-from server.chat.evidence import Evidence, as_json, orders_as_data
+from server.chat.evidence import Evidence
 
 _LONGEST_QUERY = 200
 _LONGEST_ARGUMENTS = 4096
 _MOST_CALLS = 4
+_LONGEST_NAME = 64
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class Tool(StrEnum):
@@ -66,6 +69,11 @@ class ToolCall:
     name: str = ""
     arguments: str = ""
 
+    @property
+    def shown_name(self) -> str:
+        """The name as it goes back to the model: one that was offered, or a fixed word."""
+        return self.name if self.name in set(Tool) else "unknown"
+
 
 @dataclass(slots=True)
 class ToolCalls:
@@ -77,8 +85,9 @@ class ToolCalls:
         if delta.index not in self.calls and len(self.calls) >= _MOST_CALLS:
             return
         call = self.calls.setdefault(delta.index, ToolCall())
-        call.call_id = call.call_id or delta.call_id or f"call-{delta.index}"
-        call.name = call.name or delta.name
+        own = f"call-{len(self.calls)}"
+        call.call_id = call.call_id or (delta.call_id if _ID.fullmatch(delta.call_id) else own)
+        call.name = call.name or delta.name[:_LONGEST_NAME]
         # One more than allowed is kept, so that `run` sees that it was too much.
         call.arguments = (call.arguments + delta.arguments)[: _LONGEST_ARGUMENTS + 1]
 
@@ -88,17 +97,17 @@ class ToolCalls:
             {
                 "id": call.call_id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": without_personal_data(call.arguments)},
+                "function": {"name": call.shown_name, "arguments": without_personal_data(call.arguments)},
             }
             for call in self.calls.values()
         ]
         return {"role": "assistant", "content": None, "tool_calls": calls}
 
 
-def checked(call: ToolCall, discretion: Discretion) -> tuple[Tool, str]:
+def checked(call: ToolCall, discretion: Discretion, *, offered: bool = True) -> tuple[Tool, str]:
     """The tool and its query (empty for one without), the originals back in it. Raises `BadToolCallError` unless every
     detail is as offered."""
-    if call.name not in set(Tool):
+    if not offered or call.name not in set(Tool):
         message = "there is no such tool"
         raise BadToolCallError(message)
     tool = Tool(call.name)
@@ -121,7 +130,7 @@ def checked(call: ToolCall, discretion: Discretion) -> tuple[Tool, str]:
     return tool, query
 
 
-async def run(tool: Tool, query: str, tools: Tools, evidence: Evidence, discretion: Discretion) -> str:
+async def run(tool: Tool, query: str, tools: Tools, evidence: Evidence, discretion: Discretion) -> object:
     """The tool's result as data for the model, with placeholders; what it found becomes citable."""
     data: dict[str, object]
     match tool:
@@ -131,5 +140,5 @@ async def run(tool: Tool, query: str, tools: Tools, evidence: Evidence, discreti
             found = await tools.search_knowledge(query)
             data = {"passages": evidence.add_passages(found.passages if found.confident else ())}
         case Tool.ORDER_STATUS:
-            data = {"orders": orders_as_data(await tools.recent_orders())}
-    return as_json(discretion.hide(data))
+            data = {"orders": evidence.add_orders(await tools.recent_orders())}
+    return discretion.hide(data)

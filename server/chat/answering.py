@@ -9,19 +9,27 @@ from dataclasses import dataclass
 
 from server.chat import prompts
 from server.chat.agent_tools import DEFINITIONS, LABELS, BadToolCallError, ToolCall, ToolCalls, checked, run
-from server.chat.assistant import Answered, AnswerKind, Delta, Event, Product, Step, Tools, ToolUsed, Turn
-from server.chat.completions import Finish, ModelCall, ModelError, TextDelta, ToolCallDelta
+from server.chat.assistant import Answered, AnswerKind, Cited, Delta, Event, Product, Step, Tools, ToolUsed, Turn
+from server.chat.completions import Finish, ModelCall, ModelError, ModelEvent, TextDelta, ToolCallDelta
+from server.chat.decision import Grounds, Suspected
 from server.chat.discreet import Discretion, holds_card
-from server.chat.evidence import Evidence, as_json
+from server.chat.evidence import Evidence
+from server.chat.fencing import Fence
 from server.chat.intents import IntentResult
 from server.chat.markers import CanaryLeakedError, MarkerFilter, Released
 from server.chat.metering import UsageMeter
-from server.chat.model import GuardedModel
+from server.chat.model import Model
+from server.chat.output_guard import LeakedError, OutputGuard
+from server.chat.suspicion import Source, Suspicion
 from server.errors import AppError, Reason
 from server.knowledge.passages import SearchResult
 
 log = logging.getLogger(__name__)
 
+# What one call may send, per token that it was allowed: characters, and one for each event. A model that keeps to its
+# limit stays far below; the rest is not read.
+_FLOOD = 16
+_SHORTEST_FLOOD = 4096
 # Confidence in an answer that cites nothing and names no price: someone should look at it.
 _UNSUPPORTED = 0.3
 
@@ -30,18 +38,21 @@ _UNSUPPORTED = 0.3
 class AnswerLimits:
     """Bounds of one answer. `max_turns` counts model calls, of which all but the first follow a tool call;
     `max_tokens` is what all calls together may use before no further tool is offered; `deadline` is absolute on the
-    running loop's clock."""
+    running loop's clock. `max_cost_micros` is the money after which no further call is made (0: no bound), `tools`
+    whether any are offered."""
 
     max_turns: int
     max_output_tokens: int
     max_tokens: int
     deadline: float
+    max_cost_micros: int = 0
+    tools: bool = True
 
 
 class Answering:
     """One answer in the making; used once."""
 
-    def __init__(self, model: GuardedModel, tools: Tools, meter: UsageMeter, limits: AnswerLimits, canary: str) -> None:
+    def __init__(self, model: Model, tools: Tools, meter: UsageMeter, limits: AnswerLimits, canary: str) -> None:
         self._model = model
         self._tools = tools
         self._meter = meter
@@ -49,9 +60,13 @@ class Answering:
         self._canary = canary
         self._evidence = Evidence()
         self._discretion = Discretion()
+        self._fence = Fence()
         self._filter = MarkerFilter(self._evidence, canary)
+        self._guard = OutputGuard(self._evidence.allowed, prompts.echo(canary, self._fence))
+        self._to_cite: list[Cited] = []
         self._visible = False
         self._finish = ""
+        self._refused_calls = 0
 
     async def events(
         self, turn: Turn, intent: IntentResult, found: SearchResult, products: Sequence[Product]
@@ -59,25 +74,27 @@ class Answering:
         """The answer's events up to its `Answered`. Raises `ModelError`; what was held back is released before."""
         passages = self._evidence.add_passages(found.passages if found.confident else ())
         shown = self._evidence.add_products(products)
-        messages = prompts.messages(turn, intent.language, self._canary, passages, shown, self._discretion)
+        if not turn.wary:
+            self._evidence.allowed.customer(turn.text)
+        messages = prompts.messages(turn, intent.language, self._canary, passages, shown, self._discretion, self._fence)
+        yield self._grounds()
         try:
             async with aclosing(self._turns(messages)) as events:
                 async for event in events:
                     yield event
-        except CanaryLeakedError:
-            log.warning("the model began to recite its instructions; the answer was stopped")
-            if not self._visible:
-                yield Delta(prompts.REFUSAL[intent.language])
-            yield self._answered(intent, AnswerKind.REFUSED)
+            for event in self._ending():
+                yield event
+        except (CanaryLeakedError, LeakedError) as leak:
+            for event in self._refusing(intent, leak):
+                yield event
             return
         except ModelError:
-            # What the customer has read stays, so the rest of what the model really said belongs to it.
-            if self._visible:
-                for event in self._shown(self._filter.finish()):
-                    yield event
+            for event in self._rest():
+                yield event
             raise
-        for event in self._ending():
-            yield event
+        yield self._grounds()
+        if self._guard.removed:
+            yield _suspected(0.5, *sorted(self._guard.removed))
         if holds_card(turn.text):
             yield Delta("\n\n" + prompts.CARD_NOTICE[intent.language])
         yield self._answered(intent, AnswerKind.ABSTAINED if self._filter.abstained else AnswerKind.ANSWERED)
@@ -85,7 +102,7 @@ class Answering:
     async def _turns(self, messages: list[dict[str, object]]) -> AsyncGenerator[Event, None]:
         for number in range(1, self._limits.max_turns + 1):
             calls = ToolCalls()
-            said = self._model.events(self._call(messages, number), self._meter)
+            said = bounded(self._model.events(self._call(messages, number), self._meter), self._limits)
             async with aclosing(self._discretion.restored(said)) as events:
                 async for event in events:
                     if isinstance(event, TextDelta):
@@ -95,30 +112,36 @@ class Answering:
                         calls.add(event)
                     elif isinstance(event, Finish):
                         self._finish = event.reason
-            if not calls.calls:
+            if not calls.calls or number == self._limits.max_turns:
                 return
             messages.append(calls.as_message())
             for call in calls.calls.values():
                 async for step in self._run(call, messages):
                     yield step
+            yield self._grounds()
 
     def _call(self, messages: list[dict[str, object]], number: int) -> ModelCall:
         # The last turn has no tools, nor has one after the budget: it can only answer.
+        limits = self._limits
         spent = self._meter.settle()
+        if limits.max_cost_micros and spent.cost_micros >= limits.max_cost_micros:
+            raise ModelError(Reason.BUDGET_EXCEEDED, "the answer would cost too much", billed=False)
         used = spent.input_tokens + spent.output_tokens
-        last = number == self._limits.max_turns or used >= self._limits.max_tokens
+        last = number == limits.max_turns or used >= limits.max_tokens
         return ModelCall(
             messages=tuple(messages),
-            deadline=self._limits.deadline,
-            max_output_tokens=self._limits.max_output_tokens,
-            tools=() if last else DEFINITIONS,
+            deadline=limits.deadline,
+            max_output_tokens=limits.max_output_tokens,
+            tools=DEFINITIONS if limits.tools and not last else (),
         )
 
     async def _run(self, call: ToolCall, messages: list[dict[str, object]]) -> AsyncGenerator[Event, None]:
+        result: object
         try:
-            tool, query = checked(call, self._discretion)
+            tool, query = checked(call, self._discretion, offered=self._limits.tools)
         except BadToolCallError as error:
-            result = as_json({"error": str(error)})
+            self._refused_calls += 1
+            result = {"error": str(error)}
             log.info("the model made a bad tool call: %s", error)
         else:
             label = LABELS[tool]
@@ -130,24 +153,63 @@ class Answering:
                 yield ToolUsed(call.call_id, tool, "FAILED", label)
                 raise
             yield ToolUsed(call.call_id, tool, "SUCCEEDED", label)
-        messages.append({"role": "tool", "tool_call_id": call.call_id, "content": result})
+        content = self._fence.around("result", result)
+        messages.append({"role": "tool", "tool_call_id": call.call_id, "content": content})
 
     def _shown(self, released: Released) -> list[Event]:
-        events: list[Event] = []
-        if released.text:
-            self._visible = True
-            events.append(Delta(released.text))
-        events.extend(released.cited)
+        self._to_cite.extend(released.cited)
+        return self._told(self._guard.feed(released.text))
+
+    def _told(self, text: str) -> list[Event]:
+        """The text with the citations whose numbers are in it."""
+        if not text:
+            return []
+        self._visible = True
+        events: list[Event] = [Delta(text)]
+        events.extend(cited for cited in self._to_cite if f"[{cited.index}]" in text)
+        self._to_cite = [cited for cited in self._to_cite if f"[{cited.index}]" not in text]
         return events
 
+    def _rest(self) -> list[Event]:
+        """What was held back when the model failed: it belongs to an answer of which something was read already."""
+        if not self._visible:
+            return []
+        try:
+            return [*self._shown(self._filter.finish()), *self._told(self._guard.finish())]
+        except (CanaryLeakedError, LeakedError):
+            return []
+
     def _ending(self) -> list[Event]:
-        events = self._shown(self._filter.finish())
+        events = [*self._shown(self._filter.finish()), *self._told(self._guard.finish())]
         if not self._visible:
             raise ModelError(Reason.MODEL_OUTPUT_INVALID, "the model gave no answer")
         if self._finish == "length":
-            # Our own limit cut it: said with the mark for it rather than passed off as the whole answer.
+            # A limit cut it: said with the mark for it rather than passed off as the whole answer.
             events.append(Delta(" …"))
         return events
+
+    def _refusing(self, intent: IntentResult, leak: Exception) -> list[Event]:
+        what = leak.what if isinstance(leak, LeakedError) else "prompt"
+        log.warning("an answer was stopped by an output check: %s", what)
+        gap = "\n\n" if self._visible else ""
+        return [
+            self._grounds(),
+            _suspected(1.0, what),
+            Delta(gap + prompts.REFUSAL[intent.language]),
+            self._answered(intent, AnswerKind.REFUSED),
+        ]
+
+    def _grounds(self) -> Grounds:
+        limits = self._limits
+        return Grounds(
+            prompts.PROMPT_VERSION,
+            self._model.name,
+            {"max_output_tokens": limits.max_output_tokens, "max_turns": limits.max_turns, "tools": int(limits.tools)},
+            self._evidence.chunks(),
+            self._refused_calls,
+            sum(self._guard.removed.values()),
+            self._filter.invented,
+        )
 
     def _answered(self, intent: IntentResult, kind: AnswerKind) -> Answered:
         if self._filter.invented:
@@ -157,3 +219,26 @@ class Answering:
             support.append(self._evidence.best_product_score())
         confidence = min(intent.confidence, max(support, default=_UNSUPPORTED))
         return Answered(kind, intent.intent, confidence, intent.language, self._meter.settle())
+
+
+async def bounded(events: AsyncGenerator[ModelEvent, None], limits: AnswerLimits) -> AsyncGenerator[ModelEvent, None]:
+    """The events of one call up to what a call may send: past it words end as if the model had stopped for length, and
+    a tool call is no call any more."""
+    left = max(limits.max_output_tokens * _FLOOD, _SHORTEST_FLOOD)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, TextDelta):
+                event.text = event.text[:left]  # one network read may bring more than was allowed
+                left -= len(event.text) + 1
+            elif isinstance(event, ToolCallDelta):
+                left -= len(event.arguments) + len(event.name) + len(event.call_id) + 1
+                if left < 0:
+                    raise ModelError(Reason.MODEL_OUTPUT_INVALID, "the model asked for too much")
+            yield event
+            if left < 0:
+                yield Finish("length")
+                return
+
+
+def _suspected(score: float, *checks: str) -> Suspected:
+    return Suspected(Source.ANSWER, Suspicion(score, tuple(f"output {check}" for check in checks)))

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from server.chat.decision import Grounds, Suspected
 from server.chat.hand_off import HandOffReason
 from server.errors import AppError, Code, Reason
 from server.knowledge.passages import Passage, SearchResult
@@ -54,12 +55,13 @@ class Language(StrEnum):
 class Turn:
     """One customer message in its context. `history` is oldest first, (role, text) with role "user" or "assistant";
     `locale` is the caller's BCP 47 hint or empty. Texts are as they were written: an assistant whose model is outside
-    hides what is personal (server/chat/discreet.py)."""
+    hides what is personal (server/chat/discreet.py). `wary` takes a model's tools away and half of what it may cost."""
 
     text: str
     history: tuple[tuple[str, str], ...] = ()
     locale: str = ""
     outlet_name: str = ""
+    wary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ class Answered:
 
 
 # An assistant yields any number of these and exactly one Answered, last, unless it raises.
-Event = Step | Delta | Cited | ToolUsed | Proposed | Answered
+Event = Step | Delta | Cited | ToolUsed | Proposed | Grounds | Suspected | Answered
 
 
 class ModelFailed(AppError):

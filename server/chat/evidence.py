@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import orjson
 
 from server.chat.assistant import OrderSummary, Product
+from server.chat.output_guard import Allowed
 from server.knowledge.passages import Passage
 
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
@@ -22,6 +23,7 @@ class Evidence:
     def __init__(self) -> None:
         self._passages: list[Passage] = []
         self._products: dict[str, Product] = {}
+        self.allowed = Allowed()
 
     def __bool__(self) -> bool:
         return bool(self._passages or self._products)
@@ -33,6 +35,7 @@ class Evidence:
             known = [other.chunk for other in self._passages]
             if passage.chunk not in known:
                 self._passages.append(passage)
+                self.allowed.material(f"{passage.title}\n{passage.heading}\n{passage.text}")
                 known.append(passage.chunk)
             number = known.index(passage.chunk) + 1
             shown.append(
@@ -46,6 +49,9 @@ class Evidence:
         shown: list[dict[str, object]] = []
         for product in products:
             self._products[product.sku] = product
+            self.allowed.material(
+                f"{self.price(product.sku)} {product.name} {product.pack_size} {product.min_quantity}"
+            )
             shown.append(
                 {
                     "sku": product.sku,
@@ -60,6 +66,19 @@ class Evidence:
                 }
             )
         return shown
+
+    def add_orders(self, orders: Iterable[OrderSummary]) -> list[dict[str, object]]:
+        """Order states for the model; totals are the order service's own figures."""
+        shown: list[dict[str, object]] = []
+        for order in orders:
+            total = f"{order.currency} {order.total}"
+            self.allowed.material(f"{order.number} {total}")
+            shown.append({"number": order.number, "state": order.state, "total": total, "placed_on": order.placed_on})
+        return shown
+
+    def chunks(self) -> dict[str, str]:
+        """The passages shown, name to SHA-256."""
+        return {passage.chunk: passage.sha256 for passage in self._passages}
 
     def passage(self, number: int) -> Passage | None:
         return self._passages[number - 1] if 1 <= number <= len(self._passages) else None
@@ -87,19 +106,6 @@ def quote(passage: Passage, claim: str) -> str:
     if not sentences:
         return passage.text[:_QUOTE_LENGTH]
     return max(sentences, key=lambda sentence: len(wanted & _terms(sentence)))[:_QUOTE_LENGTH]
-
-
-def orders_as_data(orders: Iterable[OrderSummary]) -> list[dict[str, object]]:
-    """Order states for the model; totals are the order service's own figures."""
-    return [
-        {
-            "number": order.number,
-            "state": order.state,
-            "total": f"{order.currency} {order.total}",
-            "placed_on": order.placed_on,
-        }
-        for order in orders
-    ]
 
 
 def as_json(data: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Protocol
 
 from server.breaker import CircuitBreaker, CircuitOpenError
 from server.chat.completions import ModelCall, ModelError, ModelEvent
@@ -12,6 +13,14 @@ from server.chat.metering import UsageMeter
 from server.chat.openai_stream import OpenAIStream
 from server.chat.retry import RetryPolicy, retrying
 from server.errors import Reason
+
+
+class Model(Protocol):
+    """What answers one call; events or `ModelError`. `meter` learns what it costs."""
+
+    @property
+    def name(self) -> str: ...
+    def events(self, call: ModelCall, meter: UsageMeter) -> AsyncGenerator[ModelEvent, None]: ...
 
 
 class GuardedModel:

@@ -20,6 +20,7 @@ from server.chat import conversations, hand_offs, messages, runs
 from server.chat.access import new_id
 from server.chat.assistant import Answered, AnswerKind, Intent, Usage
 from server.chat.conversations import Conversation
+from server.chat.decision import Decision, security_details
 from server.chat.events import (
     Cancelled,
     Completed,
@@ -61,6 +62,7 @@ class Outcome:
     answered: Answered | None = None
     error: AppError | None = None
     told: bool = False
+    decision: Decision = field(default_factory=Decision)
     silenced: ControllerChanged | None = None
 
     @property
@@ -161,6 +163,7 @@ class Settlement:
                 await self._hand_off(connection, author, held, outcome)
             targets = (run.name, f"{self.task.conversation.name}/messages/{answer}") if said else (run.name,)
             await author.record(connection, Action.AI_DECISION, targets, _decision(outcome))
+            await self._record_suspects(connection, author, outcome.decision)
 
     def _check(self, stored: Run | None, outcome: Outcome, last_seq: int) -> None:
         """Why the run could not be settled; returns when it is settled so already."""
@@ -206,6 +209,15 @@ class Settlement:
             return answered.why
         intent = answered.intent if answered else Intent.OTHER
         return _REASONS.get(intent, HandOffReason.LOW_CONFIDENCE)
+
+    async def _record_suspects(self, connection: Connection, author: Author, decision: Decision) -> None:
+        """A leaf for each text that seemed to speak to a model, without the text."""
+        for suspected in decision.suspects:
+            keyed = self.shown.text(self.task.caller.tenant, suspected.text) if suspected.text else ""
+            details = security_details(suspected, suspected.fingerprint or keyed)
+            message = f"{self.task.conversation.name}/messages/{self.task.message.id}"
+            targets = (self.task.run.name, suspected.target or message)
+            await author.record(connection, Action.INJECTION_SUSPECT, targets, details)
 
 
 _REASONS = {Intent.HAND_OFF: HandOffReason.ASKED, Intent.COMPLAINT: HandOffReason.COMPLAINT}
@@ -309,10 +321,12 @@ def _decision(outcome: Outcome) -> dict[str, Plain]:
         "estimated": str(usage.estimated).lower(),
         "chunks": " ".join(citation.chunk for citation in outcome.citations),
     }
+    details |= outcome.decision.details()
     if outcome.silenced:
         details["silenced_by"] = outcome.silenced.now.value
     if outcome.proposal:
-        details["proposal"] = f"proposals/{outcome.proposal}"
+        # A person's confirmation is a leaf of its own, on the same proposal.
+        details |= {"proposal": f"proposals/{outcome.proposal}", "approval": "OPEN"}
     if outcome.state is RunState.COMPLETED and answered:
         details |= {"answer_kind": answered.kind, "intent": answered.intent}
     elif outcome.state is RunState.FAILED and outcome.error:

@@ -14,16 +14,17 @@ class SseDecoder:
 
     Lines may end in LF, CR or CRLF, several `data` lines join with LF, an event without data is dropped and an
     event that the body ends in the middle of is never given: all as the standard says. `limit` bounds what one
-    unfinished event may hold, in bytes.
+    unfinished event may hold, in bytes; four times that may come without any event, as comments do.
     """
 
-    __slots__ = ("_data", "_first_line", "_limit", "_size", "_skip_lf", "_tail")
+    __slots__ = ("_data", "_first_line", "_limit", "_silent", "_size", "_skip_lf", "_tail")
 
     def __init__(self, limit: int = 1 << 18) -> None:
         self._limit = limit
         self._tail = b""
         self._data: list[bytes] = []
         self._size = 0
+        self._silent = 0
         self._skip_lf = False
         self._first_line = True
 
@@ -47,6 +48,10 @@ class SseDecoder:
             self._first_line = False
             lines[0] = lines[0].removeprefix(_BOM)
         payloads = self._take(lines)
+        self._silent = 0 if payloads else self._silent + len(chunk)
+        if self._silent > 4 * self._limit:
+            message = f"{self._silent} bytes without an event"
+            raise EventTooLargeError(message)
         if len(self._tail) + self._size > self._limit:
             message = f"an event is larger than {self._limit} bytes"
             raise EventTooLargeError(message)

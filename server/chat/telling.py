@@ -22,10 +22,12 @@ from server.chat.assistant import (
     Reply,
     Step,
     Tools,
+    ToolUsed,
     Turn,
     Usage,
 )
 from server.chat.assistant import Event as AssistantEvent
+from server.chat.decision import Decision, Grounds, Suspected
 from server.chat.events import TextPiece, Warned, WarningCode
 from server.chat.messages import StoredCitation
 from server.chat.relay import DeltaRelay, SharedTick
@@ -60,6 +62,7 @@ class Telling:
     _pieces: list[str] = field(default_factory=list)
     _citations: list[StoredCitation] = field(default_factory=list)
     _proposal: str = ""
+    _decision: Decision = field(default_factory=Decision)
     _reply: Reply | None = None
     _settled: Usage | None = None
     _answered: Answered | None = None
@@ -97,6 +100,10 @@ class Telling:
             elif isinstance(event, Answered):
                 self._answered = event
                 self._settled = event.usage
+            elif isinstance(event, Grounds):
+                self._decision.grounds = event
+            elif isinstance(event, Suspected):
+                self._decision.suspect(event)
             else:
                 relay.flush()
                 self._append(event)
@@ -123,6 +130,7 @@ class Telling:
             self._answered,
             self._error or AppError(Code.INTERNAL, Reason.MODEL_STREAM_CUT, "the answer ended in the middle"),
             self.told,
+            self._decision,
         )
 
     def spent(self) -> Usage:
@@ -161,7 +169,10 @@ class Telling:
         elif isinstance(event, Proposed):
             self._proposal = event.proposal.id
             self.log.append(event)
-        elif not isinstance(event, Delta | Answered):
+        elif isinstance(event, ToolUsed):
+            self._decision.used(event.tool, event.state)
+            self.log.append(event)
+        elif not isinstance(event, Delta | Answered | Grounds | Suspected):
             self.log.append(event)
 
     def _warn(self, code: WarningCode) -> None:

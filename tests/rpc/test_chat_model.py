@@ -88,7 +88,7 @@ async def test_a_tool_call_is_shown_and_answered(llmock: LLMock, open_desk: Open
 async def test_a_stream_that_breaks_after_a_word_fails_once(
     llmock: LLMock, open_desk: Open, fault: str, reason: str
 ) -> None:
-    getattr(llmock.reply(ANSWER), fault)(after_chunks=6)
+    getattr(llmock.reply(ANSWER), fault)(after_chunks=14)
     async with open_desk() as desk:
         conversation = await desk.conversation()
         events = await desk.say(QUESTION, conversation)

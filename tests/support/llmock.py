@@ -6,11 +6,14 @@ llmock counts every attempt and grades the client; `LLMock.assert_resilient` is 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 from llmock.pytest_plugin import LLMock
 
@@ -152,6 +155,16 @@ async def desk(
         model = GuardedModel(stream, breaker, policy or RetryPolicy(attempts=3, base=0.1, cap=1.0))
         chosen = replace(agent or AgentSettings(), canary=CANARY)
         yield Desk(OpenAIAssistant(model, PRICES, understand, OneLineAssistant(), chosen), breaker, rates)
+
+
+def fenced(content: str) -> dict[str, Any]:
+    """The blocks of a prompt or of a tool's result, by what they say they are; every block has the one tag."""
+    tags = set(re.findall(r"</?(data-[0-9a-f]{16})", content))
+    assert len(tags) == 1
+    [tag] = tags
+    found = re.findall(rf'<{tag} of="([a-z ]+)">\n(.*)\n</{tag}>', content)
+    assert content.count(tag) == 2 * len(found)
+    return {kind: json.loads(data) for kind, data in found}
 
 
 async def all_closed(llmock: LLMock, seconds: float = 5.0) -> bool:
