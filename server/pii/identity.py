@@ -226,7 +226,7 @@ RULES = (
     Rule("birth date", r"(?i:\bd\.?o\.?b\b|birth|b'day|\bborn|\blahir)", _dob),
     Rule(
         "birth date in Chinese",
-        r"(?i:dob|birth|birthday)[\s:是]{0,4}\d{4}\s?年|出生|生日|生于|生辰|生的|生人",
+        r"(?i:dob|date of birth|birthday)[\s:是为在于]{0,3}\d|出生|生日|生于|生辰|生的|生人",
         _dob_chinese,
     ),
 )

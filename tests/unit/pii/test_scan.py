@@ -6,7 +6,7 @@ import itertools
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server.pii.evaluation import SOFT_KINDS, UNSEEN, evaluate, load
@@ -43,6 +43,7 @@ def standing(text: str, *, everything: bool) -> list[tuple[int, int, Kind]]:
 
 @settings(max_examples=500, deadline=None)
 @given(TEXTS)
+@example("DOB00000000")  # the label glued to its date
 def test_triggers_are_necessary(text: str) -> None:
     """The rules that did not fire would have changed nothing: the prefilter loses no finding."""
     assert standing(text, everything=False) == standing(text, everything=True)
