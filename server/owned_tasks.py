@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,14 @@ def own(stack: AsyncExitStack, task: asyncio.Task[None], broken: asyncio.Event) 
 
     task.add_done_callback(ended)
 
-    async def end() -> None:
-        task.cancel()
-        await asyncio.wait({task})
+    stack.push_async_callback(end, {task})
 
-    stack.push_async_callback(end)
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Returns when the tasks have ended. A cancellation is repeated, because `asyncio.wait_for` of Python 3.11 may
+    swallow one that comes as what it waits for ends (python/cpython issue 86296)."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=1.0)

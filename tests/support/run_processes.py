@@ -22,6 +22,7 @@ from server.chat.service import ConversationService
 from server.config import StreamConfig
 from server.db.pool import Database, PoolSettings
 from server.idempotency import Idempotency
+from server.owned_tasks import end
 from server.paging import PageTokens
 from server.settings import Secret
 from tests.support.vaults import a_vault
@@ -139,9 +140,7 @@ async def process(
             yield Process(database, chats, Sending(database, a_vault(), recorder, runner), service, assistant)
         finally:
             await chats.drain(0.1)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(tasks)
 
 
 def last(items: list[Item]) -> str:

@@ -29,6 +29,7 @@ from server.chat.watching import Told, Watching
 from server.config import StreamConfig
 from server.db.pool import Database, PoolSettings
 from server.idempotency import Idempotency
+from server.owned_tasks import end
 from server.paging import PageTokens
 from server.settings import Secret
 from tests.support.vaults import a_vault
@@ -182,6 +183,4 @@ async def process(
             Control(database, vault, runner), Watching(database, vault, bell, tokens, limits, slow), bell, tokens,
         )  # fmt: skip
         await chats.drain(5.0)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end(tasks)
