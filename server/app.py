@@ -11,7 +11,7 @@ import os
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,6 +34,7 @@ from server.audit.handler import AuditHandler
 from server.audit.subjects import Subjects
 from server.audit.tailing import TailLimits
 from server.chat.assistant import Assistant, Tools
+from server.chat.cache.sources import DeskSources
 from server.chat.desk_tools import DeskTools
 from server.chat.following import Following, StreamLimits
 from server.chat.handler import ChatHandler
@@ -44,7 +45,7 @@ from server.chat.runner import Runner
 from server.chat.sending import Sending
 from server.chat.service import ConversationService
 from server.chat.task import Task
-from server.chat.wiring import Desk, assistant
+from server.chat.wiring import Desk, Surroundings, assistant
 from server.config import Config
 from server.db.pool import Connection, Database
 from server.foundations import Stores, open_chain, open_stores
@@ -52,6 +53,7 @@ from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
 from server.metrics import ProcessMetrics
 from server.metrics_listener import serving_metrics
+from server.ops.flags import Flags
 from server.ops.handler import OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.encode import order_message
@@ -111,12 +113,11 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     broken = asyncio.Event()
     async with AsyncExitStack() as stack:
         stores = await open_stores(stack, config, process)
-        desk = await stack.enter_async_context(
-            assistant(config.model, stores.knowledge.lexicon, stores.knowledge.embedder)
-        )
+        catalogue = Catalogue(stores.database)
+        flags = Flags(stores.database, config.store.database_url.reveal())
+        desk = await stack.enter_async_context(_desk(config, stores, catalogue, flags, registry))
         monitor, health = _health(stores, desk)
         logs = RunLogs(keep=config.stream.log_ttl)
-        catalogue = Catalogue(stores.database)
         tokens = PageTokens(config.auth.state_secret)
         invoicing = invoices(config.accounting)
         orders = _orders(config, stores, catalogue, tokens, invoicing)
@@ -150,6 +151,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             orders.bell.keep_listening(),
             audit.bell.keep_listening(),
             erasures.keep_listening(),
+            flags.keep_listening(),
             metrics.keep_sampling(stores.database, runner, stores.recorder, monitor),
         ):
             _own(stack, asyncio.create_task(task), broken)
@@ -158,6 +160,22 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
         yield Application(servers, monitor, following, orders, audit, runner, registry, config.stream.drain, broken)
+
+
+def _desk(
+    config: Config, stores: Stores, catalogue: Catalogue, flags: Flags, registry: CollectorRegistry
+) -> AbstractAsyncContextManager[Desk]:
+    sources = DeskSources(stores.knowledge.service, catalogue)
+    around = Surroundings(
+        stores.redis,
+        stores.database,
+        config.auth.state_secret,
+        sources,
+        registry,
+        flags.on,
+        config.listen.processes,
+    )
+    return assistant(config.model, around, stores.knowledge.lexicon, stores.knowledge.embedder)
 
 
 def _runner(

@@ -191,6 +191,13 @@ def optional_decimal(text: str) -> Decimal | None:
     return None if text == "none" else Decimal(text)
 
 
+def money_amount(text: str) -> Decimal:
+    amount = Decimal(text)
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("must be an amount of money, 0 or more")
+    return amount
+
+
 def flag(text: str) -> bool:
     return one_of("true", "false")(text) == "true"
 

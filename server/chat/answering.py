@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from server.chat import prompts
 from server.chat.agent_tools import DEFINITIONS, LABELS, BadToolCallError, ToolCall, ToolCalls, checked, run
-from server.chat.assistant import Answered, AnswerKind, Delta, Event, Product, Step, Tools, ToolUsed, Turn
-from server.chat.completions import Finish, ModelCall, ModelError, TextDelta, ToolCallDelta
+from server.chat.assistant import Answered, AnswerKind, Delta, Event, Product, Step, Tools, ToolUsed, Turn, Waiting
+from server.chat.completions import Finish, ModelCall, ModelError, ModelEvent, TextDelta, ToolCallDelta
 from server.chat.evidence import Evidence, as_json
 from server.chat.intents import IntentResult
 from server.chat.markers import CanaryLeakedError, MarkerFilter, Released
@@ -50,11 +50,13 @@ class Answering:
         self._filter = MarkerFilter(self._evidence, canary)
         self._visible = False
         self._finish = ""
+        self._tenant = ""
 
     async def events(
         self, turn: Turn, intent: IntentResult, found: SearchResult, products: Sequence[Product]
     ) -> AsyncGenerator[Event, None]:
         """The answer's events up to its `Answered`. Raises `ModelError`; what was held back is released before."""
+        self._tenant = turn.asker.tenant
         passages = self._evidence.add_passages(found.passages if found.confident else ())
         shown = self._evidence.add_products(products)
         messages = prompts.messages(turn, intent.language, self._canary, passages, shown)
@@ -83,19 +85,24 @@ class Answering:
             calls = ToolCalls()
             async with aclosing(self._model.events(self._call(messages, number), self._meter)) as events:
                 async for event in events:
-                    if isinstance(event, TextDelta):
-                        for piece in self._shown(self._filter.feed(event.text)):
-                            yield piece
-                    elif isinstance(event, ToolCallDelta):
-                        calls.add(event)
-                    elif isinstance(event, Finish):
-                        self._finish = event.reason
+                    for told in self._heard(event, calls):
+                        yield told
             if not calls.calls:
                 return
             messages.append(calls.as_message())
             for call in calls.calls.values():
                 async for step in self._run(call, messages):
                     yield step
+
+    def _heard(self, event: ModelEvent, calls: ToolCalls) -> list[Event]:
+        """What of the model's event is told on."""
+        if isinstance(event, TextDelta):
+            return self._shown(self._filter.feed(event.text))
+        if isinstance(event, ToolCallDelta):
+            calls.add(event)
+        elif isinstance(event, Finish):
+            self._finish = event.reason
+        return [event] if isinstance(event, Waiting) else []
 
     def _call(self, messages: list[dict[str, object]], number: int) -> ModelCall:
         # The last turn has no tools, nor has one after the budget: it can only answer.
@@ -107,6 +114,7 @@ class Answering:
             deadline=self._limits.deadline,
             max_output_tokens=self._limits.max_output_tokens,
             tools=() if last else DEFINITIONS,
+            tenant=self._tenant,
         )
 
     async def _run(self, call: ToolCall, messages: list[dict[str, object]]) -> AsyncGenerator[Event, None]:

@@ -5,42 +5,55 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from server.breaker import CircuitBreaker, CircuitOpenError
+from server.breaker import BreakerState, CircuitBreaker, CircuitOpenError
+from server.chat.assistant import Waiting
 from server.chat.completions import ModelCall, ModelError, ModelEvent
+from server.chat.governing import Governor
 from server.chat.metering import UsageMeter
 from server.chat.openai_stream import OpenAIStream
-from server.chat.retry import RetryPolicy, retrying
+from server.chat.retry import RetryPolicy, retries
 from server.errors import Reason
 
 
 class GuardedModel:
     """One model for the whole process; every call shares its breaker."""
 
-    def __init__(self, stream: OpenAIStream, breaker: CircuitBreaker, policy: RetryPolicy) -> None:
+    def __init__(
+        self, stream: OpenAIStream, breaker: CircuitBreaker, policy: RetryPolicy, governor: Governor | None = None
+    ) -> None:
         self._stream = stream
         self._breaker = breaker
         self._policy = policy
+        self._governor = governor
 
     @property
     def name(self) -> str:
         return self._stream.model
 
     async def events(self, call: ModelCall, meter: UsageMeter) -> AsyncGenerator[ModelEvent, None]:
-        """The events of one call that worked, or `ModelError`.
+        """The events of one call that worked, or `ModelError`; before them, its places in the queue.
 
         An attempt that fails before its first event is made again as the policy says; from the first event on there
         is no second attempt, because text that a person has read is never taken back.
         """
-
-        async def start() -> tuple[ModelEvent, AsyncGenerator[ModelEvent, None]]:
+        async for again in retries(self._policy, call.deadline, governed=self._governor is not None):
+            async with aclosing(self._admission(call)) as admission:
+                async for waiting in admission:
+                    yield waiting
             attempt = self._attempt(call, meter)
-            return await anext(attempt), attempt
-
-        first, attempt = await retrying(start, self._policy, call.deadline)
+            with again:
+                first = await anext(attempt)
         async with aclosing(attempt):
             yield first
             async for event in attempt:
                 yield event
+
+    async def _admission(self, call: ModelCall) -> AsyncGenerator[Waiting, None]:
+        # What the breaker would refuse needs no place.
+        if self._governor is not None and self._breaker.state is not BreakerState.OPEN:
+            async with aclosing(self._governor.admission(call)) as admission:
+                async for waiting in admission:
+                    yield waiting
 
     async def _attempt(self, call: ModelCall, meter: UsageMeter) -> AsyncGenerator[ModelEvent, None]:
         try:
@@ -54,11 +67,17 @@ class GuardedModel:
                 except ModelError as error:
                     if not error.billed:
                         meter.not_billed()
+                    await self._tell_governor(error)
                     raise
         except CircuitOpenError as error:
             message = "the model is unavailable"
             wait = error.retry_after
             raise ModelError(Reason.MODEL_UNAVAILABLE, message, retry_after=wait, billed=False) from error
+
+    async def _tell_governor(self, error: ModelError) -> None:
+        limited = error.reason is Reason.MODEL_RATE_LIMITED and error.retry_after is not None
+        if self._governor is not None and limited:
+            await self._governor.refused(error.retry_after or 0.0)
 
 
 def _is_provider_fault(error: Exception) -> bool:

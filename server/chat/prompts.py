@@ -31,8 +31,20 @@ it to confirm.
 - Be brief: at most five sentences, plain text, no headings, no emoji.
 """
 
-# Changes by itself with the text above, so that a cached answer never outlives the prompt that made it.
-PROMPT_VERSION = hashlib.sha256(_SYSTEM.encode()).hexdigest()[:12]
+# The prompt by arm; conversations are assigned by the flag `prompt_b`, see server/chat/arms.py.
+_VARIANTS = {"a": _SYSTEM, "b": _SYSTEM.replace("at most five sentences", "at most three sentences")}
+ARMS = tuple(_VARIANTS)
+
+
+def version(arm: str) -> str:
+    """Changes by itself with the arm's text, so that a cached answer never outlives the prompt that made it."""
+    return hashlib.sha256(text(arm).encode()).hexdigest()[:12]
+
+
+def text(arm: str) -> str:
+    """The arm's prompt; that of "a" for one that is not known any more."""
+    return _VARIANTS.get(arm, _SYSTEM)
+
 
 NO_ANSWER = {
     Language.EN: "I could not find that in our documents or catalogue. Shall I ask a colleague to get back to you?",
@@ -68,7 +80,7 @@ def messages(
         for role, text in turn.history[-_HISTORY_MESSAGES:]
     ]
     return [
-        {"role": "system", "content": _SYSTEM.format(canary=canary)},
+        {"role": "system", "content": text(turn.asker.arm).format(canary=canary)},
         *history,
         {"role": "user", "content": content},
     ]

@@ -19,6 +19,7 @@ from typing import TypeVar
 from server.audit.recorder import AuditRecorder
 from server.audit.sealing import Vault
 from server.chat import runs
+from server.chat.accepting import Acceptance
 from server.chat.assistant import Assistant, Tools
 from server.chat.events import Accepted, Event, Interrupted, Queued
 from server.chat.relay import SharedTick
@@ -52,6 +53,7 @@ class RunnerSettings:
 class _Active:
     task: Task
     log: RunLog
+    acceptance: Acceptance
     previous: asyncio.Event | None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     stop_as: RunState = RunState.CANCELLED
@@ -108,17 +110,15 @@ class Runner:
         """Opens the run's log and sets it going; returns at once."""
         tenant, run = task.caller.tenant, task.run
         run_log = self._logs.open(run.name, tenant, task.conversation.outlet, task.caller.person)
-        run_log.append(
-            Accepted(
-                message=f"{task.conversation.name}/messages/{task.message.id}",
-                conversation=task.conversation.name,
-                controller=task.conversation.controller,
-                queue_position=task.waits,
-            )
+        accepted = Accepted(
+            message=f"{task.conversation.name}/messages/{task.message.id}",
+            conversation=task.conversation.name,
+            controller=task.conversation.controller,
+            queue_position=task.waits,
         )
         thread = (tenant, task.conversation.id)
         before = self._newest.get(thread)
-        active = _Active(task, run_log, before.done if before else None)
+        active = _Active(task, run_log, Acceptance(run_log, accepted), before.done if before else None)
         self._active[tenant, run.name] = self._newest[thread] = active
         running = asyncio.create_task(self._run(active), name=run.name)
         self._tasks.add(running)
@@ -190,6 +190,7 @@ class Runner:
             if self._newest.get(thread) is active:
                 del self._newest[thread]
             active.done.set()
+        active.acceptance.say()
         if not active.log.ended:
             active.log.append(terminal)
         self._logs.close(active.log)
@@ -205,8 +206,9 @@ class Runner:
             self._settings.settle_patience,
         )
         if not await self._take_turn(active):
+            active.acceptance.say()
             return await settlement.settle(Outcome(active.stop_as if active.stop.is_set() else RunState.CANCELLED))
-        telling = Telling(active.task, active.log, self._tick, self._vault)
+        telling = Telling(active.task, active.log, self._tick, self._vault, active.acceptance)
         tools = self._tools(active.task, telling.degraded)
         answering = asyncio.create_task(telling.tell(self._assistant, tools, self._database, self._settings.longest))
         stopping = asyncio.create_task(active.stop.wait())
@@ -220,11 +222,13 @@ class Runner:
         if broken is not None:
             log.error("answer broke", extra={"run": active.task.run.name}, exc_info=broken)
             telling.fail(AppError(Code.INTERNAL, Reason.INTERNAL, "internal error"))
+        active.acceptance.say()
         return await settlement.settle(telling.outcome(active.stop_as if answering.cancelled() else None))
 
     async def _take_turn(self, active: _Active) -> bool:
         """Waits until no earlier run of the conversation is going on anywhere; False when stopped before that."""
         if active.previous is not None:
+            active.acceptance.say()
             active.log.append(Queued(max(active.task.waits, 1)))
             await first_of(active.previous, active.stop)
         deadline = time.monotonic() + self._settings.settle_patience

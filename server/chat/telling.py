@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 
 from server.audit.sealing import Vault
 from server.chat import conversations
+from server.chat.accepting import Acceptance
 from server.chat.agent import MODEL_FALLBACK
 from server.chat.assistant import (
     Answered,
+    Asker,
     Assistant,
     Cited,
     Delta,
+    FromCache,
     ModelFailed,
     Proposed,
     Reply,
@@ -23,10 +26,11 @@ from server.chat.assistant import (
     Tools,
     Turn,
     Usage,
+    Waiting,
 )
 from server.chat.assistant import Event as AssistantEvent
 from server.chat.conversations import StoredCitation
-from server.chat.events import TextPiece, Warned, WarningCode
+from server.chat.events import Queued, TextPiece, Warned, WarningCode
 from server.chat.relay import DeltaRelay, SharedTick
 from server.chat.runlog import RunLog
 from server.chat.runs import RunState
@@ -47,6 +51,7 @@ class Telling:
     log: RunLog
     tick: SharedTick
     vault: Vault
+    acceptance: Acceptance
     _started: float = field(default_factory=time.monotonic)
     _first_text: float | None = None
     _pieces: list[str] = field(default_factory=list)
@@ -80,6 +85,7 @@ class Telling:
     async def _write(self, reply: Reply, relay: DeltaRelay) -> None:
         self._reply = reply
         async for event in reply:
+            self.acceptance.say(cache_hit=isinstance(event, FromCache))
             if isinstance(event, Delta):
                 self._pieces.append(event.text)
                 relay.push(event.text)
@@ -128,7 +134,13 @@ class Telling:
         said = tuple(
             ("user" if message.author == "CUSTOMER" else "assistant", _in_lines(message.text)) for message in history
         )
-        return Turn(_in_lines(task.message.text), history=said, locale=task.locale)
+        asker = Asker(
+            tenant=task.caller.tenant,
+            outlet=task.conversation.outlet,
+            role=" ".join(sorted(task.caller.roles)),
+            conversation=task.conversation.id,
+        )
+        return Turn(_in_lines(task.message.text), history=said, locale=task.locale, asker=asker)
 
     def _emit(self, text: str) -> None:
         if self._first_text is None:
@@ -149,10 +161,13 @@ class Telling:
         elif isinstance(event, Proposed):
             self._proposal = event.proposal.id
             self.log.append(event)
-        elif not isinstance(event, Delta | Answered):
+        elif isinstance(event, Waiting):
+            self.log.append(Queued(event.position, event.eta))
+        elif not isinstance(event, Delta | Answered | FromCache):
             self.log.append(event)
 
     def _warn(self, code: WarningCode) -> None:
+        self.acceptance.say()
         if code not in self._warned:
             self._warned.add(code)
             self.log.append(Warned(code))
