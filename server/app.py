@@ -35,6 +35,7 @@ from server.audit.subjects import Subjects
 from server.audit.tailing import TailLimits
 from server.chat.assistant import Assistant, Tools
 from server.chat.cache.sources import DeskSources
+from server.chat.cache.warming import Warming
 from server.chat.desk_tools import DeskTools
 from server.chat.following import Following, StreamLimits
 from server.chat.handler import ChatHandler
@@ -54,7 +55,7 @@ from server.knowledge.handler import KnowledgeHandler
 from server.metrics import ProcessMetrics
 from server.metrics_listener import serving_metrics
 from server.ops.flags import Flags
-from server.ops.handler import OpsHandler
+from server.ops.handler import OpsDesk, OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.encode import order_message
 from server.order.feed import invoice_changed
@@ -131,9 +132,11 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         )
         people = subjects(stores.database, stores.vault, config.audit.key)
         release = config.observability.release
-        handlers = _handlers(stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release) | {
-            "tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)
-        }
+        warming = Warming(stores.database, desk.cache, partial(_public_tools, stores, catalogue, orders))
+        ops = OpsDesk(stores.database, flags, desk.figures, warming)
+        handlers = _handlers(
+            stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release, ops
+        ) | {"tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)}
         servers = grpc_servers.build(
             config.listen.grpc,
             config.listen.internal,
@@ -197,6 +200,7 @@ def _handlers(
     following: Following,
     monitor: HealthMonitor,
     release: str,
+    ops: OpsDesk,
 ) -> dict[str, object]:
     """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
     shown = stores.recorder.shown
@@ -214,7 +218,7 @@ def _handlers(
             stores.knowledge.service, stores.knowledge.search, tokens, shown
         ),
         "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, shown, orders),
-        "tria.ops.v1.OpsService": OpsHandler(monitor, release),  # type: ignore[abstract]
+        "tria.ops.v1.OpsService": OpsHandler(monitor, release, ops, tokens, shown),
     }
 
 
@@ -229,6 +233,11 @@ def _tools(stores: Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable[
         return DeskTools(stores.knowledge.search, catalogue, orders.reading, tenant, outlet, talk, degraded)
 
     return tools
+
+
+def _public_tools(stores: Stores, catalogue: Catalogue, orders: OrderDesk, tenant: str) -> Tools:
+    """What anybody may look up."""
+    return DeskTools(stores.knowledge.search, catalogue, orders.reading, tenant, "", None, lambda: None)
 
 
 def _accounting(

@@ -30,7 +30,7 @@ class AssigningAssistant:
 
     async def _events(self, turn: Turn, tools: Tools, reply: ChainedReply) -> AsyncGenerator[Event, None]:
         asker = turn.asker
-        arm = "b" if asker.tenant and await self._in_b(asker.tenant, asker.conversation) else "a"
+        arm = "b" if asker.conversation and await self._in_b(asker.tenant, asker.conversation) else "a"
         armed = replace(turn, asker=replace(asker, arm=arm))
         async with aclosing(reply.play(self._inner.reply(armed, tools))) as events:
             async for event in events:

@@ -59,6 +59,7 @@ class Desk:
 
     assistant: Assistant
     breaker: CircuitBreaker | None
+    cache: CachingAssistant
     figures: Figures
     governor: Governor | None = None
 
@@ -85,7 +86,8 @@ async def assistant(
         offline = OfflineAssistant(lexicon, understand)
         if config.assistant is AssistantChoice.OFFLINE:
             made = Made("", lambda _arm: lexicon.analysis)
-            yield Desk(CachingAssistant(offline, made, cache), None, cache.figures)
+            cached = CachingAssistant(offline, made, cache)
+            yield Desk(cached, None, cached, cache.figures)
             return
         models = await _models(stack, config, around, understand, offline)
         made = Made(config.model, prompts.version)
@@ -94,7 +96,7 @@ async def assistant(
         async def in_b(tenant: str, conversation: str) -> bool:
             return await around.on(tenant, "prompt_b", conversation)
 
-        yield Desk(AssigningAssistant(cached, in_b), models.breaker, cache.figures, models.governor)
+        yield Desk(AssigningAssistant(cached, in_b), models.breaker, cached, cache.figures, models.governor)
 
 
 @dataclass(frozen=True, slots=True)

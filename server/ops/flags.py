@@ -6,14 +6,14 @@ import hashlib
 import logging
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from server.audit.actions import Action
 from server.audit.changes import Author
 from server.audit.leaf import Plain
 from server.db.listening import Listening
-from server.db.pool import Database
+from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason, not_found
+from server.idempotency import Idempotency, Once, once
 from server.ops import flag_store
 from server.ops.flag_store import Flag
 from server.tenants import ensure_tenant
@@ -52,31 +52,22 @@ class Flags:
             held = await flag_store.of_tenant(connection, tenant)
         return sorted(({**_DEFAULTS, **_current(held)}).values(), key=lambda flag: flag.id)
 
-    async def update(self, author: Author, wanted: Flag, fields: Collection[str], etag: str) -> Flag:
+    async def update(
+        self, author: Author, wanted: Flag, fields: Collection[str], etag: str, idempotency: Idempotency[Flag]
+    ) -> Once:
         """Changes `fields` (enabled, percent, description) of the tenant's flag; the change is audited with it.
 
         Raises NOT_FOUND, or ABORTED when `etag` is given and not the current one.
         """
-        default, tenant = _DEFAULTS.get(wanted.id), author.caller.tenant
-        if default is None:
+        if wanted.id not in _DEFAULTS:
             raise not_found(f"ops/flags/{wanted.id}")
         async with self._database.transaction() as connection:
-            await ensure_tenant(connection, tenant)
-            current = await flag_store.lock(connection, tenant, default)
-            if etag and etag != current.etag:
-                raise AppError(
-                    Code.ABORTED, Reason.ETAG_MISMATCH, "the flag has changed", metadata={"etag": current.etag}
-                )
-            values = {name: getattr(wanted, name) for name in fields}
-            changed = replace(current, **values, version=current.version + 1)
-            await flag_store.put(connection, tenant, changed)
-            details: dict[str, Plain] = {
-                "enabled": str(changed.enabled).lower(),
-                "percent": changed.percent,
-                "was": current.version,
-            }
-            await author.record(connection, Action.CONFIG_CHANGE, (f"ops/flags/{changed.id}",), details)
-        self._known.pop(tenant, None)
+
+            async def produce() -> Flag:
+                return await _change(connection, author, wanted, fields, etag)
+
+            changed = await once(connection, author.caller, idempotency, produce)
+        self._known.pop(author.caller.tenant, None)
         return changed
 
     async def keep_listening(self) -> None:
@@ -100,6 +91,29 @@ class Flags:
 
     def _heard(self, tenant: str) -> None:
         self._known.pop(tenant, None)
+
+
+async def _change(connection: Connection, author: Author, wanted: Flag, fields: Collection[str], etag: str) -> Flag:
+    tenant = author.caller.tenant
+    await ensure_tenant(connection, tenant)
+    current = await flag_store.lock(connection, tenant, _DEFAULTS[wanted.id])
+    if etag and etag != current.etag:
+        raise AppError(Code.ABORTED, Reason.ETAG_MISMATCH, "the flag has changed", metadata={"etag": current.etag})
+    changed = Flag(
+        current.id,
+        wanted.description if "description" in fields else current.description,
+        wanted.enabled if "enabled" in fields else current.enabled,
+        wanted.percent if "percent" in fields else current.percent,
+        current.version + 1,
+    )
+    await flag_store.put(connection, tenant, changed)
+    details: dict[str, Plain] = {
+        "enabled": str(changed.enabled).lower(),
+        "percent": changed.percent,
+        "was": f"{str(current.enabled).lower()} {current.percent}",
+    }
+    await author.record(connection, Action.CONFIG_CHANGE, (f"ops/flags/{changed.id}",), details)
+    return changed
 
 
 def _current(held: Mapping[str, Flag]) -> dict[str, Flag]:

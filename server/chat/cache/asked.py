@@ -35,7 +35,6 @@ class Asked:
     text: str
     original: str
     language: Language
-    locale: str
     alone: bool
 
 
@@ -58,7 +57,7 @@ def look_at(turn: Turn) -> Asked | None:
         return None
     if turn.history and not _stands_alone(text):
         return None
-    return Asked(text, turn.text, reply_language(turn.text, turn.locale), turn.locale.lower(), not turn.history)
+    return Asked(text, turn.text, reply_language(turn.text, turn.locale), not turn.history)
 
 
 def spelling(text: str) -> str:

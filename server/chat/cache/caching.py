@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from server.chat.assistant import AnswerKind, Assistant, Event, Tools, Turn
+from server.chat.assistant import AnswerKind, Assistant, Event, FromCache, Tools, Turn
 from server.chat.cache.asked import SHARED_INTENTS, Asked, look_at
 from server.chat.cache.entry import Entry, kept
 from server.chat.cache.figures import Figures, Outcome
@@ -91,6 +91,18 @@ class CachingAssistant:
         self._made = made
         self._parts = parts
 
+    async def warm(self, turn: Turn, tools: Tools) -> Outcome:
+        """Answers ahead of time: HIT for what was there, MISS for what was made and kept, else VETOED. Such a turn has
+        no conversation and counts for nothing."""
+        inquiry = await self._inquiry(turn, tools, time.monotonic())
+        if inquiry is None:
+            return Outcome.VETOED
+        async with aclosing(self.reply(turn, tools)) as events:
+            present = [isinstance(event, FromCache) async for event in events]
+        if any(present):
+            return Outcome.HIT
+        return Outcome.MISS if entry_of(await self._parts.shelf.get(inquiry.key)) else Outcome.VETOED
+
     def reply(self, turn: Turn, tools: Tools) -> ChainedReply:
         """One answer; see the port."""
         return ChainedReply(lambda reply: self._events(turn, tools, reply))
@@ -102,7 +114,7 @@ class CachingAssistant:
             async with aclosing(reply.play(self._inner.reply(turn, tools))) as events:
                 async for event in events:
                     yield event
-            if turn.asker.tenant:
+            if turn.asker.conversation:
                 await self._parts.figures.count(turn.asker.tenant, Outcome.VETOED, time.monotonic() - started)
             return
         found, outcome = await self._find(inquiry)
@@ -139,7 +151,6 @@ class CachingAssistant:
             asker.tenant,
             asker.role,
             asked.language.value,
-            asked.locale,
             self._inner.name,
             self._made.model,
             self._made.prompt(asker.arm),
@@ -226,4 +237,5 @@ class CachingAssistant:
 
     async def _count(self, inquiry: _Inquiry, outcome: Outcome, saved_micros: int = 0) -> None:
         elapsed = time.monotonic() - inquiry.started
-        await self._parts.figures.count(inquiry.turn.asker.tenant, outcome, elapsed, saved_micros)
+        if inquiry.turn.asker.conversation:
+            await self._parts.figures.count(inquiry.turn.asker.tenant, outcome, elapsed, saved_micros)

@@ -24,7 +24,6 @@ class Scope:
     tenant: str
     role: str
     language: str
-    locale: str
     assistant: str
     model: str
     prompt: str
@@ -65,7 +64,6 @@ class Keys:
             scope.tenant,
             scope.role,
             scope.language,
-            scope.locale,
             scope.assistant,
             scope.model,
             scope.prompt,
