@@ -169,7 +169,8 @@ class CachingAssistant:
         if entry is None and inquiry.asked.alone:
             entry, outcome = await self._alike(inquiry), Outcome.ALIKE
         if entry is None:
-            return None, Outcome.MISS
+            # What was said before may be in the answer, so it is nobody else's.
+            return None, Outcome.MISS if inquiry.asked.alone else Outcome.VETOED
         return (entry, outcome) if await self._holds(inquiry, entry) else (None, Outcome.VETOED)
 
     async def _alike(self, inquiry: _Inquiry) -> Entry | None:
