@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import random
 import secrets
 import time
@@ -19,7 +18,6 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from server.chat.assistant import Waiting
 from server.chat.completions import ModelCall, ModelError
@@ -27,12 +25,9 @@ from server.chat.fair_queue import FairQueue, Ticket
 from server.chat.governor_script import LOWER, TAKE
 from server.chat.metering import prompt_tokens
 from server.chat.rate_headers import RateHeaders
+from server.chat.redis_gate import Away, RedisGate
 from server.errors import Reason
 
-log = logging.getLogger(__name__)
-
-_PATIENCE = 0.5  # seconds that one question to Redis may take
-_AWAY = 1.0  # seconds without asking Redis after it failed
 _NAP = (0.005, 0.5)  # seconds between two attempts to take: least and most
 _TELL = 1.0  # seconds after which who waits is told the place again, if it changed
 _SPREAD = 0.05
@@ -119,7 +114,7 @@ class Governor:
         self._alone = Pace.of(max(1, limits.requests // (2 * limits.processes)), 0.1)
         self._alone_full_at = 0.0  # of time.monotonic, like all below
         self._blocked_until = 0.0
-        self._away_until = 0.0
+        self._gate = RedisGate("the model's limits are kept per process")
         self._next_in = 0.0
         self._elsewhere = 0
         self._telling: set[asyncio.Task[None]] = set()
@@ -215,8 +210,6 @@ class Governor:
         now = time.monotonic()
         if now < self._blocked_until:
             return self._blocked_until - now
-        if now < self._away_until:
-            return self._taken_alone(now)
         requests, budget = self._requests, self._tokens
         arguments: list[str | int] = [
             round(requests.period * _MICRO),
@@ -228,10 +221,8 @@ class Governor:
             len(self._queue),
         ]
         try:
-            async with asyncio.timeout(_PATIENCE):
-                taken, wait, elsewhere = await self._take(keys=self._keys, args=arguments)
-        except (RedisError, OSError) as gone:  # TimeoutError is an OSError
-            self._went_away(gone)
+            taken, wait, elsewhere = await self._gate.ask(self._take(keys=self._keys, args=arguments))
+        except Away:
             return self._taken_alone(time.monotonic())
         self._elsewhere = int(elsewhere)
         return 0.0 if taken else max(0.001, int(wait) / _MICRO)
@@ -246,21 +237,13 @@ class Governor:
         return 0.0
 
     async def _lowered(self, requests: int | None, tokens: int | None, block: float) -> None:
-        if time.monotonic() < self._away_until:
-            return
         arguments: list[str | int] = []
         for pace, left in ((self._requests, requests), (self._tokens, tokens)):
             arguments += [round(pace.period * _MICRO), pace.burst, -1 if left is None else left]
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._lower(keys=self._keys, args=[*arguments, round(block * _MICRO)])
-        except (RedisError, OSError) as gone:
-            self._went_away(gone)
-
-    def _went_away(self, why: Exception) -> None:
-        if time.monotonic() >= self._away_until:
-            log.warning("the model's limits are kept per process: Redis does not answer (%s)", type(why).__name__)
-        self._away_until = time.monotonic() + _AWAY
+            await self._gate.ask(self._lower(keys=self._keys, args=[*arguments, round(block * _MICRO)]))
+        except Away:
+            return
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

@@ -7,7 +7,6 @@ seconds. Concurrent answers are not reserved for: an hour may end above its limi
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import time
@@ -16,15 +15,13 @@ from decimal import Decimal
 from enum import StrEnum
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from server.chat.redis_gate import Away, RedisGate
 from server.db.pool import Database
 from server.errors import AppError
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 0.5  # seconds that one question to Redis may take
-_AWAY = 1.0  # seconds without asking Redis after it failed
 _READ_AGAIN = 5.0  # seconds that a sum from the rows is good for
 _HOUR = 3600
 _MICROS = 1_000_000
@@ -75,7 +72,7 @@ class Spending:
         self._add = redis.register_script(_ADD)
         self._prefix = prefix
         self._rows: dict[tuple[str, int], tuple[float, int]] = {}
-        self._away_until = 0.0
+        self._gate = RedisGate("spending is read from the database")
 
     async def level(self, tenant: str) -> Level:
         """Where the tenant stands. When neither store answers it is within: money is lost slower than customers."""
@@ -87,11 +84,14 @@ class Spending:
         """Micros of this hour."""
         hour = int(time.time()) // _HOUR
         try:
-            held = await self._ask_redis(tenant, hour)
-        except (RedisError, OSError) as gone:  # TimeoutError is an OSError
-            self._went_away(gone)
-            held = None
-        return await self._from_rows(tenant, hour) if held is None else held
+            held = await self._gate.ask(self._redis.get(self._key(tenant, hour)))
+            if held is not None:
+                return int(held)
+            known = await self._from_rows(tenant, hour)
+            await self._gate.ask(self._redis.set(self._key(tenant, hour), known, ex=2 * _HOUR, nx=True))
+        except Away:
+            return await self._from_rows(tenant, hour)
+        return known
 
     async def add(self, tenant: str, micros: int) -> None:
         """An answer ended and cost so much. Never fails: the rows know it anyway."""
@@ -100,27 +100,10 @@ class Spending:
         hour = int(time.time()) // _HOUR
         until, known = self._rows.get((tenant, hour), (0.0, 0))
         self._rows[tenant, hour] = (until, known + micros)
-        if time.monotonic() < self._away_until:
-            return
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._add(keys=[self._key(tenant, hour)], args=[micros])
-        except (RedisError, OSError) as gone:
-            self._went_away(gone)
-
-    async def _ask_redis(self, tenant: str, hour: int) -> int | None:
-        """The sum, begun from the rows where Redis has none; None while it is away."""
-        if time.monotonic() < self._away_until:
-            return None
-        key = self._key(tenant, hour)
-        async with asyncio.timeout(_PATIENCE):
-            held = await self._redis.get(key)
-        if held is not None:
-            return int(held)
-        known = await self._from_rows(tenant, hour)
-        async with asyncio.timeout(_PATIENCE):
-            await self._redis.set(key, known, ex=2 * _HOUR, nx=True)
-        return known
+            await self._gate.ask(self._add(keys=[self._key(tenant, hour)], args=[micros]))
+        except Away:
+            return
 
     async def _from_rows(self, tenant: str, hour: int) -> int:
         until, known = self._rows.get((tenant, hour), (0.0, 0))
@@ -138,8 +121,3 @@ class Spending:
 
     def _key(self, tenant: str, hour: int) -> str:
         return f"{self._prefix}:{{{hashlib.sha256(tenant.encode()).hexdigest()[:16]}}}:{hour}"
-
-    def _went_away(self, why: Exception) -> None:
-        if time.monotonic() >= self._away_until:
-            log.warning("spending is read from the database: Redis does not answer (%s)", type(why).__name__)
-        self._away_until = time.monotonic() + _AWAY

@@ -83,6 +83,7 @@ async def assistant(
         head, glossary = await asyncio.to_thread(lambda: (load(), Glossary()))
         understand = Understanding(head, glossary, local).understand
         cache = answer_cache(around, lexicon, local)
+        stack.push_async_callback(cache.figures.close)
         offline = OfflineAssistant(lexicon, understand)
         if config.assistant is AssistantChoice.OFFLINE:
             made = Made("", lambda _arm: lexicon.analysis)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -35,6 +36,7 @@ from tests.support.cached import COST, Replica, Talkative, replica, says
 from tests.support.llmock import BOX, DeskTools, passage
 from tests.support.stores import eventually
 
+Make = Callable[..., Replica]
 QUESTION = "When do you deliver to Sentosa?"
 SOMEBODY = Asker("acme", "bugis", "CUSTOMER", "c1", "a")
 
@@ -57,9 +59,23 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
         yield opened
 
 
+@pytest_asyncio.fixture
+async def make(client: redis.asyncio.Redis, lexicon: Lexicon, embedder: OnnxEmbedder) -> AsyncIterator[Make]:
+    """Makes replicas over the test's Redis, or over another."""
+    made: list[Replica] = []
+
+    def one(over: redis.asyncio.Redis | None = None, **parts: Any) -> Replica:
+        made.append(replica(over or client, lexicon, embedder, **parts))
+        return made[-1]
+
+    yield one
+    for each in made:
+        await each.figures.close()
+
+
 @pytest.fixture
-def cache(client: redis.asyncio.Redis, lexicon: Lexicon, embedder: OnnxEmbedder) -> Replica:
-    return replica(client, lexicon, embedder)
+def cache(make: Make) -> Replica:
+    return make()
 
 
 def turn(text: str = QUESTION, asker: Asker = SOMEBODY, **more: object) -> Turn:
@@ -152,20 +168,16 @@ async def test_what_is_personal_momentary_or_transactional_is_never_kept(cache: 
     ],
     ids=["proposed", "handed-off", "refused", "unsure", "order", "status", "tool", "fallback", "person"],
 )
-async def test_what_an_answer_was_made_of_vetoes_it(
-    client: redis.asyncio.Redis, lexicon: Lexicon, embedder: OnnxEmbedder, inner: Talkative
-) -> None:
-    cache = replica(client, lexicon, embedder, inner=replace(inner, asked=[]))
+async def test_what_an_answer_was_made_of_vetoes_it(make: Make, inner: Talkative) -> None:
+    cache = make(inner=replace(inner, asked=[]))
     for _ in range(2):
         assert not (await cache.ask(turn()))[1]
 
 
-async def test_a_hotline_that_the_document_publishes_is_not_personal(
-    client: redis.asyncio.Redis, lexicon: Lexicon, embedder: OnnxEmbedder
-) -> None:
+async def test_a_hotline_that_the_document_publishes_is_not_personal(make: Make) -> None:
     published = passage("The hotline is 61234567.")
     said: list[Event] = [Delta("The hotline is 61234567 [1]. "), Cited(1, published, published.text)]
-    cache = replica(client, lexicon, embedder, inner=Talkative(also=said))
+    cache = make(inner=Talkative(also=said))
     first, second = await cache.ask(turn()), await cache.ask(turn())
     assert second == (first[0], True)
 
@@ -212,11 +224,9 @@ async def test_a_question_that_stands_alone_is_known_also_in_a_conversation(cach
     assert (await cache.ask(turn(history=said)))[1]
 
 
-async def test_an_abstention_is_short_lived(
-    client: redis.asyncio.Redis, lexicon: Lexicon, embedder: OnnxEmbedder
-) -> None:
+async def test_an_abstention_is_short_lived(make: Make) -> None:
     limits = ShelfLimits(keep=60.0, keep_abstention=0.3)
-    cache = replica(client, lexicon, embedder, inner=Talkative(kind=AnswerKind.ABSTAINED), limits=limits)
+    cache = make(inner=Talkative(kind=AnswerKind.ABSTAINED), limits=limits)
     await cache.ask(turn())
     assert (await cache.ask(turn()))[1]
 
@@ -237,18 +247,20 @@ async def test_nothing_readable_is_in_redis(cache: Replica, client: redis.asynci
 
 
 async def test_a_crowd_over_two_processes_costs_one_answer(
-    redis_url: str, lexicon: Lexicon, embedder: OnnxEmbedder, pytestconfig: pytest.Config
+    redis_url: str, make: Make, pytestconfig: pytest.Config
 ) -> None:
     crowd = int(pytestconfig.getoption("--cache-crowd"))
     inner = Talkative(pause=0.5)
     async with redis.asyncio.Redis.from_url(redis_url) as one, redis.asyncio.Redis.from_url(redis_url) as two:
-        replicas = [replica(client, lexicon, embedder, inner=inner) for client in (one, two)]
+        replicas = [make(client, inner=inner) for client in (one, two)]
         answers = await asyncio.gather(
             *(
                 replicas[number % 2].ask(turn(asker=replace(SOMEBODY, conversation=f"c{number}")))
                 for number in range(crowd)
             )
         )
+        for each in replicas:
+            await each.figures.close()
         figures = await replicas[0].figures.of("acme")
     assert {text for text, _ in answers} == {says(SOMEBODY) + " The end."}
     assert len(inner.asked) == 1
@@ -257,11 +269,9 @@ async def test_a_crowd_over_two_processes_costs_one_answer(
     assert figures.entries == 1
 
 
-async def test_a_leader_that_is_stopped_is_followed_by_another(
-    client: redis.asyncio.Redis, lexicon: Lexicon, embedder: OnnxEmbedder
-) -> None:
+async def test_a_leader_that_is_stopped_is_followed_by_another(make: Make) -> None:
     inner = Talkative(pause=30.0)
-    cache = replica(client, lexicon, embedder, inner=inner)
+    cache = make(inner=inner)
     leader = asyncio.create_task(cache.ask(turn()))
 
     async def begun() -> bool:
@@ -283,9 +293,7 @@ async def test_a_leader_that_died_is_followed_when_its_lease_ends(cache: Replica
     assert not (await asyncio.wait_for(cache.ask(turn()), 20))[1]
 
 
-async def test_with_redis_killed_in_the_middle_each_process_keeps_a_few(
-    tmp_path: Path, stores_root: Path, lexicon: Lexicon, embedder: OnnxEmbedder
-) -> None:
+async def test_with_redis_killed_in_the_middle_each_process_keeps_a_few(stores_root: Path, make: Make) -> None:
     place = stores_root / f"cache-{os.getpid()}"
     place.mkdir(mode=0o711)
     valkey = EmbeddedValkey(place)
@@ -294,7 +302,7 @@ async def test_with_redis_killed_in_the_middle_each_process_keeps_a_few(
     try:
         async with redis.asyncio.Redis.from_url(url, socket_timeout=0.5) as client:
             inner = Talkative(pause=0.3)
-            cache = replica(client, lexicon, embedder, inner=inner, limits=limits)
+            cache = make(client, inner=inner, limits=limits)
             answering = asyncio.create_task(cache.ask(turn()))
 
             async def begun() -> bool:
@@ -320,6 +328,7 @@ async def test_with_redis_killed_in_the_middle_each_process_keeps_a_few(
             await eventually(shared, within=20)
             await cache.ask(turn())
             assert (await cache.ask(turn()))[1]
+            await cache.figures.close()
     finally:
         await valkey.stop()
 

@@ -185,9 +185,9 @@ def test_positions_are_the_order_in_which_tickets_leave(tenants: list[str], data
     places = {id(ticket): queue.position(ticket) for ticket in tickets if queue.position(ticket)}
     assert sorted(places.values()) == list(range(1, len(queue) + 1))
     left = 0
-    while (ticket := queue.next()) is not None:
+    while (leaving := queue.next()) is not None:
         left += 1
-        assert places[id(ticket)] == left
+        assert places[id(leaving)] == left
     assert not queue
     assert queue.first() is None
 

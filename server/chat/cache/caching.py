@@ -115,7 +115,7 @@ class CachingAssistant:
                 async for event in events:
                     yield event
             if turn.asker.conversation:
-                await self._parts.figures.count(turn.asker.tenant, Outcome.VETOED, time.monotonic() - started)
+                self._parts.figures.count(turn.asker.tenant, Outcome.VETOED, time.monotonic() - started)
             return
         found, outcome = await self._find(inquiry)
         if found is None and outcome is not Outcome.VETOED:
@@ -131,11 +131,11 @@ class CachingAssistant:
             async with aclosing(reply.play(self._inner.reply(turn, inquiry.witness))) as events:
                 async for event in events:
                     yield event
-            await self._count(inquiry, Outcome.VETOED if outcome is Outcome.VETOED else Outcome.MISS)
+            self._count(inquiry, Outcome.VETOED if outcome is Outcome.VETOED else Outcome.MISS)
             return
         for event in found.events():
             yield event
-        await self._count(inquiry, outcome, found.cost_micros)
+        self._count(inquiry, outcome, found.cost_micros)
 
     async def _inquiry(self, turn: Turn, tools: Tools, started: float) -> _Inquiry | None:
         """The question with its key, or None for what is not looked up."""
@@ -220,7 +220,7 @@ class CachingAssistant:
             await self._keep(inquiry, entry)
         finally:
             await lead.land(entry)
-        await self._count(inquiry, Outcome.MISS)
+        self._count(inquiry, Outcome.MISS)
 
     async def _keep(self, inquiry: _Inquiry, entry: Entry | None) -> None:
         parts, key = self._parts, inquiry.key
@@ -236,7 +236,7 @@ class CachingAssistant:
             likes = parts.keys.likes(key.partition, inquiry.likeness.signature)
             await parts.shelf.liken(likes, key, inquiry.likeness.vector)
 
-    async def _count(self, inquiry: _Inquiry, outcome: Outcome, saved_micros: int = 0) -> None:
+    def _count(self, inquiry: _Inquiry, outcome: Outcome, saved_micros: int = 0) -> None:
         elapsed = time.monotonic() - inquiry.started
         if inquiry.turn.asker.conversation:
-            await self._parts.figures.count(inquiry.turn.asker.tenant, outcome, elapsed, saved_micros)
+            self._parts.figures.count(inquiry.turn.asker.tenant, outcome, elapsed, saved_micros)

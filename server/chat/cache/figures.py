@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable
@@ -13,8 +14,10 @@ from typing import cast
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from server.chat.cache.keys import Key, Keys
-from server.chat.cache.shelf import Away, Shelf
+from server.chat.cache.shelf import Shelf
+from server.chat.redis_gate import Away
 
+_TOGETHER = 0.3  # seconds in which counts are gathered
 _SAMPLES = 200  # latencies of each kind that a median is taken of
 
 
@@ -55,6 +58,12 @@ class _Own:
     counts: dict[str, int] = field(default_factory=dict)
     latencies: dict[str, deque[float]] = field(default_factory=dict)
 
+    def add(self, kind: str, seconds: float, saved_micros: int) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        if saved_micros:
+            self.counts["saved"] = self.counts.get("saved", 0) + saved_micros
+        self.latencies.setdefault(kind, deque(maxlen=_SAMPLES)).append(seconds)
+
 
 class Figures:
     """Counts outcomes; what Redis cannot take is counted here only."""
@@ -64,6 +73,8 @@ class Figures:
         self._keys = keys
         self._currency = currency
         self._own: dict[str, _Own] = {}
+        self._fresh: dict[str, _Own] = {}  # not yet in Redis
+        self._sending: asyncio.Task[None] | None = None
         registry = registry or CollectorRegistry()
         self._questions = Counter(
             "tria_cache_questions_total", "Questions by what the answer cache did.", ["outcome"], registry=registry
@@ -77,25 +88,45 @@ class Figures:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
 
-    async def count(self, tenant: str, outcome: Outcome, seconds: float, saved_micros: int = 0) -> None:
+    def count(self, tenant: str, outcome: Outcome, seconds: float, saved_micros: int = 0) -> None:
         """One question of the tenant came to this."""
         self._questions.labels(outcome.value).inc()
         self._seconds.labels(outcome.value).observe(seconds)
         self._saved.inc(saved_micros)
         kind = "hit" if outcome.is_hit else outcome.value
-        self._count_here(tenant, kind, seconds, saved_micros)
-        name = self._name(tenant)
-        try:
-            async with self._shelf.redis.pipeline(transaction=False) as pipeline:
-                pipeline.hincrby(f"{name}:counts", kind, 1)
-                if saved_micros:
-                    pipeline.hincrby(f"{name}:counts", "saved", saved_micros)
-                if outcome is not Outcome.VETOED:
-                    pipeline.lpush(f"{name}:{kind}", f"{seconds:.6f}")
-                    pipeline.ltrim(f"{name}:{kind}", 0, _SAMPLES - 1)
-                await self._shelf.ask(pipeline.execute())
-        except Away:
-            return
+        self._own.setdefault(tenant, _Own()).add(kind, seconds, saved_micros)
+        fresh = self._fresh.setdefault(tenant, _Own())
+        fresh.add(kind, seconds, saved_micros)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_soon(), name="cache-figures")
+
+    async def close(self) -> None:
+        """Brings the last counts to Redis; nothing is sent afterwards."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+        await self.send()
+
+    async def _send_soon(self) -> None:
+        """Root of the task that brings what was counted to Redis: many questions are one message."""
+        await asyncio.sleep(_TOGETHER)
+        await self.send()
+
+    async def send(self) -> None:
+        """Brings what was counted to Redis; while it is away, what is counted stays with this process."""
+        fresh, self._fresh = self._fresh, {}
+        for tenant, counted in fresh.items():
+            name = self._name(tenant)
+            try:
+                async with self._shelf.redis.pipeline(transaction=False) as pipeline:
+                    for kind, count in counted.counts.items():
+                        pipeline.hincrby(f"{name}:counts", kind, count)
+                    for kind, latencies in counted.latencies.items():
+                        pipeline.lpush(f"{name}:{kind}", *(f"{each:.6f}" for each in latencies))
+                        pipeline.ltrim(f"{name}:{kind}", 0, _SAMPLES - 1)
+                    await self._shelf.ask(pipeline.execute())
+            except Away:
+                continue
 
     async def kept(self, tenant: str, key: Key, seconds: float) -> None:
         """An answer is kept for so long."""
@@ -110,6 +141,7 @@ class Figures:
 
     async def of(self, tenant: str) -> CacheFigures:
         """The figures so far."""
+        await self.send()
         name, redis = self._name(tenant), self._shelf.redis
         try:
             counts = await self._shelf.ask(cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(f"{name}:counts")))
@@ -138,12 +170,6 @@ class Figures:
             miss_latency=median(latencies.get("miss") or [0.0]),
             fallback=fallback,
         )
-
-    def _count_here(self, tenant: str, kind: str, seconds: float, saved_micros: int) -> None:
-        own = self._own.setdefault(tenant, _Own())
-        own.counts[kind] = own.counts.get(kind, 0) + 1
-        own.counts["saved"] = own.counts.get("saved", 0) + saved_micros
-        own.latencies.setdefault(kind, deque(maxlen=_SAMPLES)).append(seconds)
 
     def _name(self, tenant: str) -> str:
         return f"tria:cache:{{figures-{self._keys.tenant(tenant)}}}"

@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 
 from server.chat.cache.entry import Entry
 from server.chat.cache.keys import Key
-from server.chat.cache.shelf import Away, Shelf, entry_of
+from server.chat.cache.shelf import Shelf, entry_of
+from server.chat.redis_gate import Away
 
 _LEASE = 4.0  # seconds; renewed at a third of it
 _LOOK = (0.03, 0.25)  # seconds between looks at a leader elsewhere: first and longest

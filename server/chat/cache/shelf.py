@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from server.chat.cache.entry import Entry
 from server.chat.cache.keys import Key
+from server.chat.redis_gate import Away, RedisGate
 from server.knowledge.embedding import Vectors
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_PATIENCE = 0.5  # seconds that one question to Redis may take
-_AWAY = 1.0  # seconds without asking Redis after it failed
 _MOST_ALIKE = 16  # questions about the same things that are compared by meaning
 NOT_SHARED = b"-"  # stands where an answer was made that may not be shared
-
-
-class Away(Exception):
-    """Redis does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +38,22 @@ class Shelf:
     def __init__(self, redis: Redis, limits: ShelfLimits | None = None) -> None:
         self.redis = redis
         self.limits = limits or ShelfLimits()
+        self._asking: dict[str, asyncio.Task[bytes | None]] = {}
         self._local: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-        self._away_until = 0.0
+        self._gate = RedisGate("answers are kept per process")
 
     @property
     def away(self) -> bool:
         """True for a moment after Redis failed: this process keeps answers for itself."""
-        return time.monotonic() < self._away_until
+        return self._gate.away
 
     async def get(self, key: Key) -> bytes | None:
         """An encoded entry, NOT_SHARED, or None."""
-        try:
-            return cast("bytes | None", await self.ask(self.redis.get(key.entry)))
-        except Away:
-            return self._get_local(key)
+        asking = self._asking.get(key.entry)
+        if asking is None:  # a crowd that asks the same asks Redis once
+            asking = self._asking[key.entry] = asyncio.create_task(self._get(key), name="cache-get")
+            asking.add_done_callback(lambda _: self._asking.pop(key.entry, None))
+        return await asyncio.shield(asking)
 
     async def put(self, key: Key, value: bytes, seconds: float) -> bool:
         """Keeps it; True when all processes have it."""
@@ -98,21 +92,18 @@ class Shelf:
             return
 
     async def ask(self, question: Awaitable[T]) -> T:
-        """What Redis answers, bounded in time. Raises Away."""
-        if self.away:
-            _drop(question)
-            raise Away
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return await question
-        except (RedisError, OSError) as gone:  # TimeoutError is an OSError
-            log.warning("answers are kept per process: Redis does not answer (%s)", type(gone).__name__)
-            self._away_until = time.monotonic() + _AWAY
-            raise Away from gone
+        """What Redis answers. Raises Away."""
+        return await self._gate.ask(question)
 
     @property
     def held_locally(self) -> int:
         return len(self._local)
+
+    async def _get(self, key: Key) -> bytes | None:
+        try:
+            return cast("bytes | None", await self.ask(self.redis.get(key.entry)))
+        except Away:
+            return self._get_local(key)
 
     def _get_local(self, key: Key) -> bytes | None:
         until, value = self._local.get(key.entry, (0.0, b""))
@@ -123,13 +114,6 @@ class Shelf:
         self._local.move_to_end(key.entry)
         while len(self._local) > self.limits.local:
             self._local.popitem(last=False)
-
-
-def _drop(question: Any) -> None:
-    """An awaitable that nobody will wait for must not complain about it."""
-    close = getattr(question, "close", None)
-    if close is not None:
-        close()
 
 
 def entry_of(value: bytes | None) -> Entry | None:
