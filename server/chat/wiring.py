@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from server.breaker import BreakerState, CircuitBreaker
 from server.chat import prompts
 from server.chat.agent import AgentSettings, OpenAIAssistant
-from server.chat.arms import AssigningAssistant
+from server.chat.arms import AssigningAssistant, record_prompts
 from server.chat.assistant import Assistant
 from server.chat.cache.caching import CachingAssistant, Made, Sources
 from server.chat.cache.figures import Figures
@@ -91,6 +91,7 @@ async def assistant(
             yield Desk(cached, None, cached, cache.figures)
             return
         models = await _models(stack, config, around, understand, offline)
+        await record_prompts(around.database)
         made = Made(config.model, prompts.version)
         cached = CachingAssistant(models.thrifty, made, cache)
 
