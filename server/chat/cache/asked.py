@@ -18,6 +18,7 @@ from server.pii.scan import scan
 SHARED_INTENTS = frozenset({Intent.PRODUCT_QUESTION, Intent.POLICY_QUESTION, Intent.OTHER})
 
 _LONGEST = 400  # characters; longer messages tell a story, and nobody sends the same one
+_SURELY = 0.75  # confidence of the phrases from which an order is taken for one
 _SHORTEST_ALONE = 4  # words, or twice as many Chinese characters, from which a question can stand without its history
 _BLANKS = re.compile(r"\s+")
 _EDGES = " .?!。？！,，"
@@ -30,12 +31,13 @@ _NUMBER_OF_ONES_OWN = re.compile(r"\b(?:ord|so|inv|po)[-#]?\d{3,}|#\s*\d{3,}|\b\
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question whose answer may be shared. `text` is its one spelling, which keys are made of; `alone` says that
-    nothing was said before it."""
+    nothing was said before it; `plain` that its phrases leave no doubt that it is a question."""
 
     text: str
     original: str
     language: Language
     alone: bool
+    plain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,14 @@ def look_at(turn: Turn) -> Asked | None:
     if not any(map(str.isalpha, text)) or speaks_of_somebody(text) or scan(turn.text):
         return None
     verdict = classify(turn.text, turn.locale)
-    if verdict.intent not in SHARED_INTENTS or verdict.courtesy or verdict.food_safety or verdict.declined:
+    plain = verdict.intent in SHARED_INTENTS
+    # Phrases alone often take a question about ordering for an order. What was answered as one is not kept (entry.py),
+    # so here only those are left out that are surely none.
+    if verdict.courtesy or verdict.food_safety or verdict.declined or not (plain or verdict.confidence < _SURELY):
         return None
     if turn.history and not _stands_alone(text):
         return None
-    return Asked(text, turn.text, reply_language(turn.text, turn.locale), not turn.history)
+    return Asked(text, turn.text, reply_language(turn.text, turn.locale), not turn.history, plain)
 
 
 def spelling(text: str) -> str:

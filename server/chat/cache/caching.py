@@ -166,7 +166,7 @@ class CachingAssistant:
         if value == NOT_SHARED:
             return None, Outcome.VETOED
         entry, outcome = entry_of(value), Outcome.HIT
-        if entry is None and inquiry.asked.alone:
+        if entry is None and inquiry.asked.alone and inquiry.asked.plain:
             entry, outcome = await self._alike(inquiry), Outcome.ALIKE
         if entry is None:
             # What was said before may be in the answer, so it is nobody else's.
