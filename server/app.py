@@ -132,7 +132,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         )
         people = subjects(stores.database, stores.vault, config.audit.key)
         release = config.observability.release
-        warming = Warming(stores.database, desk.cache, partial(_public_tools, stores, catalogue, orders))
+        warming = Warming(stores.database, desk.cache, partial(_public_tools, stores, catalogue))
         ops = OpsDesk(stores.database, flags, desk.figures, warming)
         handlers = _handlers(
             stores, catalogue, orders, audit, people, tokens, runner, following, monitor, release, ops
@@ -235,9 +235,9 @@ def _tools(stores: Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable[
     return tools
 
 
-def _public_tools(stores: Stores, catalogue: Catalogue, orders: OrderDesk, tenant: str) -> Tools:
+def _public_tools(stores: Stores, catalogue: Catalogue, tenant: str) -> Tools:
     """What anybody may look up."""
-    return DeskTools(stores.knowledge.search, catalogue, orders.reading, tenant, "", None, lambda: None)
+    return DeskTools(stores.knowledge.search, catalogue, None, tenant, "", None, lambda: None)
 
 
 def _accounting(

@@ -23,7 +23,7 @@ class DeskTools:
         self,
         knowledge: KnowledgeSearch,
         catalogue: Catalogue,
-        orders: Reading,
+        orders: Reading | None,
         tenant: str,
         outlet: str,
         talk: OrderTalk | None,
@@ -48,7 +48,7 @@ class DeskTools:
         return [shown_product(match) for match in found]
 
     async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]:
-        if not self._outlet:  # the order store reads no outlet as every outlet
+        if not self._outlet or self._orders is None:  # the order store reads no outlet as every outlet
             return ()
         found = await self._orders.recent(self._tenant, self._outlet, limit)
         return [_summary(order) for order in found]
