@@ -18,6 +18,7 @@ from server.pii.scan import scan
 SHARED_INTENTS = frozenset({Intent.PRODUCT_QUESTION, Intent.POLICY_QUESTION, Intent.OTHER})
 
 _LONGEST = 400  # characters; longer messages tell a story, and nobody sends the same one
+_MISTAKEN = frozenset({Intent.ORDER, Intent.ORDER_STATUS})
 _SURELY = 0.75  # confidence of the phrases from which an order is taken for one
 _SHORTEST_ALONE = 4  # words, or twice as many Chinese characters, from which a question can stand without its history
 _BLANKS = re.compile(r"\s+")
@@ -58,7 +59,8 @@ def look_at(turn: Turn) -> Asked | None:
     plain = verdict.intent in SHARED_INTENTS
     # Phrases alone often take a question about ordering for an order. What was answered as one is not kept (entry.py),
     # so here only those are left out that are surely none.
-    if verdict.courtesy or verdict.food_safety or verdict.declined or not (plain or verdict.confidence < _SURELY):
+    doubtful = verdict.intent in _MISTAKEN and verdict.confidence < _SURELY
+    if verdict.courtesy or verdict.food_safety or verdict.declined or not (plain or doubtful):
         return None
     if turn.history and not _stands_alone(text):
         return None
