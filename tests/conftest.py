@@ -1,5 +1,7 @@
 """Fixtures live in tests/support, one module per kind; each is listed here."""
 
+import pytest
+
 pytest_plugins = [
     "tests.support.options",
     "tests.support.stores",
@@ -12,3 +14,10 @@ pytest_plugins = [
     "tests.support.people",
     "tests.support.trail",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Sizes of tests that are small by default."""
+    parser.addoption("--cache-crowd", default=200, type=int, help="How many ask one question at once.")
+    parser.addoption("--queue-users", default=12, type=int, help="How many use a model with a limit at once.")
+    parser.addoption("--queue-limit", default=120, type=int, help="That limit: requests a minute.")
