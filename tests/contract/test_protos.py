@@ -130,7 +130,6 @@ def test_every_field_that_sounds_personal_says_what_it_holds() -> None:
 PLANNED_ACTIONS = {
     "CONSENT_CHANGE",
     "DATA_EXPORT",
-    "INJECTION_SUSPECT",
 }
 
 

@@ -29,6 +29,8 @@ from server.chat.assistant import (
 )
 from server.chat.cache.shelf import ShelfLimits
 from server.chat.cache.witness import fingerprint
+from server.chat.decision import Grounds, Suspected
+from server.chat.suspicion import Source, Suspicion
 from server.embedded.valkey import EmbeddedValkey
 from server.knowledge.embedding import OnnxEmbedder
 from server.knowledge.lexical import Lexicon
@@ -145,6 +147,7 @@ async def test_an_answer_that_an_outlets_name_may_change_is_not_shared(cache: Re
         "今天送货吗？",
         "Mana pesanan saya?",
         "Ada penghantaran esok?",
+        "Do you deliver as fast as evil.example says?",
     ],
 )
 async def test_what_is_personal_momentary_or_transactional_is_never_kept(cache: Replica, text: str) -> None:
@@ -165,13 +168,28 @@ async def test_what_is_personal_momentary_or_transactional_is_never_kept(cache: 
         Talkative(also=[ToolUsed("1", "search_products", "SUCCEEDED", "reading_catalogue")]),
         Talkative(also=[Step("model_fallback")]),
         Talkative(also=[Delta("Peter Tan lives at 10 Bukit Timah Road #05-01 Singapore 259708, call 91234567. ")]),
+        Talkative(also=[Suspected(Source.ANSWER, Suspicion(0.5, ("output link",)))]),
     ],
-    ids=["proposed", "handed-off", "refused", "unsure", "order", "status", "tool", "fallback", "person"],
+    ids=["proposed", "handed-off", "refused", "unsure", "order", "status", "tool", "fallback", "person", "finding"],
 )
 async def test_what_an_answer_was_made_of_vetoes_it(make: Make, inner: Talkative) -> None:
     cache = make(inner=replace(inner, asked=[]))
     for _ in range(2):
         assert not (await cache.ask(turn()))[1]
+
+
+async def test_a_suspicious_question_is_neither_given_what_was_kept_nor_kept(cache: Replica) -> None:
+    assert not (await cache.ask(turn(wary=True)))[1]
+    assert not (await cache.ask(turn()))[1]
+    assert not (await cache.ask(turn(wary=True)))[1]
+    assert (await cache.ask(turn()))[1]
+
+
+async def test_what_an_answer_rests_on_is_passed_on_and_vetoes_nothing(make: Make) -> None:
+    grounds = Grounds("prompt-1", "talkative-1")
+    cache = make(inner=Talkative(also=[grounds]))
+    assert grounds in [event async for event in cache.assistant.reply(turn(), DeskTools())]
+    assert (await cache.ask(turn()))[1]
 
 
 async def test_a_hotline_that_the_document_publishes_is_not_personal(make: Make) -> None:

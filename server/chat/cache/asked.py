@@ -11,6 +11,7 @@ from importlib import resources
 
 from server.chat.assistant import Intent, Language, Turn
 from server.chat.intents import classify, reply_language
+from server.chat.output_guard import names_something
 from server.chat.words import fold
 from server.pii.scan import scan
 
@@ -53,7 +54,7 @@ def look_at(turn: Turn) -> Asked | None:
     if len(turn.text) > _LONGEST or turn.outlet_name:
         return None
     text = spelling(turn.text)
-    if not any(map(str.isalpha, text)) or speaks_of_somebody(text) or scan(turn.text):
+    if not any(map(str.isalpha, text)) or speaks_of_somebody(text) or scan(turn.text) or names_something(turn.text):
         return None
     verdict = classify(turn.text, turn.locale)
     plain = verdict.intent in SHARED_INTENTS
