@@ -32,6 +32,8 @@ from server.audit.handler import AuditHandler
 from server.audit.subjects import Subjects
 from server.audit.tailing import TailLimits
 from server.chat.assistant import Assistant, Tools
+from server.chat.cache.sources import DeskSources
+from server.chat.cache.warming import Warming
 from server.chat.desk_tools import DeskTools
 from server.chat.hand_off_handler import People
 from server.chat.hand_off_wiring import people_desk
@@ -42,7 +44,7 @@ from server.chat.run_wiring import RunDesk, RunParts, run_desk
 from server.chat.sending import Sending
 from server.chat.service import ConversationService
 from server.chat.task import Task
-from server.chat.wiring import Desk, assistant
+from server.chat.wiring import Desk, Surroundings, assistant
 from server.config import Config
 from server.db.pool import Connection, Database
 from server.foundations import Stores, open_chain, open_stores
@@ -50,7 +52,8 @@ from server.health import Health, HealthMonitor, Part, Status
 from server.knowledge.handler import KnowledgeHandler
 from server.metrics import ProcessMetrics
 from server.metrics_listener import serving_metrics
-from server.ops.handler import OpsHandler
+from server.ops.flags import Flags
+from server.ops.handler import OpsDesk, OpsHandler
 from server.order.catalogue import Catalogue
 from server.order.encode import order_message
 from server.order.feed import invoices_changed
@@ -112,11 +115,10 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     dsn = config.store.database_url.reveal()
     async with AsyncExitStack() as stack:
         stores = await open_stores(stack, config, process)
-        desk = await stack.enter_async_context(
-            assistant(config.model, stores.knowledge.lexicon, stores.knowledge.embedder, registry)
-        )
-        monitor, health = _health(stores, desk)
         catalogue = Catalogue(stores.database)
+        flags = Flags(stores.database, dsn)
+        desk = await stack.enter_async_context(_desk(config, stores, catalogue, flags, registry))
+        monitor, health = _health(stores, desk)
         tokens = PageTokens(config.auth.state_secret)
         invoicing = invoices(config.accounting)
         orders = _orders(config, stores, catalogue, tokens, invoicing)
@@ -130,9 +132,12 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             open_chain(config.auth, stores.database, stores.redis, stores.recorder, registry)
         )
         erasable = subjects(stores.database, stores.vault, config.audit.key)
-        release = config.observability.release
-        handlers = _handlers(stores, catalogue, orders, audit, erasable, tokens, chats, people, monitor, release) | {
-            "tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access)
+        release, shown = config.observability.release, stores.recorder.shown
+        warming = Warming(stores.database, desk.cache, partial(_public_tools, stores, catalogue))
+        ops = OpsHandler(monitor, release, OpsDesk(stores.database, flags, desk.figures, warming), tokens, shown)
+        handlers = _handlers(stores, catalogue, orders, audit, erasable, tokens, chats, people) | {
+            "tria.accounting.v1.AccountingService": _accounting(config, stores, invoicing, tokens, access),
+            "tria.ops.v1.OpsService": ops,
         }
         servers = grpc_servers.build(
             config.listen.grpc,
@@ -152,6 +157,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
             people.watching.keep_listening(),
             audit.bell.keep_listening(),
             erasures.keep_listening(),
+            flags.keep_listening(),
             metrics.keep_sampling(stores.database, chats.runner, stores.recorder, monitor),
         ):
             own(stack, asyncio.create_task(task), broken)
@@ -160,6 +166,22 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
         await servers.start()
         stack.push_async_callback(servers.stop, 0)
         yield Application(servers, monitor, chats, orders, audit, people, registry, config.stream.drain, broken)
+
+
+def _desk(
+    config: Config, stores: Stores, catalogue: Catalogue, flags: Flags, registry: CollectorRegistry
+) -> AbstractAsyncContextManager[Desk]:
+    sources = DeskSources(stores.knowledge.service, catalogue)
+    around = Surroundings(
+        stores.redis,
+        stores.database,
+        config.auth.state_secret,
+        sources,
+        registry,
+        flags.on,
+        config.listen.processes,
+    )
+    return assistant(config.model, around, stores.knowledge.lexicon, stores.knowledge.embedder)
 
 
 def _chats(
@@ -186,8 +208,6 @@ def _handlers(
     tokens: PageTokens,
     chats: RunDesk,
     people: People,
-    monitor: HealthMonitor,
-    release: str,
 ) -> dict[str, object]:
     """By service. Abstract for mypy, because they leave RPCs to the layer that answers NOT_IMPLEMENTED."""
     shown = stores.recorder.shown
@@ -206,7 +226,6 @@ def _handlers(
             stores.knowledge.service, stores.knowledge.search, tokens, shown
         ),
         "tria.order.v1.OrderService": OrderHandler(catalogue, tokens, shown, orders),
-        "tria.ops.v1.OpsService": OpsHandler(monitor, release),  # type: ignore[abstract]
     }
 
 
@@ -217,6 +236,11 @@ def _tools(stores: Stores, catalogue: Catalogue, orders: OrderDesk) -> Callable[
         return DeskTools(stores.knowledge.search, catalogue, orders.reading, tenant, outlet, talk, degraded)
 
     return tools
+
+
+def _public_tools(stores: Stores, catalogue: Catalogue, tenant: str) -> Tools:
+    """What anybody may look up."""
+    return DeskTools(stores.knowledge.search, catalogue, None, tenant, "", None, lambda: None)
 
 
 def _accounting(

@@ -27,6 +27,7 @@ from server.settings import (
     long_secret,
     matching,
     member_of,
+    money_amount,
     networks,
     one_of,
     optional_decimal,
@@ -105,7 +106,9 @@ class AuthConfig:
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The language model. `prices` maps a model to what a million input, cached input and output tokens cost in USD;
-    times are seconds, and `answer_budget` is what one answer may cost before no further call is made for it."""
+    times are seconds, and `answer_budget` is what one answer may cost before no further call is made for it.
+    `tokens_per_minute` 0 leaves that to the provider's headers; the other budgets are USD an hour for one tenant, 0 for
+    none."""
 
     assistant: AssistantChoice
     api_key: Secret
@@ -119,6 +122,11 @@ class ModelConfig:
     idle_timeout: float
     embedding_model: str
     answer_budget: Decimal
+    fallback_model: str
+    requests_per_minute: int
+    tokens_per_minute: int
+    budget_soft: Decimal
+    budget_hard: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +300,7 @@ def _audit(read: Reader) -> AuditConfig:
 def _model(read: Reader) -> ModelConfig:
     assistant = read.get("TRIA_ASSISTANT", member_of(AssistantChoice))
     needed = None if assistant is AssistantChoice.OPENAI else ""
-    return ModelConfig(
+    model = ModelConfig(
         assistant=assistant,
         api_key=read.get("OPENAI_API_KEY", Secret, needed),
         base_url=read.get("OPENAI_BASE_URL", lambda text: url_of("http", "https")(text) if text else "", ""),
@@ -307,7 +315,15 @@ def _model(read: Reader) -> ModelConfig:
         idle_timeout=read.get("OPENAI_IDLE_TIMEOUT", between(0.1, 120), "10"),
         embedding_model=read.get("OPENAI_EMBEDDING_MODEL", str, ""),
         answer_budget=read.get("OPENAI_ANSWER_BUDGET", parse_budget, "0.25"),
+        fallback_model=read.get("OPENAI_FALLBACK_MODEL", str, ""),
+        requests_per_minute=read.get("OPENAI_REQUESTS_PER_MINUTE", whole_number(1, 1_000_000), "500"),
+        tokens_per_minute=read.get("OPENAI_TOKENS_PER_MINUTE", whole_number(0, 1_000_000_000), "0"),
+        budget_soft=read.get("TRIA_MODEL_BUDGET_SOFT", money_amount, "0"),
+        budget_hard=read.get("TRIA_MODEL_BUDGET_HARD", money_amount, "0"),
     )
+    if model.budget_hard and model.budget_soft and model.budget_soft > model.budget_hard:
+        read.problems.append("TRIA_MODEL_BUDGET_SOFT must not be above TRIA_MODEL_BUDGET_HARD")
+    return model
 
 
 def describe(value: Any, prefix: str = "") -> dict[str, str]:

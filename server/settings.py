@@ -199,6 +199,13 @@ def parse_budget(text: str) -> Decimal:
     return budget
 
 
+def money_amount(text: str) -> Decimal:
+    amount = Decimal(text)
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("must be an amount of money, 0 or more")
+    return amount
+
+
 def flag(text: str) -> bool:
     return one_of("true", "false")(text) == "true"
 

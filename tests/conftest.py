@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 # Tests start children beside open channels. gRPC's own handling of fork() crashes the process then, now and again; it
 # is not needed, because a child of ours calls exec at once.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
@@ -18,3 +20,10 @@ pytest_plugins = [
     "tests.support.people",
     "tests.support.trail",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Sizes of tests that are small by default."""
+    parser.addoption("--cache-crowd", default=200, type=int, help="How many ask one question at once.")
+    parser.addoption("--queue-users", default=12, type=int, help="How many use a model with a limit at once.")
+    parser.addoption("--queue-limit", default=120, type=int, help="That limit: requests a minute.")

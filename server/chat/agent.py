@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from server.chat import prompts
 from server.chat.answering import Answering, AnswerLimits
 from server.chat.assistant import (
     Answered,
@@ -35,7 +36,6 @@ from server.chat.intents import IntentResult
 from server.chat.metering import UsageMeter
 from server.chat.model import Model
 from server.chat.pricing import PriceTable
-from server.chat.prompts import NO_ANSWER
 from server.chat.understanding import Understand
 from server.knowledge.passages import SearchResult
 
@@ -154,15 +154,19 @@ class OpenAIAssistant:
             products = await self._products(turn, tools)
         if not found.confident and not products:
             # Nothing to lean on: a model could only make something up.
-            yield Delta(NO_ANSWER[intent.language])
+            yield Delta(prompts.NO_ANSWER[intent.language])
             yield Answered(AnswerKind.ABSTAINED, intent.intent, intent.confidence, intent.language)
             return
         yield Step("thinking")
         limits = _limits(settings, deadline, wary=turn.wary)
-        answering = Answering(self._model, tools, meter, limits, settings.canary)
+        answering = Answering(self._model, tools, meter, limits, settings.canary, turn.asker)
         async with aclosing(answering.events(turn, intent, found, products)) as events:
             async for event in events:
-                yield event
+                if isinstance(event, Answered):
+                    arm = turn.asker.arm
+                    yield replace(event, arm=arm, prompt=prompts.version(arm))
+                else:
+                    yield event
 
     async def _find(self, turn: Turn, tools: Tools) -> SearchResult:
         """Passages for the message; for one that only makes sense after the last ("and on Saturdays?"), for both.

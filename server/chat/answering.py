@@ -9,7 +9,20 @@ from dataclasses import dataclass
 
 from server.chat import prompts
 from server.chat.agent_tools import DEFINITIONS, LABELS, BadToolCallError, ToolCall, ToolCalls, checked, run
-from server.chat.assistant import Answered, AnswerKind, Cited, Delta, Event, Product, Step, Tools, ToolUsed, Turn
+from server.chat.assistant import (
+    Answered,
+    AnswerKind,
+    Asker,
+    Cited,
+    Delta,
+    Event,
+    Product,
+    Step,
+    Tools,
+    ToolUsed,
+    Turn,
+    Waiting,
+)
 from server.chat.completions import Finish, ModelCall, ModelError, ModelEvent, TextDelta, ToolCallDelta
 from server.chat.decision import Grounds, Suspected
 from server.chat.discreet import Discretion, holds_card
@@ -52,17 +65,20 @@ class AnswerLimits:
 class Answering:
     """One answer in the making; used once."""
 
-    def __init__(self, model: Model, tools: Tools, meter: UsageMeter, limits: AnswerLimits, canary: str) -> None:
+    def __init__(
+        self, model: Model, tools: Tools, meter: UsageMeter, limits: AnswerLimits, canary: str, asker: Asker
+    ) -> None:
         self._model = model
         self._tools = tools
         self._meter = meter
         self._limits = limits
         self._canary = canary
+        self._asker = asker
         self._evidence = Evidence()
         self._discretion = Discretion()
         self._fence = Fence()
         self._filter = MarkerFilter(self._evidence, canary)
-        self._guard = OutputGuard(self._evidence.allowed, prompts.echo(canary, self._fence))
+        self._guard = OutputGuard(self._evidence.allowed, prompts.echo(canary, self._fence, asker.arm))
         self._to_cite: list[Cited] = []
         self._visible = False
         self._finish = ""
@@ -105,13 +121,8 @@ class Answering:
             said = bounded(self._model.events(self._call(messages, number), self._meter), self._limits)
             async with aclosing(self._discretion.restored(said)) as events:
                 async for event in events:
-                    if isinstance(event, TextDelta):
-                        for piece in self._shown(self._filter.feed(event.text)):
-                            yield piece
-                    elif isinstance(event, ToolCallDelta):
-                        calls.add(event)
-                    elif isinstance(event, Finish):
-                        self._finish = event.reason
+                    for told in self._heard(event, calls):
+                        yield told
             if not calls.calls or number == self._limits.max_turns:
                 return
             messages.append(calls.as_message())
@@ -119,6 +130,16 @@ class Answering:
                 async for step in self._run(call, messages):
                     yield step
             yield self._grounds()
+
+    def _heard(self, event: ModelEvent, calls: ToolCalls) -> list[Event]:
+        """What of the model's event is told on."""
+        if isinstance(event, TextDelta):
+            return self._shown(self._filter.feed(event.text))
+        if isinstance(event, ToolCallDelta):
+            calls.add(event)
+        elif isinstance(event, Finish):
+            self._finish = event.reason
+        return [event] if isinstance(event, Waiting) else []
 
     def _call(self, messages: list[dict[str, object]], number: int) -> ModelCall:
         # The last turn has no tools, nor has one after the budget: it can only answer.
@@ -133,6 +154,7 @@ class Answering:
             deadline=limits.deadline,
             max_output_tokens=limits.max_output_tokens,
             tools=DEFINITIONS if limits.tools and not last else (),
+            tenant=self._asker.tenant,
         )
 
     async def _run(self, call: ToolCall, messages: list[dict[str, object]]) -> AsyncGenerator[Event, None]:
@@ -202,7 +224,7 @@ class Answering:
     def _grounds(self) -> Grounds:
         limits = self._limits
         return Grounds(
-            prompts.PROMPT_VERSION,
+            prompts.version(self._asker.arm),
             self._model.name,
             {"max_output_tokens": limits.max_output_tokens, "max_turns": limits.max_turns, "tools": int(limits.tools)},
             self._evidence.chunks(),

@@ -52,6 +52,18 @@ class Language(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose message it is, as the verified token says; what may be shared between people depends on it. `arm` is the
+    variant of the prompt that the conversation was given. Nothing of this is told to a model."""
+
+    tenant: str = ""
+    outlet: str = ""
+    role: str = ""
+    conversation: str = ""
+    arm: str = "a"
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One customer message in its context. `history` is oldest first, (role, text) with role "user" or "assistant";
     `locale` is the caller's BCP 47 hint or empty. Texts are as they were written: an assistant whose model is outside
@@ -62,6 +74,7 @@ class Turn:
     locale: str = ""
     outlet_name: str = ""
     wary: bool = False
+    asker: Asker = Asker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +181,22 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The answer waits for the model's limits; `position` counts from 1, `eta` is seconds as far as known."""
+
+    position: int
+    eta: float
+
+
+@dataclass(frozen=True, slots=True)
+class FromCache:
+    """What follows was answered before; comes first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and money of one turn. `cost_micros` is millionths of `currency`; `estimated` says that the provider
-    never reported and the count is ours."""
+    """Tokens and money of one turn. `cost_micros` is millionths of `currency`, and so is `saved_micros`, what an answer
+    from the cache would have cost; `estimated` says that the provider never reported and the count is ours."""
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
@@ -180,11 +206,13 @@ class Usage:
     currency: str = "USD"
     estimated: bool = False
     model: str = "offline"
+    saved_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The last event of a turn that ended well."""
+    """The last event of a turn that ended well. `cached` says that it was answered before; `arm` and `prompt` are the
+    variant of the prompt and its version, where one was used."""
 
     kind: AnswerKind
     intent: Intent
@@ -192,10 +220,13 @@ class Answered:
     language: Language
     usage: Usage = field(default_factory=Usage)
     why: HandOffReason | None = None  # a person is needed, where the assistant knows it
+    cached: bool = False
+    arm: str = ""
+    prompt: str = ""
 
 
 # An assistant yields any number of these and exactly one Answered, last, unless it raises.
-Event = Step | Delta | Cited | ToolUsed | Proposed | Grounds | Suspected | Answered
+Event = Step | Delta | Cited | ToolUsed | Proposed | Grounds | Suspected | Waiting | FromCache | Answered
 
 
 class ModelFailed(AppError):

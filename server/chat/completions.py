@@ -8,18 +8,21 @@ from typing import Any
 
 import orjson
 
+from server.chat.assistant import Waiting
 from server.errors import Code, Reason
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
     """One request to the model. `messages` and `tools` are in Chat Completions form; `deadline` is on the running
-    loop's clock (seconds, absolute). There is no field for a user id on purpose: nothing personal leaves by one."""
+    loop's clock (seconds, absolute). There is no field for a user id on purpose: nothing personal leaves by
+    one; `tenant` is for fairness between those who wait, and is not sent."""
 
     messages: Sequence[Mapping[str, object]]
     deadline: float
     max_output_tokens: int
     tools: Sequence[Mapping[str, object]] = ()
+    tenant: str = ""
 
 
 # The events are not frozen: a frozen dataclass costs three times as much to make, and these are made per token.
@@ -57,7 +60,7 @@ class UsageReport:
     reasoning_tokens: int
 
 
-ModelEvent = TextDelta | ToolCallDelta | Finish | UsageReport
+ModelEvent = TextDelta | ToolCallDelta | Finish | UsageReport | Waiting
 
 _CODES = {
     Reason.MODEL_UNAVAILABLE: Code.UNAVAILABLE,

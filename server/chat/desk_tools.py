@@ -23,7 +23,7 @@ class DeskTools:
         self,
         knowledge: KnowledgeSearch,
         catalogue: Catalogue,
-        orders: Reading,
+        orders: Reading | None,
         tenant: str,
         outlet: str,
         talk: OrderTalk | None,
@@ -45,10 +45,10 @@ class DeskTools:
 
     async def search_products(self, query: str, *, limit: int = 5) -> Sequence[Product]:
         found = await self._catalogue.search(self._tenant, query, limit=limit)
-        return [_product(match) for match in found]
+        return [shown_product(match) for match in found]
 
     async def recent_orders(self, *, limit: int = 3) -> Sequence[OrderSummary]:
-        if not self._outlet:  # the order store reads no outlet as every outlet
+        if not self._outlet or self._orders is None:  # the order store reads no outlet as every outlet
             return ()
         found = await self._orders.recent(self._tenant, self._outlet, limit)
         return [_summary(order) for order in found]
@@ -74,7 +74,8 @@ def _summary(order: Order) -> OrderSummary:
     )
 
 
-def _product(match: Match) -> Product:
+def shown_product(match: Match) -> Product:
+    """A row of the catalogue as assistants see it."""
     product = match.product
     names = {"en": product.name, "zh": product.name_zh, "ms": product.name_ms}
     return Product(

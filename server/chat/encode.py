@@ -144,6 +144,7 @@ def usage_message(usage: Usage, time_to_first_token_ms: int) -> chat_pb2.RunUsag
         estimated=usage.estimated,
         time_to_first_token_ms=time_to_first_token_ms,
         model=usage.model,
+        saved_micros=usage.saved_micros,
     )
 
 
@@ -217,8 +218,8 @@ def _set(message: chat_event_pb2.ChatEvent, event: Event) -> None:
             message.usage.CopyFrom(usage_message(usage, first))
         case Accepted():
             message.run_accepted.CopyFrom(_accepted(event))
-        case Queued(position):
-            message.queued.position = position
+        case Queued():
+            message.queued.CopyFrom(_queued(event))
         case TextDone(sha256):
             message.text_done.sha256 = sha256
         case Warned(code):
@@ -245,6 +246,13 @@ def _set_ending(message: chat_event_pb2.ChatEvent, event: Event) -> None:
             message.failed.CopyFrom(_failed(error))
         case _:
             raise TypeError(f"no encoding for {type(event).__name__}")
+
+
+def _queued(event: Queued) -> chat_event_pb2.Queued:
+    message = chat_event_pb2.Queued(position=event.position)
+    if event.eta is not None:
+        message.eta.FromMilliseconds(round(event.eta * 1000))
+    return message
 
 
 def _accepted(event: Accepted) -> chat_event_pb2.RunAccepted:

@@ -54,9 +54,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The run waits; `position` counts from 1."""
+    """The run waits; `position` counts from 1, `eta` is seconds, as far as known."""
 
     position: int
+    eta: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

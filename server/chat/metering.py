@@ -66,7 +66,11 @@ class UsageMeter:
 
 
 def _estimate(attempt: _Attempt) -> UsageReport:
-    messages = attempt.call.messages
+    return UsageReport(prompt_tokens(attempt.call), 0, estimate_tokens("".join(attempt.output)), 0)
+
+
+def prompt_tokens(call: ModelCall) -> int:
+    """About how many tokens the call sends."""
+    messages = call.messages
     prompt = sum(_TOKENS_PER_MESSAGE + estimate_tokens(str(message.get("content") or "")) for message in messages)
-    tools = sum(estimate_tokens(str(tool)) for tool in attempt.call.tools)
-    return UsageReport(prompt + tools, 0, estimate_tokens("".join(attempt.output)), 0)
+    return prompt + sum(estimate_tokens(str(tool)) for tool in call.tools)

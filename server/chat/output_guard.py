@@ -220,6 +220,11 @@ def amounts(text: str) -> Iterator[Decimal]:
             yield value
 
 
+def names_something(text: str) -> bool:
+    """Whether it names a link or a resource, which an answer to it may then name too."""
+    return bool(_LINK.search(text.translate(_WIDE)) or _NAME.search(text))
+
+
 def host_of(link: re.Match[str]) -> str:
     """The host of a link, empty where it has none that can be named."""
     if link["bare"]:

@@ -41,7 +41,6 @@ _SAYABLE = """\
 - You cannot place, change or cancel orders. Say that the customer can send the order in a message and will be shown \
 it to confirm.
 """
-_SYSTEM = SECRET + _SAYABLE
 _EVERYDAY = frozenset(
     re.findall(
         r"\w+",
@@ -51,8 +50,24 @@ _EVERYDAY = frozenset(
     )
 )
 
-# Changes by itself with the text above, so that a cached answer never outlives the prompt that made it.
-PROMPT_VERSION = hashlib.sha256(_SYSTEM.encode()).hexdigest()[:12]
+# The prompt by arm; conversations are assigned by the flag `prompt_b`, see server/chat/arms.py.
+_SECRETS = {"a": SECRET, "b": SECRET.replace("at most five sentences", "at most three sentences")}
+ARMS = tuple(_SECRETS)
+
+
+def version(arm: str) -> str:
+    """Changes by itself with the arm's text, so that a cached answer never outlives the prompt that made it."""
+    return hashlib.sha256(text(arm).encode()).hexdigest()[:12]
+
+
+def text(arm: str) -> str:
+    """The arm's prompt; that of "a" for one that is not known any more."""
+    return _secret(arm) + _SAYABLE
+
+
+def _secret(arm: str) -> str:
+    return _SECRETS.get(arm, SECRET)
+
 
 NO_ANSWER = {
     Language.EN: "I could not find that in our documents or catalogue. Shall I ask a colleague to get back to you?",
@@ -75,9 +90,9 @@ REFUSAL = {
 }
 
 
-def echo(canary: str, fence: Fence) -> PromptEcho:
-    """What recognises this prompt in an answer."""
-    return PromptEcho(SECRET.format(canary=""), _EVERYDAY, (canary, fence.tag))
+def echo(canary: str, fence: Fence, arm: str = "a") -> PromptEcho:
+    """What recognises the arm's prompt in an answer."""
+    return PromptEcho(_secret(arm).format(canary=""), _EVERYDAY, (canary, fence.tag))
 
 
 def messages(
@@ -110,6 +125,6 @@ def messages(
         f"Answer the customer's message in {_LANGUAGES[language]}.",
     ]
     return [
-        {"role": "system", "content": _SYSTEM.format(canary=canary)},
+        {"role": "system", "content": text(turn.asker.arm).format(canary=canary)},
         {"role": "user", "content": "\n".join(filter(None, blocks))},
     ]

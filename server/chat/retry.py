@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -18,8 +16,7 @@ from tenacity import (
 )
 
 from server.chat.completions import ModelError
-
-T = TypeVar("T")
+from server.errors import Reason
 
 # What a Retry-After is stretched by at most, so that the callers it held back do not return as one herd.
 _SPREAD = 0.1
@@ -35,26 +32,29 @@ class RetryPolicy:
     cap: float = 8.0
 
 
-async def retrying(attempt: Callable[[], Awaitable[T]], policy: RetryPolicy, deadline: float) -> T:
-    """The first success of `attempt`, or its last `ModelError`.
+def retries(policy: RetryPolicy, deadline: float, *, governed: bool = False) -> AsyncRetrying:
+    """The attempts of one call: `async for attempt in retries(...): with attempt: ...`. Raises the last `ModelError`.
 
     `deadline` is absolute on the running loop's clock. A wait that would reach it is not begun: the error comes at
-    once, with its `retry_after`, and the caller can still do something else with the time that is left.
+    once, with its `retry_after`, and the caller can still do something else with the time that is left. With `governed`
+    a governor has noted the provider's Retry-After and does the waiting, for all calls.
     """
     backoff = wait_exponential_jitter(multiplier=policy.base, max=policy.cap, jitter=policy.base / 2)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
         if isinstance(error, ModelError) and error.retry_after is not None:
+            if governed and error.reason is Reason.MODEL_RATE_LIMITED:
+                return 0.0
             return error.retry_after * (1 + random.uniform(0, _SPREAD))  # noqa: S311 - a spread, not a secret
         return backoff(state)
 
-    return await AsyncRetrying(
+    return AsyncRetrying(
         retry=retry_if_exception(_is_retryable),
         wait=wait,
         stop=stop_after_attempt(policy.attempts) | stop_before_delay(deadline - asyncio.get_running_loop().time()),
         reraise=True,
-    )(attempt)
+    )
 
 
 def _is_retryable(error: BaseException) -> bool:

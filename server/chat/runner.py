@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 from server.audit.recorder import AuditRecorder
 from server.audit.sealing import Vault
 from server.chat import leases, runs
+from server.chat.accepting import Acceptance
 from server.chat.assistant import Assistant, Tools, Usage
 from server.chat.events import Accepted, Event, Interrupted, Queued, TextDone
 from server.chat.leases import Leased
@@ -56,6 +57,7 @@ class RunnerSettings:
 class _Active:
     task: Task
     log: RunLog
+    acceptance: Acceptance
     previous: asyncio.Event | None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     stop_as: RunState = RunState.CANCELLED
@@ -115,22 +117,20 @@ class Runner:
         """Opens the run's log and sets it going; returns at once."""
         tenant, run = task.caller.tenant, task.run
         run_log = self._logs.open(run.name, tenant, task.conversation.outlet, task.caller.person, run.epoch)
-        run_log.append(
-            Accepted(
-                message=f"{task.conversation.name}/messages/{task.message.id}",
-                conversation=task.conversation.name,
-                controller=task.conversation.controller,
-                queue_position=task.waits,
-            )
+        accepted = Accepted(
+            message=f"{task.conversation.name}/messages/{task.message.id}",
+            conversation=task.conversation.name,
+            controller=task.conversation.controller,
+            queue_position=task.waits,
         )
-        self.go_on(task, run_log)
+        self.go_on(task, run_log, accepted)
 
-    def go_on(self, task: Task, run_log: RunLog) -> None:
-        """Sets a run going whose log is open."""
+    def go_on(self, task: Task, run_log: RunLog, accepted: Accepted | None = None) -> None:
+        """Sets a run going whose log is open; `accepted` is what that does not say yet."""
         tenant = task.caller.tenant
         thread = (tenant, task.conversation.id)
         before = self._newest.get(thread)
-        active = _Active(task, run_log, before.done if before else None)
+        active = _Active(task, run_log, Acceptance(run_log, accepted), before.done if before else None)
         self._active[tenant, task.run.name] = self._newest[thread] = active
         running = asyncio.create_task(self._run(active), name=task.run.name)
         self._tasks.add(running)
@@ -197,6 +197,8 @@ class Runner:
         deadline = time.monotonic() + patience
         while self._tasks and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(set(self._tasks), timeout=left)  # what they start is waited for too
+        for active in self._active.values():
+            active.acceptance.say()  # whoever takes a run over goes on with its log
         try:
             async with self._database.transaction() as connection:
                 untold = [active.task.lease for active in self._active.values() if not active.told]
@@ -233,8 +235,10 @@ class Runner:
                 del self._newest[thread]
             active.done.set()
         if terminal is None:
+            active.acceptance.forgo()
             self._logs.drop(active.log)
             return
+        active.acceptance.say()
         if not active.log.ended:
             active.log.append(terminal)
         self._logs.close(active.log)
@@ -258,6 +262,7 @@ class Runner:
     def _settlement(self, active: _Active, task: Task) -> Settlement:
         if active.lost:
             raise RunLost
+        active.acceptance.say()  # it counts among the events that are stored
         patience = self.settings.settle_patience
         return Settlement(self._database, self._vault, self._audit.shown, task, active.log, self.owner, patience)
 
@@ -266,7 +271,7 @@ class Runner:
             await self._claim_first_word(task)
             active.told = True
 
-        return Telling(task, active.log, self._tick, self._vault, may_begin, spent)
+        return Telling(task, active.log, self._tick, self._vault, active.acceptance, may_begin, spent)
 
     async def _tell(self, active: _Active, task: Task, telling: Telling) -> Outcome:
         """Lets the assistant answer until it has or the run is stopped. Raises RunLost and NewerMessage."""
@@ -331,6 +336,7 @@ class Runner:
         if task.window:
             await _within(active.stop, task.window)
         if active.previous is not None:
+            active.acceptance.say()
             active.log.append(Queued(max(task.waits, 1)))
             await first_of(active.previous, active.stop)
         while not active.stop.is_set():

@@ -65,7 +65,8 @@ class Run:
 _RUN = (
     "id, conversation, message, ordinal, answer, state, owner, last_seq, epoch, model, input_tokens, "
     "cached_input_tokens, output_tokens, reasoning_tokens, cost_micros, currency, estimated, "
-    "time_to_first_token_ms, error_code, error_reason, error_message, create_time, end_time, newest, controller_epoch"
+    "time_to_first_token_ms, error_code, error_reason, error_message, create_time, end_time, newest, controller_epoch, "
+    "saved_micros"
 )
 
 INSERT_RUN = f"""
@@ -179,7 +180,7 @@ update run set
     state = $5, answer = $6, last_seq = $7, model = $8, input_tokens = $9, cached_input_tokens = $10,
     output_tokens = $11, reasoning_tokens = $12, cost_micros = $13, currency = $14, estimated = $15,
     time_to_first_token_ms = $16, error_code = $17, error_reason = $18, error_message = $19, end_time = now(),
-    asker_box = null
+    asker_box = null, saved_micros = $22
 where tenant = $1 and conversation = $2 and id = $3 and owner = $4 and epoch = $20 and state in ('QUEUED', 'RUNNING')
     and ($21::bigint is null or newest = $21)
 returning true
@@ -229,6 +230,7 @@ async def end_run(connection: Connection, lease: Leased, owner: str, ending: End
             ending.error_message,
             lease.epoch,
             ending.newest,
+            usage.saved_micros,
         )
     )
 
@@ -283,6 +285,7 @@ def _run(row: asyncpg.Record) -> Run:
             currency=row["currency"],
             estimated=row["estimated"],
             model=row["model"],
+            saved_micros=row["saved_micros"],
         ),
         time_to_first_token_ms=row["time_to_first_token_ms"],
         error_code=row["error_code"],

@@ -329,6 +329,8 @@ def _decision(outcome: Outcome) -> dict[str, Plain]:
         details |= {"proposal": f"proposals/{outcome.proposal}", "approval": "OPEN"}
     if outcome.state is RunState.COMPLETED and answered:
         details |= {"answer_kind": answered.kind, "intent": answered.intent}
+        details |= {"cache": "hit", "saved_micros": usage.saved_micros} if answered.cached else {}
+        details |= {"prompt": answered.prompt, "arm": answered.arm} if answered.prompt else {}
     elif outcome.state is RunState.FAILED and outcome.error:
         details |= {"reason": outcome.error.reason}
     return details

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 
 from server.audit.sealing import Vault
 from server.chat import messages
+from server.chat.accepting import Acceptance
 from server.chat.agent import MODEL_FALLBACK
 from server.chat.assistant import (
     Answered,
+    Asker,
     Assistant,
     Cited,
     Delta,
+    FromCache,
     ModelFailed,
     Proposed,
     Reply,
@@ -25,10 +28,11 @@ from server.chat.assistant import (
     ToolUsed,
     Turn,
     Usage,
+    Waiting,
 )
 from server.chat.assistant import Event as AssistantEvent
 from server.chat.decision import Decision, Grounds, Suspected
-from server.chat.events import TextPiece, Warned, WarningCode
+from server.chat.events import Queued, TextPiece, Warned, WarningCode
 from server.chat.messages import StoredCitation
 from server.chat.relay import DeltaRelay, SharedTick
 from server.chat.runlog import RunLog
@@ -54,11 +58,13 @@ class Telling:
     log: RunLog
     tick: SharedTick
     vault: Vault
+    acceptance: Acceptance
     may_begin: Callable[[], Awaitable[None]]
     before: Usage = field(default_factory=Usage)
     told: bool = False
     _started: float = field(default_factory=time.monotonic)
     _first_text: float | None = None
+    _cached: bool = False
     _pieces: list[str] = field(default_factory=list)
     _citations: list[StoredCitation] = field(default_factory=list)
     _proposal: str = ""
@@ -94,6 +100,11 @@ class Telling:
             if not self.told and isinstance(event, Delta | Cited | Proposed):
                 await self.may_begin()
                 self.told = True
+            if isinstance(event, FromCache):
+                self._cached = True  # said with its first word: until then another message may join
+                continue
+            if not isinstance(event, Grounds | Suspected):
+                self.acceptance.say(cache_hit=self._cached)
             if isinstance(event, Delta):
                 self._pieces.append(event.text)
                 relay.push(event.text)
@@ -148,7 +159,13 @@ class Telling:
         said = tuple(
             ("user" if message.author == "CUSTOMER" else "assistant", _in_lines(message.text)) for message in history
         )
-        return Turn(_in_lines(task.message.text), history=said, locale=task.locale)
+        asker = Asker(
+            tenant=task.caller.tenant,
+            outlet=task.conversation.outlet,
+            role=" ".join(sorted(task.caller.roles)),
+            conversation=task.conversation.id,
+        )
+        return Turn(_in_lines(task.message.text), history=said, locale=task.locale, asker=asker)
 
     def _emit(self, text: str) -> None:
         if self._first_text is None:
@@ -172,10 +189,13 @@ class Telling:
         elif isinstance(event, ToolUsed):
             self._decision.used(event.tool, event.state)
             self.log.append(event)
-        elif not isinstance(event, Delta | Answered | Grounds | Suspected):
+        elif isinstance(event, Waiting):
+            self.log.append(Queued(event.position, event.eta))
+        elif not isinstance(event, Delta | Answered | Grounds | Suspected | FromCache):
             self.log.append(event)
 
     def _warn(self, code: WarningCode) -> None:
+        self.acceptance.say()
         if code not in self._warned:
             self._warned.add(code)
             self.log.append(Warned(code))

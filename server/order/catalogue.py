@@ -74,6 +74,12 @@ class Catalogue:
             raise not_found(f"products/{sku}")
         return found[sku]
 
+    async def on_sale(self, tenant: str, skus: Sequence[str]) -> list[Match]:
+        """Those of the products that are sold, with today's price and stock."""
+        async with self._database.connection() as connection:
+            found = await store.get(connection, tenant, skus)
+        return [Match(product, 1.0) for product in found.values() if product.active]
+
     async def page(
         self, tenant: str, after: str, limit: int, *, category: str = "", inactive: bool = False
     ) -> tuple[list[CatalogueProduct], bool]:

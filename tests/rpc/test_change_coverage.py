@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from interceptors.policy import contract, read_policies
 from interceptors.unserved import unserved
@@ -24,6 +25,8 @@ from tria.audit.v1 import audit_pb2, audit_service_pb2, audit_service_pb2_grpc
 from tria.chat.v1 import chat_service_pb2 as chat
 from tria.knowledge.v1 import knowledge_service_pb2 as knowledge
 from tria.knowledge.v1 import knowledge_service_pb2_grpc
+from tria.ops.v1 import ops_pb2, ops_service_pb2_grpc
+from tria.ops.v1 import ops_service_pb2 as ops
 from tria.order.v1 import order_pb2
 from tria.order.v1 import order_service_pb2 as rpc
 from tria.policy.v1 import audit_action_pb2
@@ -51,6 +54,7 @@ TRIED = {
     "AuditService": {"RecordEvent", "ExportSubject", "EraseSubject"},
     # They need a Xero: tests/rpc/test_accounting_attention.py and test_accounting_webhook.py count their leaves.
     "AccountingService": {"RetryInvoice", "ReceiveXeroWebhook"},
+    "OpsService": {"WarmCache", "UpdateFlag"},
 }
 Metadata = tuple[tuple[str, str], ...]
 
@@ -244,3 +248,16 @@ async def test_people_in_conversations(desk: Desk) -> None:
 
 async def _all(stream: Any) -> list[Any]:
     return [event async for event in stream]
+
+
+async def test_operations(desk: Desk) -> None:
+    stub = ops_service_pb2_grpc.OpsServiceStub(desk.channel)
+    admin = desk.metadata(Role.ADMIN)
+    warming = ops.WarmCacheRequest(questions=["When do you deliver to Sentosa?"], request_id=new_key())
+    flag = ops_pb2.Flag(name="ops/flags/prompt_b", percent=40)
+    turning = ops.UpdateFlagRequest(flag=flag, update_mask=FieldMask(paths=["percent"]), request_id=new_key())
+    for first in (True, False):
+        _, actions = await left(desk.dsn, admin, lambda metadata: stub.WarmCache(warming, metadata=metadata))
+        assert actions == (["CACHE_WARM"] if first else [])
+        _, actions = await left(desk.dsn, admin, lambda metadata: stub.UpdateFlag(turning, metadata=metadata))
+        assert actions == (["CONFIG_CHANGE"] if first else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ def open_desk(tmp_path: Path, filled_dsn: str, valkey: str, chroma_url: str, llm
             "OPENAI_PRICES": "desk-test=2/0.5/8",
             "OPENAI_IDLE_TIMEOUT": "0.4",
             "OPENAI_TIMEOUT": "10",
+            "TRIA_STATE_SECRET": secrets.token_hex(20),  # keys of kept answers come from it: each server has its own
         }
         async with running_desk(tmp_path, filled_dsn, valkey, chroma_url, model) as desk:
             yield desk

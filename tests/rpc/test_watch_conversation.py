@@ -84,9 +84,10 @@ async def test_nobody_speaks_of_orders_in_conversations_of_others(desk: Desk) ->
     order = order_pb2.Order(conversation=conversation, lines=[order_pb2.OrderLine(sku="NP-33-2", quantity="60")])
     stub = order_service_pb2_grpc.OrderServiceStub(desk.channel)
     async with ann.watching(conversation) as call:
-        await stub.CreateOrder(
-            order_service_pb2.CreateOrderRequest(order=order, request_id=new_key()), metadata=eve.who
-        )
+        request = order_service_pb2.CreateOrderRequest(order=order, request_id=new_key())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.CreateOrder(request, metadata=eve.who)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         await ann.say(conversation, "hello")
         assert told((await following(call, 1))[0]) == "CUSTOMER: hello"
 

@@ -31,6 +31,7 @@ from server.chat.assistant import (
     Tools,
     Turn,
 )
+from server.chat.governing import Governor
 from server.chat.intents import IntentResult
 from server.chat.metering import UsageMeter
 from server.chat.model import GuardedModel
@@ -140,6 +141,7 @@ async def desk(
     policy: RetryPolicy | None = None,
     first_byte_timeout: float = 5.0,
     idle_timeout: float = 5.0,
+    governor: Governor | None = None,
 ) -> AsyncIterator[Desk]:
     """The real client, breaker and agent against the server at `base_url`; quick retries unless told otherwise."""
     settings = ModelSettings(
@@ -152,7 +154,7 @@ async def desk(
     rates: list[RateHeaders] = []
     breaker = CircuitBreaker("model", threshold=3, cooldown=60.0)
     async with open_stream(settings, rates.append) as stream:
-        model = GuardedModel(stream, breaker, policy or RetryPolicy(attempts=3, base=0.1, cap=1.0))
+        model = GuardedModel(stream, breaker, policy or RetryPolicy(attempts=3, base=0.1, cap=1.0), governor)
         chosen = replace(agent or AgentSettings(), canary=CANARY)
         yield Desk(OpenAIAssistant(model, PRICES, understand, OneLineAssistant(), chosen), breaker, rates)
 

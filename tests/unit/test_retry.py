@@ -8,7 +8,7 @@ import time
 import pytest
 
 from server.chat.completions import ModelError
-from server.chat.retry import RetryPolicy, retrying
+from server.chat.retry import RetryPolicy, retries
 from server.errors import Reason
 
 POLICY = RetryPolicy(attempts=3, base=0.04, cap=1.0)
@@ -32,6 +32,15 @@ class Upstream:
 
 def down(*, retryable: bool = True, retry_after: float | None = None) -> ModelError:
     return ModelError(Reason.MODEL_UNAVAILABLE, "down", retryable=retryable, retry_after=retry_after)
+
+
+async def retrying(upstream: Upstream, policy: RetryPolicy, deadline: float) -> str:
+    """The first success, as callers write it."""
+    said = ""
+    async for attempt in retries(policy, deadline):
+        with attempt:
+            said = await upstream()
+    return said
 
 
 def in_seconds(seconds: float) -> float:

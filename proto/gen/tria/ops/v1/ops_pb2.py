@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tria/ops/v1/ops.proto\x12\x0btria.ops.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xea\x01\n\x06Health\x12*\n\x06status\x18\x01 \x01(\x0e\x32\x1a.tria.ops.v1.Health.Status\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\x12:\n\ncomponents\x18\x03 \x03(\x0b\x32\x1c.tria.ops.v1.ComponentHealthB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x18\n\x07version\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"L\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07SERVING\x10\x01\x12\x0c\n\x08\x44\x45GRADED\x10\x02\x12\x0f\n\x0bNOT_SERVING\x10\x03\"s\n\x0f\x43omponentHealth\x12\x1a\n\tcomponent\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.tria.ops.v1.Health.Status\x12\x18\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\"\xef\x01\n\nCacheStats\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\x0e\n\x06vetoed\x18\x03 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x03\x12\x14\n\x0csaved_micros\x18\x05 \x01(\x03\x12\x19\n\x08\x63urrency\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12.\n\x0bhit_latency\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmiss_latency\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x66\x61llback\x18\t \x01(\x08\"\xf9\x01\n\x05Usage\x12\x0c\n\x04runs\x18\x01 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x05 \x01(\x03\x12\x18\n\x10\x65stimated_micros\x18\x06 \x01(\x03\x12\x14\n\x0csaved_micros\x18\x07 \x01(\x03\x12\x19\n\x08\x63urrency\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12\x38\n\x0c\x61nswer_kinds\x18\t \x03(\x0b\x32\x18.tria.ops.v1.AnswerCountB\x08\xbaH\x05\x92\x01\x02\x10\x14\"9\n\x0b\x41nswerCount\x12\x1c\n\x0b\x61nswer_kind\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 \x12\x0c\n\x04runs\x18\x02 \x01(\x03\"\xa5\x01\n\x04\x46lag\x12:\n\x04name\x18\x01 \x01(\tB,\xbaH)r\'\x18P2#^(ops/flags/[a-z][a-z0-9_]{0,62})?$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x1a\n\x07percent\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x15\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tria/ops/v1/ops.proto\x12\x0btria.ops.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x01\n\x06Health\x12*\n\x06status\x18\x01 \x01(\x0e\x32\x1a.tria.ops.v1.Health.Status\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\x12:\n\ncomponents\x18\x03 \x03(\x0b\x32\x1c.tria.ops.v1.ComponentHealthB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x18\n\x07version\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"L\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07SERVING\x10\x01\x12\x0c\n\x08\x44\x45GRADED\x10\x02\x12\x0f\n\x0bNOT_SERVING\x10\x03\"s\n\x0f\x43omponentHealth\x12\x1a\n\tcomponent\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.tria.ops.v1.Health.Status\x12\x18\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\"\xef\x01\n\nCacheStats\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\x0e\n\x06vetoed\x18\x03 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x03\x12\x14\n\x0csaved_micros\x18\x05 \x01(\x03\x12\x19\n\x08\x63urrency\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12.\n\x0bhit_latency\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmiss_latency\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x66\x61llback\x18\t \x01(\x08\"\xad\x02\n\x05Usage\x12\x0c\n\x04runs\x18\x01 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x05 \x01(\x03\x12\x18\n\x10\x65stimated_micros\x18\x06 \x01(\x03\x12\x14\n\x0csaved_micros\x18\x07 \x01(\x03\x12\x19\n\x08\x63urrency\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12\x38\n\x0c\x61nswer_kinds\x18\t \x03(\x0b\x32\x18.tria.ops.v1.AnswerCountB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x32\n\x06slices\x18\n \x03(\x0b\x32\x17.tria.ops.v1.UsageSliceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"\xbb\x01\n\nUsageSlice\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x05model\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x0c\n\x04runs\x18\x03 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12\x13\n\x0b\x63ost_micros\x18\x06 \x01(\x03\x12\x14\n\x0csaved_micros\x18\x07 \x01(\x03\"9\n\x0b\x41nswerCount\x12\x1c\n\x0b\x61nswer_kind\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 \x12\x0c\n\x04runs\x18\x02 \x01(\x03\"\xa5\x01\n\x04\x46lag\x12:\n\x04name\x18\x01 \x01(\tB,\xbaH)r\'\x18P2#^(ops/flags/[a-z][a-z0-9_]{0,62})?$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x1a\n\x07percent\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x15\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +48,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGE'].fields_by_name['currency']._serialized_options = b'\272H\004r\002\030\003'
   _globals['_USAGE'].fields_by_name['answer_kinds']._loaded_options = None
   _globals['_USAGE'].fields_by_name['answer_kinds']._serialized_options = b'\272H\005\222\001\002\020\024'
+  _globals['_USAGE'].fields_by_name['slices']._loaded_options = None
+  _globals['_USAGE'].fields_by_name['slices']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_USAGESLICE'].fields_by_name['model']._loaded_options = None
+  _globals['_USAGESLICE'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_ANSWERCOUNT'].fields_by_name['answer_kind']._loaded_options = None
   _globals['_ANSWERCOUNT'].fields_by_name['answer_kind']._serialized_options = b'\272H\004r\002\030 '
   _globals['_FLAG'].fields_by_name['name']._loaded_options = None
@@ -57,18 +62,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FLAG'].fields_by_name['percent']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_FLAG'].fields_by_name['etag']._loaded_options = None
   _globals['_FLAG'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_HEALTH']._serialized_start=100
-  _globals['_HEALTH']._serialized_end=334
-  _globals['_HEALTH_STATUS']._serialized_start=258
-  _globals['_HEALTH_STATUS']._serialized_end=334
-  _globals['_COMPONENTHEALTH']._serialized_start=336
-  _globals['_COMPONENTHEALTH']._serialized_end=451
-  _globals['_CACHESTATS']._serialized_start=454
-  _globals['_CACHESTATS']._serialized_end=693
-  _globals['_USAGE']._serialized_start=696
-  _globals['_USAGE']._serialized_end=945
-  _globals['_ANSWERCOUNT']._serialized_start=947
-  _globals['_ANSWERCOUNT']._serialized_end=1004
-  _globals['_FLAG']._serialized_start=1007
-  _globals['_FLAG']._serialized_end=1172
+  _globals['_HEALTH']._serialized_start=133
+  _globals['_HEALTH']._serialized_end=367
+  _globals['_HEALTH_STATUS']._serialized_start=291
+  _globals['_HEALTH_STATUS']._serialized_end=367
+  _globals['_COMPONENTHEALTH']._serialized_start=369
+  _globals['_COMPONENTHEALTH']._serialized_end=484
+  _globals['_CACHESTATS']._serialized_start=487
+  _globals['_CACHESTATS']._serialized_end=726
+  _globals['_USAGE']._serialized_start=729
+  _globals['_USAGE']._serialized_end=1030
+  _globals['_USAGESLICE']._serialized_start=1033
+  _globals['_USAGESLICE']._serialized_end=1220
+  _globals['_ANSWERCOUNT']._serialized_start=1222
+  _globals['_ANSWERCOUNT']._serialized_end=1279
+  _globals['_FLAG']._serialized_start=1282
+  _globals['_FLAG']._serialized_end=1447
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -186,6 +187,7 @@ class Usage(_message.Message):
     SAVED_MICROS_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     ANSWER_KINDS_FIELD_NUMBER: _builtins.int
+    SLICES_FIELD_NUMBER: _builtins.int
     runs: _builtins.int
     """Runs that ended."""
     input_tokens: _builtins.int
@@ -206,6 +208,10 @@ class Usage(_message.Message):
     def answer_kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnswerCount]:
         """Runs by how they ended."""
 
+    @_builtins.property
+    def slices(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageSlice]:
+        """The same by time and model, oldest first, when a granularity was asked for; the oldest 1000."""
+
     def __init__(
         self,
         *,
@@ -218,14 +224,63 @@ class Usage(_message.Message):
         saved_micros: _builtins.int = ...,
         currency: _builtins.str = ...,
         answer_kinds: _abc.Iterable[Global___AnswerCount] | None = ...,
+        slices: _abc.Iterable[Global___UsageSlice] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_kinds", b"answer_kinds", "cached_input_tokens", b"cached_input_tokens", "cost_micros", b"cost_micros", "currency", b"currency", "estimated_micros", b"estimated_micros", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "runs", b"runs", "saved_micros", b"saved_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_kinds", b"answer_kinds", "cached_input_tokens", b"cached_input_tokens", "cost_micros", b"cost_micros", "currency", b"currency", "estimated_micros", b"estimated_micros", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "runs", b"runs", "saved_micros", b"saved_micros", "slices", b"slices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class UsageSlice(_message.Message):
+    """Usage of one model in one hour or day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    SAVED_MICROS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model, or "offline"."""
+    runs: _builtins.int
+    """Runs that ended."""
+    input_tokens: _builtins.int
+    """Prompt tokens."""
+    output_tokens: _builtins.int
+    """Tokens of answers."""
+    cost_micros: _builtins.int
+    """Cost in millionths of the currency."""
+    saved_micros: _builtins.int
+    """Saved by the cache."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Its beginning, UTC."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        model: _builtins.str = ...,
+        runs: _builtins.int = ...,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        saved_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micros", b"cost_micros", "input_tokens", b"input_tokens", "model", b"model", "output_tokens", b"output_tokens", "runs", b"runs", "saved_micros", b"saved_micros", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageSlice: _TypeAlias = UsageSlice  # noqa: Y015
 
 @_typing.final
 class AnswerCount(_message.Message):

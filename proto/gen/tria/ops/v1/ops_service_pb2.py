@@ -30,7 +30,7 @@ from tria.ops.v1 import ops_pb2 as tria_dot_ops_dot_v1_dot_ops__pb2
 from tria.policy.v1 import policy_pb2 as tria_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtria/ops/v1/ops_service.proto\x12\x0btria.ops.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15tria/ops/v1/ops.proto\x1a\x1btria/policy/v1/policy.proto\"\x14\n\x12\x43heckHealthRequest\"\x16\n\x14GetCacheStatsRequest\"]\n\x10WarmCacheRequest\x12+\n\tquestions\x18\x01 \x03(\tB\x18\xbaH\x0f\x92\x01\x0c\x10\xc8\x01\"\x07r\x05\x10\x01\x18\xd0\x0f\xd2\xf3\x18\x02\x08\x06\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"D\n\x11WarmCacheResponse\x12\x0e\n\x06warmed\x18\x01 \x01(\x05\x12\x0f\n\x07present\x18\x02 \x01(\x05\x12\x0e\n\x06vetoed\x18\x03 \x01(\x05\"o\n\x0fGetUsageRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x10ListFlagsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"c\n\x11ListFlagsResponse\x12+\n\x05\x66lags\x18\x01 \x03(\x0b\x32\x11.tria.ops.v1.FlagB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\x12!\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x8b\x01\n\x11UpdateFlagRequest\x12\'\n\x04\x66lag\x18\x01 \x01(\x0b\x32\x11.tria.ops.v1.FlagB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x32\xd5\x05\n\nOpsService\x12s\n\x0b\x43heckHealth\x12\x1f.tria.ops.v1.CheckHealthRequest\x1a\x13.tria.ops.v1.Health\".\xca\xf3\x18\x0f\x08\x01\x10]\"\x02\x08\x02*\x05\x08\xd8\x04\x10\x64\x82\xd3\xe4\x93\x02\x15\x12\x07/healthZ\n\x12\x08/healthz\x12u\n\rGetCacheStats\x12!.tria.ops.v1.GetCacheStatsRequest\x1a\x17.tria.ops.v1.CacheStats\"(\xca\xf3\x18\x0f\x08\x0f\x10\\\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ops/cache\x12}\n\tWarmCache\x12\x1d.tria.ops.v1.WarmCacheRequest\x1a\x1e.tria.ops.v1.WarmCacheResponse\"1\xca\xf3\x18\x10\x08\x10\x10[\x18\x01\"\x02\x08x*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02\x17\"\x12/v1/ops/cache:warm:\x01*\x12\x66\n\x08GetUsage\x12\x1c.tria.ops.v1.GetUsageRequest\x1a\x12.tria.ops.v1.Usage\"(\xca\xf3\x18\x0f\x08\x0f\x10\\\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ops/usage\x12t\n\tListFlags\x12\x1d.tria.ops.v1.ListFlagsRequest\x1a\x1e.tria.ops.v1.ListFlagsResponse\"(\xca\xf3\x18\x0f\x08\x0f\x10\\\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ops/flags\x12~\n\nUpdateFlag\x12\x1e.tria.ops.v1.UpdateFlagRequest\x1a\x11.tria.ops.v1.Flag\"=\xca\xf3\x18\x10\x08\x10\x10Z\x18\x01\"\x02\x08\n*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02#2\x1b/v1/{flag.name=ops/flags/*}:\x04\x66lagb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtria/ops/v1/ops_service.proto\x12\x0btria.ops.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15tria/ops/v1/ops.proto\x1a\x1btria/policy/v1/policy.proto\"\x14\n\x12\x43heckHealthRequest\"\x16\n\x14GetCacheStatsRequest\"]\n\x10WarmCacheRequest\x12+\n\tquestions\x18\x01 \x03(\tB\x18\xbaH\x0f\x92\x01\x0c\x10\xc8\x01\"\x07r\x05\x10\x01\x18\xd0\x0f\xd2\xf3\x18\x02\x08\x06\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"D\n\x11WarmCacheResponse\x12\x0e\n\x06warmed\x18\x01 \x01(\x05\x12\x0f\n\x07present\x18\x02 \x01(\x05\x12\x0e\n\x06vetoed\x18\x03 \x01(\x05\"\xf7\x01\n\x0fGetUsageRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12G\n\x0bgranularity\x18\x03 \x01(\x0e\x32(.tria.ops.v1.GetUsageRequest.GranularityB\x08\xbaH\x05\x82\x01\x02\x10\x01\"=\n\x0bGranularity\x12\x1b\n\x17GRANULARITY_UNSPECIFIED\x10\x00\x12\x08\n\x04HOUR\x10\x01\x12\x07\n\x03\x44\x41Y\x10\x02\"L\n\x10ListFlagsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"c\n\x11ListFlagsResponse\x12+\n\x05\x66lags\x18\x01 \x03(\x0b\x32\x11.tria.ops.v1.FlagB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\x12!\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x8b\x01\n\x11UpdateFlagRequest\x12\'\n\x04\x66lag\x18\x01 \x01(\x0b\x32\x11.tria.ops.v1.FlagB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x32\xd5\x05\n\nOpsService\x12s\n\x0b\x43heckHealth\x12\x1f.tria.ops.v1.CheckHealthRequest\x1a\x13.tria.ops.v1.Health\".\xca\xf3\x18\x0f\x08\x01\x10]\"\x02\x08\x02*\x05\x08\xd8\x04\x10\x64\x82\xd3\xe4\x93\x02\x15\x12\x07/healthZ\n\x12\x08/healthz\x12u\n\rGetCacheStats\x12!.tria.ops.v1.GetCacheStatsRequest\x1a\x17.tria.ops.v1.CacheStats\"(\xca\xf3\x18\x0f\x08\x0f\x10\\\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ops/cache\x12}\n\tWarmCache\x12\x1d.tria.ops.v1.WarmCacheRequest\x1a\x1e.tria.ops.v1.WarmCacheResponse\"1\xca\xf3\x18\x10\x08\x10\x10[\x18\x01\"\x02\x08x*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02\x17\"\x12/v1/ops/cache:warm:\x01*\x12\x66\n\x08GetUsage\x12\x1c.tria.ops.v1.GetUsageRequest\x1a\x12.tria.ops.v1.Usage\"(\xca\xf3\x18\x0f\x08\x0f\x10\\\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ops/usage\x12t\n\tListFlags\x12\x1d.tria.ops.v1.ListFlagsRequest\x1a\x1e.tria.ops.v1.ListFlagsResponse\"(\xca\xf3\x18\x0f\x08\x0f\x10\\\"\x02\x08\n*\x05\x08\xac\x02\x10\x32\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/ops/flags\x12~\n\nUpdateFlag\x12\x1e.tria.ops.v1.UpdateFlagRequest\x1a\x11.tria.ops.v1.Flag\"=\xca\xf3\x18\x10\x08\x10\x10Z\x18\x01\"\x02\x08\n*\x04\x08x\x10\x1e\x82\xd3\xe4\x93\x02#2\x1b/v1/{flag.name=ops/flags/*}:\x04\x66lagb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WARMCACHEREQUEST'].fields_by_name['questions']._serialized_options = b'\272H\017\222\001\014\020\310\001\"\007r\005\020\001\030\320\017\322\363\030\002\010\006'
   _globals['_WARMCACHEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_WARMCACHEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETUSAGEREQUEST'].fields_by_name['granularity']._loaded_options = None
+  _globals['_GETUSAGEREQUEST'].fields_by_name['granularity']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LISTFLAGSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTFLAGSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTFLAGSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -73,14 +75,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WARMCACHEREQUEST']._serialized_end=363
   _globals['_WARMCACHERESPONSE']._serialized_start=365
   _globals['_WARMCACHERESPONSE']._serialized_end=433
-  _globals['_GETUSAGEREQUEST']._serialized_start=435
-  _globals['_GETUSAGEREQUEST']._serialized_end=546
-  _globals['_LISTFLAGSREQUEST']._serialized_start=548
-  _globals['_LISTFLAGSREQUEST']._serialized_end=624
-  _globals['_LISTFLAGSRESPONSE']._serialized_start=626
-  _globals['_LISTFLAGSRESPONSE']._serialized_end=725
-  _globals['_UPDATEFLAGREQUEST']._serialized_start=728
-  _globals['_UPDATEFLAGREQUEST']._serialized_end=867
-  _globals['_OPSSERVICE']._serialized_start=870
-  _globals['_OPSSERVICE']._serialized_end=1595
+  _globals['_GETUSAGEREQUEST']._serialized_start=436
+  _globals['_GETUSAGEREQUEST']._serialized_end=683
+  _globals['_GETUSAGEREQUEST_GRANULARITY']._serialized_start=622
+  _globals['_GETUSAGEREQUEST_GRANULARITY']._serialized_end=683
+  _globals['_LISTFLAGSREQUEST']._serialized_start=685
+  _globals['_LISTFLAGSREQUEST']._serialized_end=761
+  _globals['_LISTFLAGSRESPONSE']._serialized_start=763
+  _globals['_LISTFLAGSRESPONSE']._serialized_end=862
+  _globals['_UPDATEFLAGREQUEST']._serialized_start=865
+  _globals['_UPDATEFLAGREQUEST']._serialized_end=1004
+  _globals['_OPSSERVICE']._serialized_start=1007
+  _globals['_OPSSERVICE']._serialized_end=1732
 # @@protoc_insertion_point(module_scope)

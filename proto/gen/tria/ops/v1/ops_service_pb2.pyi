@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tria.ops.v1 import ops_pb2 as _ops_pb2
 import builtins as _builtins
 import sys
@@ -67,7 +68,7 @@ class WarmCacheRequest(_message.Message):
     """Makes the call idempotent for 7 days (AIP-155)."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What to ask; the tenant's standing list when empty."""
+        """What to ask, which becomes the tenant's standing list; that list when empty."""
 
     def __init__(
         self,
@@ -119,8 +120,34 @@ class GetUsageRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Granularity:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _GranularityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GetUsageRequest._Granularity.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        GRANULARITY_UNSPECIFIED: GetUsageRequest._Granularity.ValueType  # 0
+        """Only the sum."""
+        HOUR: GetUsageRequest._Granularity.ValueType  # 1
+        """By hour and model."""
+        DAY: GetUsageRequest._Granularity.ValueType  # 2
+        """By day (UTC) and model."""
+
+    class Granularity(_Granularity, metaclass=_GranularityEnumTypeWrapper):
+        """How finely usage is cut."""
+
+    GRANULARITY_UNSPECIFIED: GetUsageRequest.Granularity.ValueType  # 0
+    """Only the sum."""
+    HOUR: GetUsageRequest.Granularity.ValueType  # 1
+    """By hour and model."""
+    DAY: GetUsageRequest.Granularity.ValueType  # 2
+    """By day (UTC) and model."""
+
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    GRANULARITY_FIELD_NUMBER: _builtins.int
+    granularity: Global___GetUsageRequest.Granularity.ValueType
+    """Whether the answer has slices."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From, inclusive; the start of the day when unset."""
@@ -134,10 +161,11 @@ class GetUsageRequest(_message.Message):
         *,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        granularity: Global___GetUsageRequest.Granularity.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "granularity", b"granularity", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
