@@ -117,24 +117,37 @@ class ChunkReader:
     The SDK accepts a stream that simply stops as a full answer; here an end without a finish reason is a cut.
     """
 
-    __slots__ = ("done", "finish")
+    __slots__ = ("_problem", "done", "finish")
 
     def __init__(self) -> None:
         self.done = False
         self.finish = ""
+        self._problem: ModelError | None = None
 
     def read(self, payloads: Sequence[bytes]) -> list[ModelEvent]:
-        """The events of these payloads; adjacent text is joined. Raises ModelError for what is not a chunk."""
+        """The events of these payloads; adjacent text is joined. What came before something that is no chunk is given
+        first: then `check` raises for it, else this does. Raises ModelError."""
         events: list[ModelEvent] = []
         try:
             self._read(payloads, events)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             message = "the model sent a malformed chunk"
-            raise ModelError(Reason.MODEL_OUTPUT_INVALID, message, retryable=True) from error
+            self._problem = ModelError(Reason.MODEL_OUTPUT_INVALID, message, retryable=True)
+            self._problem.__cause__ = error
+        except ModelError as problem:
+            self._problem = problem
+        if not events:
+            self.check()
         return events
+
+    def check(self) -> None:
+        """Raises what is wrong with the payloads that were read last."""
+        if self._problem is not None:
+            raise self._problem
 
     def close(self) -> None:
         """Raises ModelError unless the stream came to an end that the model meant."""
+        self.check()
         if not self.finish:
             message = "the model's answer was cut off"
             raise ModelError(Reason.MODEL_STREAM_CUT, message, retryable=True)
@@ -143,18 +156,20 @@ class ChunkReader:
 
     def _read(self, payloads: Sequence[bytes], events: list[ModelEvent]) -> None:
         text: list[str] = []
-        for payload in payloads:
-            if payload == b"[DONE]":
-                self.done = True
-                break
-            chunk = orjson.loads(payload)
-            if "error" in chunk:
-                raise _told_error(chunk["error"])
-            self._choices(chunk["choices"], text, events)
-            if chunk.get("usage"):
-                _flush(text, events)
-                events.append(_usage(chunk["usage"]))
-        _flush(text, events)
+        try:
+            for payload in payloads:
+                if payload == b"[DONE]":
+                    self.done = True
+                    break
+                chunk = orjson.loads(payload)
+                if "error" in chunk:
+                    raise _told_error(chunk["error"])
+                self._choices(chunk["choices"], text, events)
+                if chunk.get("usage"):
+                    _flush(text, events)
+                    events.append(_usage(chunk["usage"]))
+        finally:
+            _flush(text, events)
 
     def _choices(self, choices: list[dict[str, Any]], text: list[str], events: list[ModelEvent]) -> None:
         for choice in choices:

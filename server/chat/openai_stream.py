@@ -111,6 +111,7 @@ class OpenAIStream:
                     for event in reader.read(decoder.feed(chunk)):
                         patience = self._settings.idle_timeout
                         yield event
+                    reader.check()
                 await _drain(body)
         except TimeoutError as error:
             if not reader.finish:

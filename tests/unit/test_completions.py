@@ -101,3 +101,13 @@ def test_an_error_inside_the_stream_is_told_apart(error: object, reason: Reason)
 def test_a_second_choice_is_not_mixed_in() -> None:
     payload = b'{"choices":[{"index":1,"delta":{"content":"other"}},{"index":0,"delta":{"content":"mine"}}]}'
     assert ChunkReader().read([payload]) == [TextDelta("mine")]
+
+
+def test_what_came_before_a_bad_chunk_is_given_first() -> None:
+    """One read of the socket may bring words and a broken chunk: the words were said."""
+    reader = ChunkReader()
+    assert reader.read([b'{"choices":[{"index":0,"delta":{"content":"Hello"}}]}', b"{broken"]) == [TextDelta("Hello")]
+    with pytest.raises(ModelError):
+        reader.check()
+    with pytest.raises(ModelError):
+        reader.close()
