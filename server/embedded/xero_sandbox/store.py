@@ -56,7 +56,7 @@ class Store:
         self.database.execute("SAVEPOINT inner" if inner else "BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
+        except BaseException:  # also when cancelled: nothing half-written may stay in an open transaction
             self.database.execute("ROLLBACK TO inner" if inner else "ROLLBACK")
             if inner:
                 self.database.execute("RELEASE inner")
