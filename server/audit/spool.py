@@ -84,11 +84,15 @@ class Spool:
             self._file = None
 
     def _open(self) -> int:
-        if self._file is None:
+        while self._file is None:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = self._directory / f"{uuid4()}{_SUFFIX}"
-            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+            fcntl.flock(created, fcntl.LOCK_EX)
+            if not os.fstat(created).st_nlink:  # another process replayed the empty file before it was ours
+                os.close(created)
+                continue
+            self._file = created
             directory = os.open(self._directory, os.O_RDONLY)
             try:
                 os.fsync(directory)  # the name of the new file must survive too

@@ -43,6 +43,9 @@ _STARTERS: tuple[tuple[re.Pattern[str], int], ...] = (
                 r"dua|tiga|empat|lima|enam|tujuh|lapan|sembilan)\b"), 300),
 )  # fmt: skip
 _REPLACED = re.compile(r"\[(?:" + "|".join(Kind) + r")\]|⟦(?:" + "|".join(Kind) + r"|TEXT)_\d{1,6}⟧")
+# Resource names, request ids and events are full of these, and chance makes an IBAN or a telephone number of one in
+# some thousands. As a password it still counts.
+_UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])")
 _ROUNDS = 8
 _WORDS_HELD = 9
 _WIDE = "\u2e80"  # from here on scripts have no spaces between words; no pattern for ASCII text reaches across
@@ -138,6 +141,11 @@ class Window:
         spans: list[Span] = []
         ranges: list[tuple[int, int]] = []
         rest = folded
+        if identifiers := _identifiers(folded.text):
+            secrets = resolve([c for c in candidates(rest, triggered(rest)) if c.kind is Kind.SECRET])
+            spans.extend(Span(*rest.original(c.start, c.end), c.kind) for c in secrets)
+            ranges.extend((span.start, span.end) for span in spans)
+            rest = rest.without([*identifiers, *((c.start, c.end) for c in secrets)])
         # What was found is blanked out and the rest looked at again: a finding may have hidden another (a card number
         # behind a telephone number), and scrubbing what was scrubbed must find nothing new.
         for _ in range(_ROUNDS):
@@ -167,6 +175,11 @@ def _outside_blanks(folded: Folded, found: list[Candidate]) -> list[Candidate]:
     if BLANK not in folded.text:
         return found
     return [c for c in found if BLANK not in folded.text[c.start : c.end]]
+
+
+def _identifiers(text: str) -> list[tuple[int, int]]:
+    """Where UUIDs stand."""
+    return [match.span() for match in _UUID.finditer(text)] if text.count("-") >= 4 else []
 
 
 def scan(text: str) -> tuple[Span, ...]:

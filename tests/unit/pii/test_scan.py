@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import uuid
 
 import pytest
 from hypothesis import example, given, settings
@@ -33,6 +34,22 @@ def test_never_raises_and_spans_are_well_formed(text: str) -> None:
 @pytest.mark.parametrize("text", ["\ud800", "a\udfff@x.com", "\x00" * 50, "\u200b" * 9000, "1" * 9000, "⟦" * 500])
 def test_odd_text(text: str) -> None:
     assert restore(*Scrubber()(text)) == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.uuids(), st.sampled_from(["{}", "conversations/{}/runs/x", "request {} failed", "call {} now", "IBAN {}"]))
+@example(uuid.UUID("9ba19907-ad00-42a7-9700-a8ead9bb46e0"), "{}")  # its end passes MOD 97-10
+@example(uuid.UUID("672a2c0c-0066-4150-8659-538da1d03411"), "conversations/{}")  # 0066 41…: a number in Thailand
+@example(uuid.UUID("66cf1c24-0000-4000-8000-000091234567"), "call {} now")
+def test_an_identifier_is_no_personal_data(identifier: uuid.UUID, sentence: str) -> None:
+    text = sentence.format(identifier)
+    assert scrub(text) == text
+
+
+def test_what_stands_beside_an_identifier_is_found() -> None:
+    identifier = "9ba19907-ad00-42a7-9700-a8ead9bb46e0"
+    assert scrub(f"{identifier} 91234567 {identifier}") == f"{identifier} [PHONE] {identifier}"
+    assert scrub(f"my password is {identifier}") == "my password is [SECRET]"
 
 
 def standing(text: str, *, everything: bool) -> list[tuple[int, int, Kind]]:
