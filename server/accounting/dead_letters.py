@@ -16,10 +16,8 @@ from server.audit.changes import Author
 from server.db.pool import Connection
 from server.errors import AppError, Code, Reason
 from server.idempotency import Idempotency, Once, once
-from server.order.invoicing import InvoiceState, ShowOrder
+from server.order.invoicing import ShowOrder
 from server.paging import PageTokens, page_size
-
-_STOPPED = frozenset({InvoiceState.NEEDS_ATTENTION, InvoiceState.MISMATCH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class DeadLetters:
             raise _not_retryable("the order has no invoice", "NONE")
         newest = invoices[-1]
         held = await store.release_held(connection, newest.tenant, newest.order)
-        stopped = [each for each in invoices if each.state in _STOPPED]
+        stopped = [each for each in invoices if each.stopped]
         if not stopped and not held:
             raise _not_retryable(f"the invoice is {newest.state}", newest.state)
         await resume(connection, self._changes, stopped, author)

@@ -86,6 +86,12 @@ class Invoice:
         return max((max(times) - now).total_seconds(), 0.0) if times else 0.0
 
     @property
+    def stopped(self) -> bool:
+        """Whether it needs a person."""
+        voided_there = self.state is InvoiceState.VOIDED and self.problem is not None
+        return voided_there or self.state in {InvoiceState.NEEDS_ATTENTION, InvoiceState.MISMATCH}
+
+    @property
     def in_books(self) -> bool:
         """Whether it stands in the books, as far as we were told."""
         return self.booked is not None and self.booked.state not in GONE

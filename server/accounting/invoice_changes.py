@@ -127,8 +127,7 @@ def _visible(invoice: Invoice) -> tuple[object, ...]:
     """What a leaf and an event are for. Not the time of the next attempt, nor why the last one failed while it is tried
     again by itself: in an outage both change with every try of every invoice, and the row tells them."""
     total = invoice.booked.total if invoice.booked else None
-    stopped = invoice.state in {InvoiceState.NEEDS_ATTENTION, InvoiceState.MISMATCH}
-    problem = invoice.problem if stopped else invoice.problem is not None
+    problem = invoice.problem if invoice.stopped else invoice.problem is not None
     return (invoice.state, invoice.number, invoice.attempts, problem, total, invoice.withdrawn)
 
 

@@ -116,7 +116,7 @@ set number = $4, state = $5, posting = $6, withdrawn = $7, intent = $8, turn = $
     next_attempt_time = $12, send_key = $13, send_count = $14, first_sent_at = $15, in_doubt = $16, read_first = $17,
     alone = $18, absences = $19, absent_at = $20, undo_key = $21, undo_sent_at = $22, booked = $23,
     error_reason = $24, error_message = $25, error_fix = $26,
-    failed_at = case when $5 in ('NEEDS_ATTENTION', 'MISMATCH') then coalesce(failed_at, now()) end,
+    failed_at = case when $27 then coalesce(failed_at, now()) end,
     update_time = now()
 where tenant = $1 and order_id = $2 and revision = $3"""
 
@@ -130,7 +130,7 @@ async def save(connection: Connection, invoice: Invoice) -> None:
         posting_json(invoice.posting), invoice.withdrawn, invoice.intent, invoice.turn, invoice.taken_until,
         invoice.attempts, invoice.next_attempt_time, invoice.send_key, invoice.send_count, invoice.first_sent_at,
         invoice.in_doubt, invoice.read_first, invoice.alone, invoice.absences, invoice.absent_at, invoice.undo_key,
-        invoice.undo_sent_at, booked_json(invoice.booked), *said,
+        invoice.undo_sent_at, booked_json(invoice.booked), *said, invoice.stopped,
     )  # fmt: skip
 
 

@@ -62,9 +62,9 @@ class Invoices:
     async def _withdraw(self, connection: Connection, invoice: Invoice) -> Invoice:
         """What is being sent, or may have arrived, is taken out by a job when its outcome is known."""
         gone = settled(replace(invoice, withdrawn=True))
-        if gone == invoice or invoice.state is InvoiceState.VOIDED:
+        if gone == invoice or (invoice.state is InvoiceState.VOIDED and not invoice.stopped):
             return invoice
-        if gone.state is InvoiceState.VOIDED:
+        if gone.state is InvoiceState.VOIDED is not invoice.state:
             await record(connection, invoice, gone)
         await invoice_store.save(connection, gone)
         for entry in follow_ups(invoice, gone):

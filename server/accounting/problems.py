@@ -68,6 +68,12 @@ def mismatch(confirmed: Totals, booked: Booked) -> Problem:
     return Problem(Reason.INVOICE_TOTAL_MISMATCH, message, fix)
 
 
+def gone(booked: Booked) -> Problem:
+    """Taken out of the books by somebody there; nobody here has called the order off."""
+    message = f"{booked.number} was {booked.state.lower()} in Xero, and its order stands."
+    return Problem(Reason.INVOICE_VOIDED, message, "Retry to book it under its next number, or cancel the order.")
+
+
 def foreign(booked: Booked) -> Problem:
     """The number belongs to an invoice that is not ours."""
     message = f"Xero has another invoice with the number {booked.number}, over {booked.total}."

@@ -36,7 +36,8 @@ _BOOKED = (_S.DRAFT, _S.AUTHORISED, _S.PAID, _S.MISMATCH)
 _KNOWN_BY_BOOKS = (*_UNSENT, *_ASKING, *_BOOKED, _S.NEEDS_ATTENTION)
 
 _RULES: tuple[tuple[Event, tuple[InvoiceState, ...], InvoiceState], ...] = (
-    (Event.QUEUE, (_S.NOT_CONNECTED, _S.NEEDS_ATTENTION, _S.MISMATCH), _S.QUEUED),
+    # From VOIDED when somebody voided it in the books and a person wants it booked after all.
+    (Event.QUEUE, (_S.NOT_CONNECTED, _S.NEEDS_ATTENTION, _S.MISMATCH, _S.VOIDED), _S.QUEUED),
     (Event.SEND, (*_UNSENT, *_ASKING), _S.SENDING),
     (Event.HOLD_BACK, (*_UNSENT, _S.SENDING), _S.QUEUED),
     (Event.THROTTLE, (*_UNSENT, _S.SENDING), _S.WAITING_BUDGET),

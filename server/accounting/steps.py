@@ -24,7 +24,7 @@ from server.accounting.books import (
     Throttled,
 )
 from server.accounting.invoice import Invoice, Problem
-from server.accounting.problems import foreign, mismatch, problem_of
+from server.accounting.problems import foreign, gone, mismatch, problem_of
 from server.accounting.states import Event, after
 from server.order.invoicing import InvoiceState
 
@@ -145,7 +145,8 @@ def booked(invoice: Invoice, found: Booked) -> Invoice:
     if found.state in GONE:
         if invoice.state is InvoiceState.MISMATCH and not invoice.withdrawn:
             return replace(invoice, **rest)  # we took it out ourselves; it still needs a person
-        return replace(invoice, state=after(invoice.state, Event.VOID), problem=None, failed_at=None, **rest)
+        problem = None if invoice.withdrawn else gone(found)
+        return replace(invoice, state=after(invoice.state, Event.VOID), problem=problem, **rest)
     if not invoice.confirmed.fit(found):
         problem = mismatch(invoice.confirmed, found)
         return replace(invoice, state=after(invoice.state, Event.MISMATCH), problem=problem, **rest)
@@ -254,8 +255,9 @@ def _doubtful(invoice: Invoice) -> bool:
 
 def _needless(invoice: Invoice) -> bool:
     """Not wanted any more, and surely not in the books."""
-    open_ones = {InvoiceState.SENDING, InvoiceState.OUTCOME_UNKNOWN, InvoiceState.VOIDED}
-    return invoice.withdrawn and not invoice.in_books and not invoice.in_doubt and invoice.state not in open_ones
+    sent = invoice.in_doubt or invoice.state in {InvoiceState.SENDING, InvoiceState.OUTCOME_UNKNOWN}
+    done_with = invoice.state is InvoiceState.VOIDED and invoice.problem is None
+    return invoice.withdrawn and not invoice.in_books and not sent and not done_with
 
 
 def _lost(invoice: Invoice, again: datetime) -> Invoice:

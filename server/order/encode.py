@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 from google.type.money_pb2 import Money as WireMoney
 
+from server.errors import Reason
 from server.order.catalogue import ImportReport
 from server.order.invoicing import InvoiceView
 from server.order.money import Money
@@ -49,7 +50,9 @@ def report_message(report: ImportReport) -> order_service_pb2.ImportProductsResp
         updated=report.updated,
         unchanged=report.unchanged,
         errors=[
-            order_service_pb2.ImportError(line=error.line, sku=error.sku, message=error.message[:500])
+            order_service_pb2.ImportError(
+                line=error.line, sku=error.sku, message=error.message[:500], reason=Reason.PRODUCT_ROW_INVALID
+            )
             for error in errors
         ],
     )

@@ -13,7 +13,7 @@ import pytest_asyncio
 from server.accounting.invoices import Invoices
 from server.db.pool import Database, PoolSettings
 from tests.support import orders
-from tests.support.accounting import Accounts, accounts_server, total
+from tests.support.accounting import Accounts, accounts_server, cancel, change, total
 from tests.support.orders import amount, new_key
 from tests.support.reading import reason
 from tests.support.stores import eventually
@@ -77,6 +77,44 @@ async def test_an_authorised_invoice_of_another_total_is_voided_at_once(accounts
     assert Decimal(booked["total"]) == total(order)
     # Xero gives the number of a voided invoice to no other one.
     assert order.invoice.number == booked["number"] == f"{placed.invoice.number}-E2"
+
+
+async def voided_there(accounts: Accounts) -> order_pb2.Order:
+    """An order whose invoice somebody voided in Xero."""
+    placed = await accounts.placed()
+    await accounts.until(placed.name, "AUTHORISED")
+    accounts.sandbox.void(placed.invoice.number)
+    await accounts.following.reconcile_all()
+    voided = await accounts.until(placed.name, "VOIDED")
+    fix = "Retry to book it under its next number, or cancel the order."
+    assert await letters(accounts) == [(placed.name, "INVOICE_VOIDED", voided.invoice.last_error, fix)]
+    return placed
+
+
+async def test_an_invoice_voided_in_xero_while_its_order_stands_is_told_and_booked_again(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await voided_there(accounts)
+        await retry(accounts, placed.name)
+        order = await accounts.until(placed.name, "AUTHORISED")
+        assert await letters(accounts) == []
+    [booked] = accounts.booked()
+    assert (booked["number"], order.invoice.last_error) == (order.invoice.number, "")
+    assert (Decimal(booked["total"]), order.invoice.number) == (total(order), f"{placed.invoice.number}-E2")
+
+
+@pytest.mark.parametrize("end", ["cancelled", "changed"])
+async def test_an_invoice_voided_in_xero_is_done_with_when_its_order_goes_another_way(
+    accounts: Accounts, end: str
+) -> None:
+    async with accounts.working():
+        placed = await voided_there(accounts)
+        if end == "cancelled":
+            await cancel(accounts, placed.name)
+        else:
+            await change(accounts, placed.name, "300")
+            await accounts.until(placed.name, "AUTHORISED")
+        assert await letters(accounts) == []
+    assert len(accounts.booked()) == (end == "changed")
 
 
 @pytest_asyncio.fixture

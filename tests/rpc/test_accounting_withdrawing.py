@@ -10,32 +10,19 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from google.protobuf.field_mask_pb2 import FieldMask
 
+from server.caller import Role
 from server.db.pool import Database, PoolSettings
 from tests.support import orders
-from tests.support.accounting import Accounts, accounts_server, total
-from tests.support.orders import line, new_key
+from tests.support.accounting import Accounts, accounts_server, cancel, change, total
+from tests.support.orders import new_key
+from tests.support.reading import kinds, text_of
 from tests.support.stores import eventually
 from tria.accounting.v1 import accounting_service_pb2
-from tria.order.v1 import order_pb2, order_service_pb2
+from tria.chat.v1 import chat_service_pb2 as chat
+from tria.order.v1 import order_pb2
 
 _S = order_pb2.Invoice.State
-
-
-async def cancel(accounts: Accounts, name: str) -> order_pb2.Order:
-    request = order_service_pb2.CancelOrderRequest(name=name, request_id=new_key())
-    cancelled: order_pb2.Order = await accounts.orders.CancelOrder(request, metadata=accounts.who())
-    return cancelled
-
-
-async def change(accounts: Accounts, name: str, quantity: str) -> order_pb2.Order:
-    order = order_pb2.Order(name=name, lines=[line("PB-12", quantity)])
-    request = order_service_pb2.UpdateOrderRequest(
-        order=order, update_mask=FieldMask(paths=["lines"]), request_id=new_key()
-    )
-    changed: order_pb2.Order = await accounts.orders.UpdateOrder(request, metadata=accounts.who())
-    return changed
 
 
 def statuses(accounts: Accounts) -> list[str]:
@@ -149,6 +136,23 @@ async def test_cancelled_while_its_outcome_is_unknown(accounts: Accounts, kind: 
     async with accounts.working():
         await accounts.until(placed.name, "VOIDED")
     assert statuses(accounts) == books
+
+
+async def test_an_order_that_is_paid_in_xero_is_not_called_off_by_chat(accounts: Accounts) -> None:
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.pay(placed.invoice.number)
+        await accounts.following.reconcile_all()
+        await accounts.until(placed.name, "PAID")
+    who = accounts.who(Role.CUSTOMER)
+    conversation = await accounts.desk.chat.CreateConversation(chat.CreateConversationRequest(), metadata=who)
+    asked = chat.SendMessageRequest(conversation=conversation.name, text=f"please cancel my order {placed.number}")
+    events = [event async for event in accounts.desk.chat.SendMessage(asked, metadata=who)]
+    assert "proposal" not in kinds(events)
+    assert placed.number in text_of(events)
+    assert "paid" in text_of(events)
+    assert (await accounts.order(placed.name)).state == placed.state
 
 
 async def test_a_changed_order_voids_its_invoice_before_the_next_one_is_booked(accounts: Accounts) -> None:

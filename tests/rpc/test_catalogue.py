@@ -213,8 +213,8 @@ async def test_a_product_on_the_wire_imports_back_unchanged(handler: OrderHandle
 
     answer = await handler.ImportProducts(stream(), NO_CONTEXT)
     assert (answer.created, answer.updated, answer.unchanged) == (1, 0, 1)
-    assert [(error.line, error.sku, error.message) for error in answer.errors] == [
-        (3, "FREE", "price: must be above zero")
+    assert [(error.line, error.sku, error.message, error.reason) for error in answer.errors] == [
+        (3, "FREE", "price: must be above zero", "PRODUCT_ROW_INVALID")
     ]
 
 

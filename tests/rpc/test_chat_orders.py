@@ -41,6 +41,13 @@ async def confirm(desk: Desk, proposal: chat_pb2.Proposal) -> str:
     return str(answer.resource)
 
 
+async def get(desk: Desk, name: str) -> order_pb2.Order:
+    stub = order_service_pb2_grpc.OrderServiceStub(desk.channel)
+    request = order_service_pb2.GetOrderRequest(name=name)
+    order: order_pb2.Order = await stub.GetOrder(request, metadata=desk.metadata(subject=uuid.uuid4().hex))
+    return order
+
+
 async def orders_of(desk: Desk) -> list[order_pb2.Order]:
     stub = order_service_pb2_grpc.OrderServiceStub(desk.channel)
     page = await stub.ListOrders(
@@ -129,18 +136,12 @@ async def test_after_confirming_a_new_order_begins(desk: Desk) -> None:
 async def test_an_order_is_called_off_by_a_proposal(desk: Desk) -> None:
     conversation = await desk.conversation()
     name = await confirm(desk, proposed(await desk.say("9 packs of white napkins", conversation)))
-    stub = order_service_pb2_grpc.OrderServiceStub(desk.channel)
-    order = await stub.GetOrder(
-        order_service_pb2.GetOrderRequest(name=name), metadata=desk.metadata(subject=uuid.uuid4().hex)
-    )
+    order = await get(desk, name)
     offered = proposed(await desk.say(f"please cancel my order {order.number}", conversation))
     assert offered.kind == chat_pb2.Proposal.CANCEL_ORDER
     assert offered.resource == name
     await confirm(desk, offered)
-    order = await stub.GetOrder(
-        order_service_pb2.GetOrderRequest(name=name), metadata=desk.metadata(subject=uuid.uuid4().hex)
-    )
-    assert order.state == order_pb2.Order.CANCELLED
+    assert (await get(desk, name)).state == order_pb2.Order.CANCELLED
 
 
 async def test_a_change_of_a_placed_order_goes_to_a_person(desk: Desk) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest_asyncio
 import redis.asyncio
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from server.accounting.connecting import connect_by_credentials
 from server.accounting.following import Following
@@ -226,3 +227,18 @@ async def accounts(dsn: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Ac
 def total(order: order_pb2.Order) -> Decimal:
     """What the customer confirmed."""
     return orders.amount(order.total)
+
+
+async def cancel(accounts: Accounts, name: str) -> order_pb2.Order:
+    request = order_service_pb2.CancelOrderRequest(name=name, request_id=new_key())
+    cancelled: order_pb2.Order = await accounts.orders.CancelOrder(request, metadata=accounts.who())
+    return cancelled
+
+
+async def change(accounts: Accounts, name: str, quantity: str) -> order_pb2.Order:
+    order = order_pb2.Order(name=name, lines=[line("PB-12", quantity)])
+    request = order_service_pb2.UpdateOrderRequest(
+        order=order, update_mask=FieldMask(paths=["lines"]), request_id=new_key()
+    )
+    changed: order_pb2.Order = await accounts.orders.UpdateOrder(request, metadata=accounts.who())
+    return changed

@@ -64,9 +64,9 @@ def failed(invoice: Invoice, error: BooksError, *, wrote: bool = True) -> Invoic
     return steps.failed(invoice, error, NOW, 1.0, wrote=wrote)
 
 
-def test_the_table_knows_every_state_and_nothing_leaves_voided() -> None:
+def test_the_table_knows_every_state_and_only_a_person_leads_out_of_voided() -> None:
     assert {state for state, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(InvoiceState)
-    assert [event for event in Event if (InvoiceState.VOIDED, event) in TRANSITIONS] == [Event.VOID]
+    assert [event for event in Event if (InvoiceState.VOIDED, event) in TRANSITIONS] == [Event.QUEUE, Event.VOID]
     for state, event in product(InvoiceState, Event):
         if (state, event) in TRANSITIONS:
             assert after(state, event) is TRANSITIONS[state, event]
@@ -96,7 +96,7 @@ def test_the_way_of_an_invoice(state: str, event: str, leads_to: str) -> None:
 
 @pytest.mark.parametrize(
     ("state", "event"),
-    [("AUTHORISED", "send"), ("PAID", "send"), ("MISMATCH", "send"), ("VOIDED", "queue"), ("NOT_CONNECTED", "send")],
+    [("AUTHORISED", "send"), ("PAID", "send"), ("MISMATCH", "send"), ("VOIDED", "send"), ("NOT_CONNECTED", "send")],
 )
 def test_what_stands_in_the_books_is_never_sent_again(state: str, event: str) -> None:
     with pytest.raises(IllegalEvent):
@@ -225,11 +225,9 @@ def test_what_the_books_say_is_believed_and_compared() -> None:
         (BookedState.SUBMITTED, _S.DRAFT),
         (BookedState.AUTHORISED, _S.AUTHORISED),
         (BookedState.PAID, _S.PAID),
-        (BookedState.VOIDED, _S.VOIDED),
-        (BookedState.DELETED, _S.VOIDED),
     ):
         found = steps.booked(sent(), booked(state))
-        assert (found.state, found.problem, found.in_doubt) == (expected, None, False)
+        assert (found.state, found.problem, found.in_doubt, found.stopped) == (expected, None, False, False)
     other = steps.booked(sent(), booked(total="70.86"))
     assert (other.state, other.problem and other.problem.reason) == (_S.MISMATCH, Reason.INVOICE_TOTAL_MISMATCH)
     mended = steps.booked(other, booked())
@@ -237,6 +235,18 @@ def test_what_the_books_say_is_believed_and_compared() -> None:
     not_ours = steps.booked(sent(), booked(reference="another"))
     assert (not_ours.state, not_ours.booked) == (_S.NEEDS_ATTENTION, None)
     assert steps.booked(other, booked(BookedState.VOIDED)).state is _S.MISMATCH
+
+
+@pytest.mark.parametrize("state", [BookedState.VOIDED, BookedState.DELETED])
+def test_what_was_taken_out_over_there_needs_a_person_unless_nobody_wants_it(state: BookedState) -> None:
+    gone = steps.booked(sent(), booked(state))
+    assert (gone.state, gone.stopped, gone.problem and gone.problem.reason) == (_S.VOIDED, True, Reason.INVOICE_VOIDED)
+    again = steps.queued(gone)
+    assert (again.state, again.stopped, again.read_first) == (_S.QUEUED, False, True)
+    called_off = steps.settled(replace(gone, withdrawn=True))
+    assert (called_off.state, called_off.problem, called_off.stopped) == (_S.VOIDED, None, False)
+    unwanted = steps.booked(replace(sent(), withdrawn=True), booked(state))
+    assert (unwanted.state, unwanted.problem) == (_S.VOIDED, None)
 
 
 @given(st.integers(1, 9), st.integers(1, 4))

@@ -296,6 +296,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """It was booked with other totals than the customer confirmed.
     Example: reason "INVOICE_TOTAL_MISMATCH" domain "tria" metadata {"order": "orders/x"}
     """
+    INVOICE_VOIDED: _ErrorReason.ValueType  # 94
+    """Somebody voided or deleted it in the accounting system while its order stands.
+    Example: reason "INVOICE_VOIDED" domain "tria" metadata {"order": "orders/x"}
+    """
     ORDER_PAID: _ErrorReason.ValueType  # 100
     """The order's invoice is paid: only staff may cancel it, because money goes back.
     Example: reason "ORDER_PAID" domain "tria" metadata {"order": "orders/x"}
@@ -579,6 +583,10 @@ Example: reason "INVOICE_NUMBER_TAKEN" domain "tria" metadata {"order": "orders/
 INVOICE_TOTAL_MISMATCH: ErrorReason.ValueType  # 93
 """It was booked with other totals than the customer confirmed.
 Example: reason "INVOICE_TOTAL_MISMATCH" domain "tria" metadata {"order": "orders/x"}
+"""
+INVOICE_VOIDED: ErrorReason.ValueType  # 94
+"""Somebody voided or deleted it in the accounting system while its order stands.
+Example: reason "INVOICE_VOIDED" domain "tria" metadata {"order": "orders/x"}
 """
 ORDER_PAID: ErrorReason.ValueType  # 100
 """The order's invoice is paid: only staff may cancel it, because money goes back.

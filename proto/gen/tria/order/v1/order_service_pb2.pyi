@@ -258,22 +258,26 @@ class ImportError(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     SKU_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     line: _builtins.int
     """Its line in the source."""
     sku: _builtins.str
     """Its SKU, when it had one."""
     message: _builtins.str
     """Why not."""
+    reason: _builtins.str
+    """Why not, for programs: a name of tria.errors.v1.ErrorReason."""
     def __init__(
         self,
         *,
         line: _builtins.int = ...,
         sku: _builtins.str = ...,
         message: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "message", b"message", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "message", b"message", "reason", b"reason", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
