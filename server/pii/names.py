@@ -150,7 +150,10 @@ CHINESE_SURNAMES = (
 )
 
 
+_BETWEEN_WORDS = re.compile(r"[ \t\-]+")
+
+
 def is_known(written: str) -> bool:
     """True when the words begin with a known given name, or with a known surname and more follows."""
-    first = re.split(r"[ \t\-]+", written)[0].lower()
+    first = _BETWEEN_WORDS.split(written, 1)[0].lower()
     return first in GIVEN or (first in SURNAMES and " " in written)

@@ -40,7 +40,7 @@ class Match(NamedTuple):
 
     start: int
     end: int
-    groups: tuple[tuple[int, int], ...]
+    groups: Sequence[tuple[int, int]]
 
 
 def _options(*, latin1: bool) -> re2.Options:
@@ -51,26 +51,38 @@ def _options(*, latin1: bool) -> re2.Options:
     return options
 
 
-def _match(found: re2._Match, groups: range) -> Match:
-    start, end = found.span()
-    return Match(start, end, tuple([found.span(group) for group in groups]))
+_ANYWHERE = re2._Anchor.UNANCHORED  # noqa: SLF001 - the search beneath, as below
+_NONE = (-1, -1)
+
+
+def _finder(pattern: bytes, options: re2.Options) -> tuple[re2._Regexp, Callable[..., list[tuple[int, int]]]]:
+    """The compiled pattern, and the search of RE2's own object beneath it: the range of the first match between two
+    positions and of each group. The iterators and match objects above cost more than the search itself in texts of a
+    few hundred characters."""
+    compiled = re2.compile(pattern, options)
+    return compiled, compiled._regexp.Match  # noqa: SLF001 - see above; every test of this package notices when it goes
 
 
 class Pattern:
     """A compiled RE2 pattern for `Folded.data`. Matches are leftmost-first and do not overlap."""
 
     def __init__(self, pattern: str) -> None:
-        self._regexp = re2.compile(pattern.encode("ascii"), _options(latin1=True))
-        self._groups = range(1, self._regexp.groups + 1)
+        self._compiled, self._find = _finder(pattern.encode("ascii"), _options(latin1=True))
 
     def matches(self, data: bytes) -> Iterator[Match]:
-        for found in self._regexp.finditer(data):
-            yield _match(found, self._groups)
+        find, position, length = self._find, 0, len(data)
+        while position <= length:
+            whole, *groups = find(_ANYWHERE, data, position, length)
+            if whole == _NONE:
+                return
+            start, end = whole
+            yield Match(start, end, groups)
+            position = end if end > start else start + 1
 
     def first(self, data: bytes, position: int) -> Match | None:
         """The first match at or behind `position`."""
-        found = self._regexp.search(data, position)
-        return None if found is None else _match(found, self._groups)
+        (start, end), *groups = self._find(_ANYWHERE, data, position, len(data))
+        return None if start < 0 else Match(start, end, groups)
 
     def retrying(self, data: bytes, accept: Callable[[Match], Candidate | None]) -> Iterator[Candidate]:
         """Candidates that `accept` makes of matches. After a refused match the search goes on one character behind
@@ -99,7 +111,8 @@ class WidePattern:
         # Lone surrogates have no UTF-8 form; "?" has the same length in code points.
         clean = text.encode("utf-8", "replace").decode("utf-8")
         for found in self._regexp.finditer(clean):
-            yield _match(found, self._groups)
+            start, end = found.span()
+            yield Match(start, end, [found.span(group) for group in self._groups])
 
 
 class Context:
@@ -109,10 +122,11 @@ class Context:
     def __init__(self, pattern: str) -> None:
         options = _options(latin1=False)
         options.case_sensitive = False
-        self._regexp = re2.compile(pattern.encode(), options)
+        self._compiled, self._find = _finder(pattern.encode(), options)
 
     def occurs(self, text: str) -> bool:
-        return self._regexp.search(text.encode("utf-8", "replace")) is not None
+        data = text.encode("utf-8", "replace")
+        return self._find(_ANYWHERE, data, 0, len(data))[0] != _NONE
 
 
 class Triggers:

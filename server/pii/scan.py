@@ -139,23 +139,26 @@ class Window:
             # Markers and placeholders of an earlier scrubbing: their words are no context.
             folded = folded.without(match.span() for match in _REPLACED.finditer(folded.text))
         spans: list[Span] = []
-        ranges: list[tuple[int, int]] = []
+        ranges: list[tuple[int, int]] = []  # of every candidate: asked for only where more text may follow
         rest = folded
         if identifiers := _identifiers(folded.text):
             secrets = resolve([c for c in candidates(rest, triggered(rest)) if c.kind is Kind.SECRET])
             spans.extend(Span(*rest.original(c.start, c.end), c.kind) for c in secrets)
             ranges.extend((span.start, span.end) for span in spans)
-            rest = rest.without([*identifiers, *((c.start, c.end) for c in secrets)])
+            hidden = [(c.start, c.end) for c in secrets]
+            hidden += [each for each in identifiers if not any(c.start < each[1] and each[0] < c.end for c in secrets)]
+            rest = rest.without(sorted(hidden))
         # What was found is blanked out and the rest looked at again: a finding may have hidden another (a card number
         # behind a telephone number), and scrubbing what was scrubbed must find nothing new.
         for _ in range(_ROUNDS):
             found = _outside_blanks(rest, candidates(rest, triggered(rest)))
             if not found:
                 break
-            ranges.extend(rest.original(c.start, c.end) for c in found)
+            if not final:
+                ranges.extend(rest.original(c.start, c.end) for c in found)
             standing = resolve(found)
             spans.extend(Span(*rest.original(c.start, c.end), c.kind) for c in standing)
-            rest = rest.without((c.start, c.end) for c in standing)
+            rest = rest.without([(c.start, c.end) for c in standing])
         spans.sort()
         self.spans = tuple(spans)
         self.settled = len(text) if final else self._settle(folded, ranges, len(text))

@@ -49,7 +49,7 @@ def test_an_identifier_is_no_personal_data(identifier: uuid.UUID, sentence: str)
 def test_what_stands_beside_an_identifier_is_found() -> None:
     identifier = "9ba19907-ad00-42a7-9700-a8ead9bb46e0"
     assert scrub(f"{identifier} 91234567 {identifier}") == f"{identifier} [PHONE] {identifier}"
-    assert scrub(f"my password is {identifier}") == "my password is [SECRET]"
+    assert scrub(f"my password is {identifier}, call 91234567") == "my password is [SECRET], call [PHONE]"
 
 
 def standing(text: str, *, everything: bool) -> list[tuple[int, int, Kind]]:
