@@ -13,12 +13,13 @@ ARGS ?=
 
 ROUNDS ?= 50
 RUNS ?= 40
+STREAMS ?= 200
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume chaos-replicas chaos-crowds evaluate clean browser $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: $(SETUP) ## Install everything; the other commands do it when it is needed
 
@@ -95,6 +96,12 @@ chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under 
 
 chaos-resume: $(SETUP) ## Cut RUNS runs again and again, resume by any door at any of three processes
 	@CHAOS_RUNS=$(RUNS) $(ENV)/pytest -q -s --no-header tests/chaos/test_resume.py
+
+chaos-replicas: $(SETUP) ## Replace and kill replicas under STREAMS live streams, take their stores away
+	@CHAOS_STREAMS=$(STREAMS) $(ENV)/pytest -q -s --no-header tests/chaos/test_replicas.py
+
+chaos-crowds: $(SETUP) ## 1,000 at once with one question, 100 people over a model that allows 500 requests a minute
+	@$(ENV)/pytest -q -s --no-header tests/chaos/test_crowds.py --cache-crowd 1000 --queue-users 100 --queue-limit 500
 
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate
