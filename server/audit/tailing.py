@@ -6,7 +6,6 @@ no connection is held while it is waited for: one that is slow is only behind.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
@@ -19,6 +18,7 @@ from server.caller import Caller
 from server.db.listening import Bell
 from server.db.pool import Database
 from server.errors import AppError, Code
+from server.stream_life import must_come_back_at, news_until
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Tailing:
         try:
             seq, newest = await self._start(caller.tenant, after)
             yield Alive(newest)
-            until = self._until(caller)
+            until = must_come_back_at(caller, self._limits.max_age)
             spoke = time.monotonic()
             while True:
                 news.clear()
@@ -92,7 +92,7 @@ class Tailing:
                 if time.monotonic() - spoke >= self._limits.heartbeat:
                     spoke = time.monotonic()
                     yield Alive(seq)
-                await self._wait(news, min(spoke + self._limits.heartbeat, until))
+                await news_until(news, min(spoke + self._limits.heartbeat, until), _POLL)
         finally:
             self._bell.leave(news)
 
@@ -120,18 +120,3 @@ class Tailing:
                 raise
             log.info("audit events not readable", extra={"reason": away.reason.value})
             return None
-
-    def _until(self, caller: Caller) -> float:
-        """When this stream must come back: its age limit, or the end of the caller's credential."""
-        end = time.monotonic() + self._limits.max_age
-        if caller.expires_at is not None:
-            end = min(end, time.monotonic() + max(0.0, caller.expires_at - time.time()))
-        return end
-
-    @staticmethod
-    async def _wait(news: asyncio.Event, until: float) -> None:
-        patience = max(0.01, min(until - time.monotonic(), _POLL))
-        try:
-            await asyncio.wait_for(news.wait(), patience)
-        except TimeoutError:
-            return

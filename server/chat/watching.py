@@ -22,6 +22,7 @@ from server.chat.following import StreamLimits
 from server.db.pool import Database
 from server.errors import AppError, Code, not_found
 from server.paging import PageTokens
+from server.stream_life import must_come_back_at
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Watching:
         news = self._bell.join(caller.tenant, conversation)
         try:
             seq = await self._start(caller, conversation, cursor)
-            until = self._until(caller)
+            until = must_come_back_at(caller, self._limits.max_age)
             yield Alive(self._cursor(caller, conversation, seq))
             while not self._leaves(until):
                 news.clear()
@@ -159,13 +160,6 @@ class Watching:
 
     def _cursor(self, caller: Caller, conversation: str, seq: int) -> str:
         return self._tokens.make(_query(caller, conversation), (str(seq),))
-
-    def _until(self, caller: Caller) -> float:
-        """When this stream must come back: its age limit, or the end of the caller's credential."""
-        end = time.monotonic() + self._limits.max_age
-        if caller.expires_at is not None:
-            end = min(end, time.monotonic() + max(0.0, caller.expires_at - time.time()))
-        return end
 
 
 def _query(caller: Caller, conversation: str) -> str:

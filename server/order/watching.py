@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import time
@@ -19,6 +18,7 @@ from server.order.access import outlet_scope
 from server.order.feed import FeedEvent
 from server.order.states import State
 from server.paging import PageTokens
+from server.stream_life import must_come_back_at, news_until
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Watching:
         try:
             seq = await self._start(caller, cursor)
             yield Alive(self._cursor(caller, seq))
-            until = self._until(caller)
+            until = must_come_back_at(caller, self._limits.max_age)
             spoke = time.monotonic()
             while True:
                 news.clear()
@@ -107,7 +107,7 @@ class Watching:
                 if time.monotonic() - spoke >= self._limits.heartbeat:
                     spoke = time.monotonic()
                     yield Alive(self._cursor(caller, seq))
-                await self._wait(news, min(spoke + self._limits.heartbeat, until))
+                await news_until(news, min(spoke + self._limits.heartbeat, until), _POLL)
         finally:
             self._bell.leave(news)
 
@@ -131,21 +131,6 @@ class Watching:
 
     def _cursor(self, caller: Caller, seq: int) -> str:
         return self._tokens.make(_query(caller), (str(seq),))
-
-    def _until(self, caller: Caller) -> float:
-        """When this stream must come back: its age limit, or the end of the caller's credential."""
-        end = time.monotonic() + self._limits.max_age
-        if caller.expires_at is not None:
-            end = min(end, time.monotonic() + max(0.0, caller.expires_at - time.time()))
-        return end
-
-    @staticmethod
-    async def _wait(news: asyncio.Event, until: float) -> None:
-        patience = max(0.01, min(until - time.monotonic(), _POLL))
-        try:
-            await asyncio.wait_for(news.wait(), patience)
-        except TimeoutError:
-            return
 
 
 def _query(caller: Caller) -> str:

@@ -1,0 +1,25 @@
+"""How long a stream may last, and waiting for news within that time. Times are of `time.monotonic`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from server.caller import Caller
+
+
+def must_come_back_at(caller: Caller, max_age: float) -> float:
+    """The stream's age limit (`max_age` seconds from now), or the end of the caller's credential."""
+    end = time.monotonic() + max_age
+    if caller.expires_at is not None:
+        end = min(end, time.monotonic() + max(0.0, caller.expires_at - time.time()))
+    return end
+
+
+async def news_until(news: asyncio.Event, until: float, poll: float) -> None:
+    """Returns with the news, at `until`, or after `poll` seconds."""
+    patience = max(0.01, min(until - time.monotonic(), poll))
+    try:
+        await asyncio.wait_for(news.wait(), patience)
+    except TimeoutError:
+        return
