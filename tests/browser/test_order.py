@@ -17,7 +17,6 @@ from tests.support.system import System, run
 __all__ = ["page"]  # the fixture
 
 ORDER = "Hi, 20 boxes of 12 inch and 5 packs of napkins for tomorrow please"
-PATIENCE = 20_000  # milliseconds
 
 
 async def staff_token(live: System) -> str:
@@ -30,7 +29,7 @@ async def staff_token(live: System) -> str:
 async def test_an_order_is_proposed_confirmed_and_followed(page: Page, live: System, tmp_path: Path) -> None:
     await ask(page, ORDER)
     proposal = page.get_by_role("region", name=re.compile("^Order for delivery on "))
-    await expect(proposal).to_be_visible(timeout=PATIENCE)  # the first question of a system waits for what it reads
+    await expect(proposal).to_be_visible()  # the first question of a system waits for what it reads
     rows = proposal.get_by_role("row")
     await expect(rows.nth(1)).to_contain_text(re.compile(r"Pizza box 12 inch plain kraft.*20 piece.*11\.60"))
     await expect(rows.nth(2)).to_contain_text(re.compile(r"Lunch napkin 33 cm 2 ply white.*5 pack.*15\.50"))
@@ -41,7 +40,7 @@ async def test_an_order_is_proposed_confirmed_and_followed(page: Page, live: Sys
     await proposal.get_by_role("button", name="Confirm").focus()
     await page.keyboard.press("Enter")
     orders = page.get_by_role("region", name="Your orders")
-    await expect(orders).to_contain_text(re.compile(r"Order SO-\S+ over .*42\.62 is confirmed\."), timeout=PATIENCE)
+    await expect(orders).to_contain_text(re.compile(r"Order SO-\S+ over .*42\.62 is confirmed\."))
     await expect(proposal.get_by_role("button", name="Confirm")).to_be_disabled()
     await page.screenshot(path=shot(tmp_path, "confirmed"))
 
@@ -56,23 +55,23 @@ async def test_an_order_is_proposed_confirmed_and_followed(page: Page, live: Sys
             (
                 await client.post(f"/v1/{order['name']}:{verb}", json={"requestId": str(uuid.uuid4())}, headers=headers)
             ).raise_for_status()
-            await expect(orders).to_contain_text(told, timeout=PATIENCE)
+            await expect(orders).to_contain_text(told)
     await page.screenshot(path=shot(tmp_path, "completed"))
 
 
 async def test_the_order_status_fits_a_phone_and_is_announced(page: Page) -> None:
     await page.set_viewport_size({"width": 320, "height": 640})
     await ask(page, "30 packs of white napkins please")
-    await page.get_by_role("button", name="Confirm").click(timeout=PATIENCE)
+    await page.get_by_role("button", name="Confirm").click()
     orders = page.get_by_role("region", name="Your orders")
-    await expect(orders).to_contain_text("is confirmed", timeout=PATIENCE)
+    await expect(orders).to_contain_text("is confirmed")
     assert await orders.locator("[aria-live=polite]").count() == 1
     assert await page.evaluate("document.documentElement.scrollWidth <= 320")
 
 
 async def test_a_declined_proposal_orders_nothing(page: Page) -> None:
     await ask(page, "25 packs of white napkins please")
-    await page.get_by_role("button", name="Do not").click(timeout=PATIENCE)
+    await page.get_by_role("button", name="Do not").click()
     await expect(page.get_by_role("log")).to_contain_text("Nothing was ordered.")
     assert await page.get_by_role("region", name="Your orders").count() == 0
 
