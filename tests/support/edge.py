@@ -27,6 +27,7 @@ from server.caller import Role
 from server.embedded.envoy import EdgeSettings
 from server.embedded.installed import installed_file
 from server.embedded.issuer import AUDIENCE, ISSUER, Claims, Issuer
+from server.rollout import split
 from tria.accounting.v1 import accounting_service_pb2, accounting_service_pb2_grpc
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2, knowledge_service_pb2_grpc
@@ -199,6 +200,7 @@ def edge_settings(directory: Path, issuer: Issuer, upstream_port: int) -> EdgeSe
     (pages / "index.html").write_text("<!doctype html><title>page</title>")
     (pages / "page.js").write_text("'use strict';")
     (pages / "assets" / "app-1a2b3c.js").write_text("'use strict';")
+    split.write(directory / "split" / "split.yaml", 0)
     (directory / "secret.json").write_text('{"outside": "of www"}')
     http, https, admin, metrics = free_ports(4)
     return EdgeSettings(
@@ -215,6 +217,7 @@ def edge_settings(directory: Path, issuer: Issuer, upstream_port: int) -> EdgeSe
         certificate_key=issuer.certificate_key_path,
         pages=pages,
         access_log=directory / "access.log",
+        split=directory / "split" / "split.yaml",
         origins=("http://localhost:5173",),
     )
 
