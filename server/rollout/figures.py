@@ -108,7 +108,8 @@ class Gateway:
         try:
             for family in text_string_to_metric_families(text):
                 for sample in family.samples:
-                    _take(values, sample.name, sample.labels, sample.value)
+                    # The parser gives every counter the ending that newer formats want.
+                    _take(values, sample.name.removesuffix("_total"), sample.labels, sample.value)
         except ValueError as error:
             raise FiguresUnreadable(f"{self._url} does not serve metrics: {error}") from error
         return _filled(values, self._url)

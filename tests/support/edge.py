@@ -55,6 +55,7 @@ class Upstream:
     go_on: asyncio.Event = field(default_factory=asyncio.Event)  # lets a paused stream send its next event
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)  # a stream's caller went away
     health: HealthServicer = field(default_factory=HealthServicer)
+    broken: bool = False  # a bad version: every other call fails although it says that it is healthy
 
     def record(self, method: str, request: Any, context: Context) -> None:
         metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
@@ -81,6 +82,8 @@ class _Chat(chat_service_pb2_grpc.ChatServiceServicer):
 
     async def GetConversation(self, request: Any, context: Any) -> chat_pb2.Conversation:
         self._upstream.record("GetConversation", request, context)
+        if self._upstream.broken and len(self._upstream.calls) % 2:
+            await refuse(context, grpc.StatusCode.INTERNAL, "INTERNAL")
         if request.name.endswith("/missing"):
             await refuse(context, grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND")
         return chat_pb2.Conversation(name=request.name, title="hello")
