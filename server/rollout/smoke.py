@@ -104,7 +104,7 @@ class Smoke:
         total, parts = _money(order["total"]), sum(_money(order[part]) for part in ("subtotal", "fees", "tax"))
         if total <= 0 or total != parts:
             raise CheckFailed(f"the total is {total}, its parts are {parts}")
-        return f"{order['lines'][0]['description']}: {total} {order['total']['currency_code']}"
+        return f"{order['lines'][0]['description']}: {total} {order['total']['currencyCode']}"
 
     async def invoice(self) -> str:
         if not self._visit.book:
