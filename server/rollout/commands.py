@@ -16,6 +16,7 @@ import click
 import yaml
 
 from server.embedded.installed import installed_file
+from server.rollout import draining
 from server.rollout.figures import Gateway, Prometheus, Source, Version
 from server.rollout.gateway import GatewaySettings, deployed
 from server.rollout.judging import Limits
@@ -196,6 +197,18 @@ def gateway(
     loaded = yaml.safe_load((template or installed_file("envoy/envoy.yaml")).read_text(encoding="utf-8"))
     settings = GatewaySettings(issuer, audience, origins, blue, green, trusted_hops)
     click.echo(json.dumps(deployed(loaded, settings), indent=1))
+
+
+@deploy.command()
+@click.option("--admin", default="http://127.0.0.1:9901", show_default=True, help="The gateway's admin port.")
+@click.option("--patience", default=30.0, show_default=True, help="Seconds that running calls and streams may take.")
+def drain(admin: str, patience: float) -> None:
+    """Tell the gateway to take no more, and wait until what runs has ended. Run beside it, before it is stopped."""
+    try:
+        left = asyncio.run(draining.drain(admin.rstrip("/"), patience))
+    except draining.NotDrained as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("drained" if left == 0 else f"{left} calls still run")
 
 
 def _split(file: Path | None, namespace: str) -> Split:
