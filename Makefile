@@ -46,8 +46,8 @@ test-integration: $(SETUP) browser ## Run the tests against real stores, gateway
 test-security: $(SETUP) ## Run the tests that attack
 	@$(ENV)/pytest -q --no-header tests/security $(ARGS)
 
-scan: $(SETUP) ## Look for known mistakes in code, workflows and image, without a network
-	@$(ENV)/ruff check --quiet --select S,ASYNC,BLE server interceptors clients/python
+scan: $(SETUP) ## Look for known mistakes in code, workflows and image
+	@uv=$$(sh .ci/find-uv) && "$$uv" tool run bandit --quiet --recursive --severity-level high server interceptors clients/python
 	@$(ENV)/zizmor --offline --quiet --min-severity medium .github
 	@$(ENV)/hadolint deploy/Dockerfile
 	@echo "scan: nothing found"

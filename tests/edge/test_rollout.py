@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -94,21 +93,36 @@ class Pair:
         await until(settled)
 
 
-@pytest_asyncio.fixture
-async def pair(issuer: Issuer, tokens: Tokens, tmp_path: Path) -> AsyncIterator[Pair]:
+@pytest_asyncio.fixture(scope="module")
+async def standing(issuer: Issuer, tokens: Tokens, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """Both versions and the gateway, for all tests of this module."""
+    folder = tmp_path_factory.mktemp("rollout")
     one, two = free_ports(2)
     (blue, blue_server), (green, green_server) = await start_upstream(one), await start_upstream(two)
-    settings = replace(edge_settings(tmp_path, issuer, one), green=f"127.0.0.1:{two}")
-    envoy = EmbeddedEnvoy(tmp_path / "envoy", settings, grace=1)
+    settings = replace(edge_settings(folder, issuer, one), green=f"127.0.0.1:{two}")
+    envoy = EmbeddedEnvoy(folder / "envoy", settings, grace=1)
     await envoy.start()
-    made = Pair(settings, blue, green, tuple(tokens.good(f"person-{number}") for number in range(30)))
     try:
-        await until(lambda: healthy(made))
-        yield made
+        yield Pair(settings, blue, green, tuple(tokens.good(f"person-{number}") for number in range(30)))
     finally:
         await envoy.stop()
         await blue_server.stop(0)
         await green_server.stop(0)
+
+
+@pytest_asyncio.fixture
+async def pair(standing: Pair) -> Pair:
+    """As at the beginning: both well, every call to blue, nobody remembered."""
+    standing.green.broken = False
+    await standing.green.set_serving(True)
+    split.write(standing.settings.split, 0)
+    await until(lambda: healthy(standing))
+    await standing.only(standing.blue)
+    standing.answers.clear()
+    for version in (standing.blue, standing.green):
+        version.calls.clear()
+        version.go_on.clear()
+    return standing
 
 
 async def healthy(pair: Pair) -> bool:

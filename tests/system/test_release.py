@@ -70,16 +70,23 @@ class Front:
 
     @asynccontextmanager
     async def traffic(self) -> AsyncIterator[None]:
-        """Customers one after the other, two at a time, until the block ends."""
+        """Some who ask and order, some who only look, until the block ends."""
         stop = asyncio.Event()
 
         async def keep_visiting() -> None:
             while not stop.is_set():
                 await self.visit()
 
+        async def keep_browsing() -> None:
+            while not stop.is_set():
+                async with self.client() as client:  # somebody new: limits count per person
+                    for _ in range(20):
+                        found = await client.get("/v1/products?page_size=1")
+                        self.answers[f"browse {found.status_code}"] += 1
+
         async with asyncio.TaskGroup() as group:
-            for _ in range(2):
-                group.create_task(keep_visiting())
+            for keep in (keep_visiting, keep_browsing, keep_browsing):
+                group.create_task(keep())
             try:
                 yield
             finally:
