@@ -15,11 +15,17 @@ ROUNDS ?= 50
 RUNS ?= 40
 STREAMS ?= 200
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume chaos-replicas chaos-crowds evaluate clean browser $(addprefix check-,$(CHECKS))
+DEPLOYED := tests/contract/test_image.py tests/contract/test_manifests.py tests/contract/test_migrations.py \
+	tests/contract/test_release_script.py tests/contract/test_workflows.py
+WHOLE := tests/browser tests/chaos tests/db tests/edge tests/embedded tests/rpc tests/system
+
+.PHONY: help setup run test check proto fmt bench evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: chaos-audit chaos-resume chaos-replicas chaos-crowds
+.PHONY: test-unit test-integration test-security scan scan-dependencies perf-ratio rehearse-image check-deploy
 .DEFAULT_GOAL := help
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 setup: $(SETUP) ## Install everything; the other commands do it when it is needed
 
@@ -33,6 +39,32 @@ run: $(SETUP) ## Start the whole system on this machine; Ctrl-C stops it
 
 test: $(SETUP) browser ## Run every test
 	@$(ENV)/pytest --durations=15 $(ARGS)
+
+test-unit: $(SETUP) ## Run the tests that need nothing running
+	@$(ENV)/pytest -q --no-header tests/unit tests/contract $(ARGS)
+
+test-integration: $(SETUP) browser ## Run the tests against real stores, gateway and processes
+	@$(ENV)/pytest -q --no-header $(WHOLE) $(ARGS)
+
+test-security: $(SETUP) ## Run the tests that attack
+	@$(ENV)/pytest -q --no-header tests/security $(ARGS)
+
+scan: $(SETUP) ## Look for known mistakes in code, workflows and image
+	@uv=$$(sh .ci/find-uv) && "$$uv" tool run bandit --quiet --recursive --severity-level high server interceptors clients/python
+	@$(ENV)/zizmor --offline --quiet --min-severity medium .github
+	@$(ENV)/hadolint deploy/Dockerfile
+	@echo "scan: nothing found"
+
+scan-dependencies: $(SETUP) ## Look for known holes in dependencies; fails where the database cannot be asked
+	@requirements=$$(mktemp) && trap 'rm -f "$$requirements"' EXIT && uv=$$(sh .ci/find-uv) && \
+		"$$uv" export --quiet --locked --no-default-groups --no-emit-workspace --output-file "$$requirements" && \
+		"$$uv" tool run pip-audit --strict --disable-pip --require-hashes --requirement "$$requirements"
+
+perf-ratio: $(SETUP) ## Compare the cost of a call with the commit that this branch began from
+	@$(ENV)/python -m tests.performance.against_main $(ARGS)
+
+rehearse-image: $(SETUP) ## Run the build stage of deploy/Dockerfile without Docker, and try what it made
+	@$(ENV)/python -m tests.contract.rehearse_image
 
 browser:
 	@if [ -d tests/browser ]; then sh .ci/find-browser; fi
@@ -74,6 +106,10 @@ check-generated: $(SETUP)
 check-envoy: $(SETUP)
 	@echo "check: the gateway's configuration, by Envoy itself"
 	@$(ENV)/pytest -q --no-header tests/edge/test_config.py
+
+check-deploy: $(SETUP) ## Validate image, Compose, Kubernetes, migrations and workflows; part of the tests
+	@echo "check: image, Compose, Kubernetes, migrations and workflows, by the tools that read them"
+	@$(ENV)/pytest -q --no-header $(DEPLOYED)
 
 check-layout: $(SETUP)
 	@echo "check: sizes and names of files, nothing of one machine"

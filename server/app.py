@@ -66,6 +66,7 @@ from server.order.wiring import OrderDesk, order_desk
 from server.owned_tasks import own
 from server.paging import PageTokens
 from server.people_wiring import subjects
+from server.probe import ALIVE
 from server.served import REGISTER, SERVED, SERVICES
 from server.waiting import first_of
 
@@ -286,6 +287,7 @@ def _health(stores: Stores, desk: Desk) -> tuple[HealthMonitor, grpc_health.aio.
     servicer = grpc_health.aio.HealthServicer()
 
     async def changed(health: Health) -> None:
+        await servicer.set(ALIVE, health_pb2.HealthCheckResponse.SERVING)
         status = _HEALTH.get(health.status, health_pb2.HealthCheckResponse.SERVING)
         for service in ("", *SERVICES):
             await servicer.set(service, status)

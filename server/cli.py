@@ -30,6 +30,8 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "keys": ("server.people_commands", "keys", "Rotate the keys that seal personal data."),
     "retention": ("server.retention_command", "retention", "Remove what is too old."),
     "cache": ("server.cache_commands", "cache", "Answer ahead of time what is asked often."),
+    "deploy": ("server.rollout.commands", "deploy", "Try an environment, move calls between versions."),
+    "probe": ("server.probe", "probe", "Ask a server whether it serves, for health checks."),
     "pii": ("server.pii.commands", "pii", "Find and scrub personal data in text."),
 }
 

@@ -25,6 +25,7 @@ import yaml
 from server.embedded.child import Child, StartFailed, private_directory
 from server.embedded.installed import installed_file
 from server.embedded.loopback import HOST, ask
+from server.rollout import split
 
 _DRAIN_SECONDS = 2  # how long new connections are still taken, with "Connection: close", once draining began
 _LOG_LIMIT = 64 << 20  # bytes of access log kept before it is set aside at the next start
@@ -52,7 +53,9 @@ class EdgeSettings:
     certificate_key: Path
     pages: Path
     access_log: Path
+    split: Path  # how many percent of the calls the green version gets; made when it is missing
     origins: tuple[str, ...] = ()
+    green: str = ""  # host:port of a second version beside `upstream`, if there is one
 
 
 class EmbeddedEnvoy:
@@ -119,6 +122,8 @@ class EmbeddedEnvoy:
         access_log = self._settings.access_log
         if access_log.exists() and access_log.stat().st_size > _LOG_LIMIT:
             access_log.replace(access_log.with_suffix(".log.old"))
+        if not (self._settings.green and self._settings.split.exists()):
+            split.write(self._settings.split, 0)
         config = self.state / "envoy.json"
         config.write_text(json.dumps(render(load(self._template or config_file()), self._settings), indent=1))
         # fmt: off
@@ -161,7 +166,7 @@ def load(path: Path) -> Config:
 def render(config: Config, settings: EdgeSettings) -> Config:
     """`config` with this machine's addresses, ports, origins and files in it (changed in place and returned)."""
     listeners = {name: _named(config["static_resources"]["listeners"], name) for name in ("http", "https", "metrics")}
-    clusters = {name: _named(config["static_resources"]["clusters"], name) for name in ("server", "admin")}
+    clusters = {name: _named(config["static_resources"]["clusters"], name) for name in ("server", "green", "admin")}
     host, _, port = settings.upstream.rpartition(":")
     _set_address(config["admin"], HOST, settings.admin_port)
     _set_address(listeners["http"], HOST, settings.http_port)
@@ -171,6 +176,7 @@ def render(config: Config, settings: EdgeSettings) -> Config:
         listener["enable_reuse_port"] = False  # else two systems on one port would share its callers unseen
     _set_address(_endpoint(clusters["server"]), host, int(port))  # and with it the other pools, which share it
     _set_address(_endpoint(clusters["admin"]), HOST, settings.admin_port)
+    _set_green(config, clusters["green"], settings)
 
     tls = listeners["https"]["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
     tls["tls_certificates"][0]["certificate_chain"]["filename"] = str(settings.certificate)
@@ -236,6 +242,17 @@ def _filter(filters: Iterable[Mapping[str, Any]], name: str) -> Config:
 def _endpoint(cluster: Config) -> Config:
     endpoint: Config = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
     return endpoint
+
+
+def _set_green(config: Config, cluster: Config, settings: EdgeSettings) -> None:
+    """The second version: its address, or none at all, so that nobody asks after a server that is not there."""
+    if settings.green:
+        host, _, port = settings.green.rpartition(":")
+        _set_address(_endpoint(cluster), host, int(port))
+    else:
+        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = []
+    source = _named(config["layered_runtime"]["layers"], "split")["rtds_layer"]["rtds_config"]["path_config_source"]
+    source |= {"path": str(settings.split), "watched_directory": {"path": str(settings.split.parent)}}
 
 
 def _set_address(owner: Config, host: str, port: int) -> None:

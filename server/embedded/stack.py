@@ -210,6 +210,7 @@ class Stack:
             certificate_key=issuer.certificate_key_path,
             pages=self._state / "www",
             access_log=self._state / "envoy" / "access.log",
+            split=self._state / "envoy" / "split" / "split.yaml",
             origins=("http://localhost:5173", "http://127.0.0.1:5173"),  # Vite's development server
         )
 

@@ -57,7 +57,7 @@ async def test_deployment_file_is_valid(issuer: Issuer, tmp_path: Path) -> None:
     files = {"jwks.json": settings.jwks, "tls.crt": settings.certificate, "tls.key": settings.certificate_key}
     for name, source in {**files, "tria.binpb": settings.descriptor}.items():
         (tmp_path / name).write_bytes(source.read_bytes())
-    config = tmp_path / "envoy.yaml"
+    config = tmp_path / "envoy.yaml"  # `split` is there already, beside them
     config.write_text(config_file().read_text().replace("/etc/tria/", f"{tmp_path}/"))
     await validate(config)
 

@@ -15,6 +15,7 @@ import pytest_asyncio
 from server.embedded.child import StartFailed
 from server.embedded.envoy import EmbeddedEnvoy, config_file
 from server.embedded.issuer import Issuer
+from server.rollout.draining import drain
 from tests.edge.conftest import Edge
 from tests.edge.test_requests import error
 from tests.edge.test_streams import frames
@@ -99,6 +100,23 @@ async def test_stop_lets_a_stream_finish_and_takes_no_new_connections(own_edge: 
     await stopping
     assert "completed" in json.loads(seen[-1].removeprefix("data: "))
     assert not process_exists(pid)
+
+
+async def test_drain_command_lets_a_stream_finish(own_edge: Edge, tokens: Tokens) -> None:
+    """As the pod of a gateway runs it before Envoy is told to end."""
+    headers = {"authorization": f"Bearer {tokens.good()}"}
+    async with (
+        httpx.AsyncClient(base_url=own_edge.url, headers=headers, timeout=30) as client,
+        client.stream("POST", "/v1/conversations/c1:send", json={"text": "paced"}) as response,
+    ):
+        arriving = frames(response)
+        await anext(arriving)
+        draining = asyncio.create_task(drain(f"http://127.0.0.1:{own_edge.settings.admin_port}", 30))
+        await until(lambda: health(own_edge, 0), seconds=10)
+        assert not draining.done()
+        seen = await _rest(own_edge, arriving)
+    assert await draining == 0
+    assert "completed" in json.loads(seen[-1].removeprefix("data: "))
 
 
 async def test_killed_gateway_comes_back_on_its_ports(own_edge: Edge) -> None:

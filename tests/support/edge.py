@@ -27,6 +27,7 @@ from server.caller import Role
 from server.embedded.envoy import EdgeSettings
 from server.embedded.installed import installed_file
 from server.embedded.issuer import AUDIENCE, ISSUER, Claims, Issuer
+from server.rollout import split
 from tria.accounting.v1 import accounting_service_pb2, accounting_service_pb2_grpc
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2, knowledge_service_pb2_grpc
@@ -54,6 +55,7 @@ class Upstream:
     go_on: asyncio.Event = field(default_factory=asyncio.Event)  # lets a paused stream send its next event
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)  # a stream's caller went away
     health: HealthServicer = field(default_factory=HealthServicer)
+    broken: bool = False  # a bad version: every other call fails although it says that it is healthy
 
     def record(self, method: str, request: Any, context: Context) -> None:
         metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
@@ -80,6 +82,8 @@ class _Chat(chat_service_pb2_grpc.ChatServiceServicer):
 
     async def GetConversation(self, request: Any, context: Any) -> chat_pb2.Conversation:
         self._upstream.record("GetConversation", request, context)
+        if self._upstream.broken and len(self._upstream.calls) % 2:
+            await refuse(context, grpc.StatusCode.INTERNAL, "INTERNAL")
         if request.name.endswith("/missing"):
             await refuse(context, grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND")
         return chat_pb2.Conversation(name=request.name, title="hello")
@@ -199,6 +203,7 @@ def edge_settings(directory: Path, issuer: Issuer, upstream_port: int) -> EdgeSe
     (pages / "index.html").write_text("<!doctype html><title>page</title>")
     (pages / "page.js").write_text("'use strict';")
     (pages / "assets" / "app-1a2b3c.js").write_text("'use strict';")
+    split.write(directory / "split" / "split.yaml", 0)
     (directory / "secret.json").write_text('{"outside": "of www"}')
     http, https, admin, metrics = free_ports(4)
     return EdgeSettings(
@@ -215,6 +220,7 @@ def edge_settings(directory: Path, issuer: Issuer, upstream_port: int) -> EdgeSe
         certificate_key=issuer.certificate_key_path,
         pages=pages,
         access_log=directory / "access.log",
+        split=directory / "split" / "split.yaml",
         origins=("http://localhost:5173",),
     )
 

@@ -1,0 +1,195 @@
+"""What is in deploy/k8s, as kustomize renders it: valid, connected, and as the server wants it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from server.config import load
+from server.rollout import split
+from server.rollout.places import CONFIG_MAP, patch
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "deploy" / "k8s"
+ENVIRONMENTS = ("staging", "production", "production-sg", "production-my")
+VERSION = "1.33"
+MADE_OUTSIDE = {
+    ("Secret", "tria-secrets"),
+    ("Secret", "tria-tls"),
+    ("ConfigMap", "tria-jwks"),
+    ("ConfigMap", CONFIG_MAP),
+}
+SECRETS = {
+    "TRIA_DATABASE_URL": "postgresql://tria:secret@postgres/tria",
+    "TRIA_REDIS_URL": "rediss://valkey:6379/0",
+    "TRIA_STATE_SECRET": "s" * 40,
+    "TRIA_MASTER_KEYS": "k1=" + base64.b64encode(b"k" * 32).decode(),
+    "TRIA_AUDIT_KEY": "tria=" + base64.b64encode(b"a" * 32).decode(),
+    "OPENAI_API_KEY": "placeholder",
+    "XERO_CLIENT_ID": "placeholder",
+    "XERO_CLIENT_SECRET": "placeholder",
+    "XERO_WEBHOOK_KEY": "placeholder",
+}
+IMAGE = {"TRIA_AUDIT_FILE": "/var/lib/tria/audit.log"}  # what the image says; test_image compares
+
+Manifest = dict[str, Any]
+
+
+@functools.cache
+def kubectl() -> str:
+    found = subprocess.run(["sh", ".ci/find-kubectl"], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
+    return found.stdout.strip()
+
+
+@functools.cache
+def rendered(environment: str) -> list[Manifest]:
+    folder = K8S / "environments" / environment
+    made = subprocess.run([kubectl(), "kustomize", folder], check=True, capture_output=True, text=True)
+    return list(yaml.safe_load_all(made.stdout))
+
+
+def of(environment: str, kind: str) -> dict[str, Manifest]:
+    return {one["metadata"]["name"]: one for one in rendered(environment) if one["kind"] == kind}
+
+
+def pods(environment: str) -> Iterator[tuple[str, Manifest]]:
+    for one in rendered(environment):
+        if one["kind"] in {"Deployment", "Job"}:
+            yield one["metadata"]["name"], one["spec"]["template"]
+
+
+def containers(pod: Manifest) -> list[Manifest]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    wanted = selector.get("matchLabels", selector if "matchExpressions" not in selector else {})
+    expressions = selector.get("matchExpressions", [])
+    return wanted.items() <= labels.items() and all(labels.get(one["key"]) in one["values"] for one in expressions)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_manifest_is_valid(environment: str) -> None:
+    for one in rendered(environment):
+        kubernetes_validate.validate(one, VERSION, strict=True)
+
+
+def test_the_validator_refuses_what_is_wrong() -> None:
+    wrong = json.loads(json.dumps(of("staging", "Deployment")["worker"]))
+    wrong["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_reference_leads_somewhere(environment: str) -> None:
+    there = {(one["kind"], one["metadata"]["name"]) for one in rendered(environment)} | MADE_OUTSIDE
+    named: set[tuple[str, str]] = set()
+    for _, pod in pods(environment):
+        named.add(("ServiceAccount", pod["spec"]["serviceAccountName"]))
+        for volume in pod["spec"].get("volumes", []):
+            named |= {("ConfigMap", volume["configMap"]["name"])} if "configMap" in volume else set()
+            named |= {("Secret", volume["secret"]["secretName"])} if "secret" in volume else set()
+        for container in containers(pod):
+            mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
+            assert mounted <= {volume["name"] for volume in pod["spec"].get("volumes", [])}
+            for source in container.get("envFrom", []):
+                named |= {("ConfigMap", source["configMapRef"]["name"])} if "configMapRef" in source else set()
+                named |= {("Secret", source["secretRef"]["name"])} if "secretRef" in source else set()
+    for scaler in of(environment, "HorizontalPodAutoscaler").values():
+        named.add(("Deployment", scaler["spec"]["scaleTargetRef"]["name"]))
+    assert named <= there
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_selector_finds_pods(environment: str) -> None:
+    labels = [pod["metadata"]["labels"] for _, pod in pods(environment)]
+    selectors = [one["spec"]["selector"] for one in of(environment, "Service").values()]
+    selectors += [one["spec"]["selector"] for one in of(environment, "PodDisruptionBudget").values()]
+    selectors += [one["spec"]["podSelector"] for one in of(environment, "NetworkPolicy").values()]
+    for selector in selectors:
+        assert any(matches(selector, one) for one in labels), selector
+    for name, pod in pods(environment):
+        for constraint in pod["spec"].get("topologySpreadConstraints", []):
+            found = [one for one in labels if matches(constraint["labelSelector"], one)]
+            assert found == [pod["metadata"]["labels"]], f"{name} counts other pods than its own"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_no_pod_may_more_than_it_must(environment: str) -> None:
+    for name, pod in pods(environment):
+        assert pod["spec"]["securityContext"]["runAsNonRoot"], name
+        assert pod["spec"]["automountServiceAccountToken"] is False, name
+        for container in containers(pod):
+            tight = container["securityContext"]
+            assert not tight["allowPrivilegeEscalation"], name
+            assert tight["readOnlyRootFilesystem"], name
+            assert tight["capabilities"] == {"drop": ["ALL"]}, name
+            assert "memory" in container["resources"]["limits"], name
+            assert not container["image"].endswith(":latest"), name
+            assert container["image"].startswith("registry.example.com/"), "an environment names every image"
+    assert not of(environment, "Secret"), "a secret is made outside of the repository"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_version_is_probed_and_drained(environment: str) -> None:
+    deployments = of(environment, "Deployment")
+    for version in ("blue", "green"):
+        pod = deployments[f"server-{version}"]["spec"]["template"]["spec"]
+        server = pod["containers"][0]
+        assert server["livenessProbe"]["grpc"]["service"] == server["startupProbe"]["grpc"]["service"] == "alive"
+        assert "service" not in server["readinessProbe"]["grpc"], "readiness follows the stores"
+        drain = server["lifecycle"]["preStop"]["sleep"]["seconds"] + 20 + 2  # TRIA_DRAIN and the goodbye
+        assert pod["terminationGracePeriodSeconds"] > drain
+        assert "replicas" not in deployments[f"server-{version}"]["spec"], "an apply would undo the autoscaler"
+        scaled = of(environment, "HorizontalPodAutoscaler")[f"server-{version}"]["spec"]["metrics"]
+        assert {metric["type"] for metric in scaled} == {"Pods", "Resource"}
+    command = deployments["gateway"]["spec"]["template"]["spec"]["initContainers"][0]["command"][-1]
+    assert "--blue server-blue:50051 --green server-green:50051" in command
+    assert {"server-blue", "server-green"} <= of(environment, "Service").keys()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_server_takes_the_settings(environment: str) -> None:
+    (settings,) = (
+        one["data"] for name, one in of(environment, "ConfigMap").items() if name.startswith("tria-settings")
+    )
+    config = load({**settings, **SECRETS, **IMAGE}, version="test")
+    assert config.environment == environment.partition("-")[0]
+    workers = of(environment, "Deployment")["worker"]["spec"]["replicas"]
+    assert config.accounting.xero.processes == workers, "Xero's budget is shared by as many as there are"
+    assert not settings.keys() & SECRETS.keys()
+
+
+def test_regions_share_nothing() -> None:
+    found = []
+    for environment in ENVIRONMENTS:
+        (settings,) = (
+            one["data"] for name, one in of(environment, "ConfigMap").items() if name.startswith("tria-settings")
+        )
+        found.append({settings[name] for name in ("TRIA_JWT_AUDIENCE", "TRIA_PUBLIC_URL")})
+    assert len(set.union(*found)) == sum(map(len, found))
+
+
+def test_the_split_is_the_one_that_promotion_writes() -> None:
+    made = yaml.safe_load((K8S / "split.yaml").read_text())
+    assert made["metadata"]["name"] == CONFIG_MAP
+    assert yaml.safe_load(made["data"]["split.yaml"]) == yaml.safe_load(split.text(0))
+    assert (ROOT / "deploy" / "split" / "split.yaml").read_text() == split.text(0), "Compose's begins there too"
+    assert not [one for one in rendered("staging") if one["metadata"]["name"] == CONFIG_MAP], "an apply would undo it"
+
+
+def test_promotion_changes_the_config_map_as_kubectl_understands_it() -> None:
+    file = str(K8S / "split.yaml")
+    command = [kubectl(), "patch", "--local", "--filename", file, "--type", "merge", "--output", "json"]
+    made = subprocess.run([*command, "--patch", patch(10)], check=True, capture_output=True, text=True)
+    assert json.loads(made.stdout)["data"] == {"split.yaml": split.text(10)}

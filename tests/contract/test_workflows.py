@@ -1,0 +1,85 @@
+"""The pipeline: linted by three tools, pinned, allowed no more than it needs, and made of targets that are there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contract.test_image import ROOT, tool
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+NAMES = [path.name for path in WORKFLOWS]
+STAGES = ("quality", "unit", "integration", "security", "performance", "images", "staging", "production")
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for path in WORKFLOWS:
+        found |= yaml.safe_load(path.read_text())["jobs"]
+    return found
+
+
+def test_actionlint_finds_nothing(tmp_path: Path) -> None:
+    code, said = tool("actionlint", *WORKFLOWS)
+    assert (code, said) == (0, "")
+    (tmp_path / "wrong.yml").write_text(WORKFLOWS[0].read_text().replace("runs-on: ubuntu-24.04", "runs-on: amiga"))
+    assert tool("actionlint", tmp_path / "wrong.yml")[0] == 1, "it can say no"
+
+
+def test_zizmor_finds_nothing(tmp_path: Path) -> None:
+    code, said = tool("zizmor", "--offline", "--min-severity", "medium", ROOT / ".github")
+    assert code == 0, said
+    wrong = tmp_path / ".github" / "workflows"
+    wrong.mkdir(parents=True)
+    (wrong / "wrong.yml").write_text(WORKFLOWS[0].read_text().replace("persist-credentials: false", "fetch-tags: true"))
+    assert tool("zizmor", "--offline", "--min-severity", "medium", wrong)[0] != 0, "it can say no"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=NAMES)
+def test_workflow_has_the_right_shape(path: Path) -> None:
+    code, said = tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=NAMES)
+def test_actions_are_pinned_and_nothing_is_allowed_by_default(path: Path) -> None:
+    text = path.read_text()
+    for used in re.findall(r"uses: (\S+.*)", text):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used) or used.startswith("./"), used
+    assert yaml.safe_load(text)["permissions"] == {}
+    assert "pull_request_target" not in text
+    for name, job in yaml.safe_load(text)["jobs"].items():
+        assert "permissions" in job, name
+        assert "timeout-minutes" in job or "uses" in job, name
+
+
+def test_all_stages_are_there_in_their_order() -> None:
+    found = jobs()
+    numbered = {job["name"].partition(" ")[0]: name for name, job in found.items() if "name" in job}
+    assert [numbered[str(number)] for number in range(1, 9)] == list(STAGES)
+    assert found["staging"]["environment"] == "staging"
+    assert found["production"]["environment"].startswith("production-"), "reviewers of that environment approve"
+    assert "staging" in found["production"]["needs"]
+
+
+def test_every_target_and_script_that_is_run_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    commands = [step["run"] for job in jobs().values() for step in job.get("steps", []) if "run" in step]
+    for command in commands:
+        for target in re.findall(r"\bmake ([a-z-]+)", command):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+        for script in re.findall(r"(?:^|sh )((?:deploy|\.ci)/[\w-]+)", command):
+            assert (ROOT / script).exists(), script
+
+
+@pytest.mark.parametrize(("version", "code"), [("Unreleased", 0), ("v99.0.0", 1)])
+def test_release_notes_come_from_the_changelog(version: str, code: int) -> None:
+    command = ["sh", ".ci/release-notes", version]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == code
+    assert found.stdout.lstrip().startswith("### ") == (code == 0)
