@@ -14,7 +14,7 @@ ARGS ?=
 ROUNDS ?= 50
 RUNS ?= 40
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume restore-drill evaluate clean browser $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -95,6 +95,9 @@ chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under 
 
 chaos-resume: $(SETUP) ## Cut RUNS runs again and again, resume by any door at any of three processes
 	@CHAOS_RUNS=$(RUNS) $(ENV)/pytest -q -s --no-header tests/chaos/test_resume.py
+
+restore-drill: $(SETUP) ## Back up under load, destroy the database, restore it and prove what came back; prints time and loss
+	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_restore.py
 
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate
