@@ -14,7 +14,7 @@ ARGS ?=
 ROUNDS ?= 50
 RUNS ?= 40
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume restore-drill evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume restore-drill recovery-drill evaluate clean browser $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -98,6 +98,9 @@ chaos-resume: $(SETUP) ## Cut RUNS runs again and again, resume by any door at a
 
 restore-drill: $(SETUP) ## Back up under load, destroy the database, restore it and prove what came back; prints time and loss
 	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_restore.py
+
+recovery-drill: $(SETUP) ## Recover the database to the moment before a mistake, from a base backup and archived WAL
+	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_recovery.py
 
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate
