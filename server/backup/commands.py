@@ -30,7 +30,7 @@ from server.envelope import MasterKeys
 from server.errors import AppError
 from server.settings import parse_audit_key, parse_master_keys, parse_public_keys
 from server.signing import PublicKey, SigningKey
-from server.state_dir import NotRunning, environment
+from server.state_dir import NotRunning, direct_database, environment
 
 _FAILURES = (
     BadBackup, BadKept, LogBroken, MigrationError, NotRunning, Refused, ToolFailed, ToolMissing,
@@ -136,7 +136,7 @@ def _system(state_dir: Path | None) -> _System:
         key = parse_audit_key(variables["TRIA_AUDIT_KEY"])
         keys = (key.public, *parse_public_keys(variables.get("TRIA_AUDIT_KEYS_OLD", "")))
         masters = MasterKeys(parse_master_keys(variables["TRIA_MASTER_KEYS"]))
-        return _System(variables["TRIA_DATABASE_URL"], key, keys, masters)
+        return _System(direct_database(variables), key, keys, masters)
     except KeyError as error:
         raise click.ClickException(f"{error.args[0]} is not set") from error
     except ValueError as error:
