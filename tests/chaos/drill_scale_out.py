@@ -1,0 +1,158 @@
+"""Three servers, two workers, a Valkey Cluster, PgBouncer, Chroma and Envoy: any one is killed while orders and chats
+run, and what was acknowledged is there. `make scale-out` runs it; `make test` does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+import grpc
+import orjson
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from server.db.pool import Database, PoolSettings
+from tests.chaos.test_audit_kills import KEY, Load, _check_file, _compare, _orders, settled
+from tests.support.audit_log import count, verified
+from tests.support.killable import Killable
+from tests.support.reading import check_stream, kinds
+from tests.support.scale_out import ScaleOut, scale_out
+from tests.support.stores import eventually
+from tria.chat.v1 import chat_service_pb2
+from tria_client.client import TriaClient
+from tria_client.errors import TriaError
+
+pytestmark = pytest.mark.timeout(1200)
+TALKERS = 4
+QUESTION = "When do you deliver, and what does it cost on Sentosa?"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def system(stores_root: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ScaleOut]:
+    place = stores_root / "scale-out"
+    place.mkdir(mode=0o711)
+    folder: Path = tmp_path_factory.mktemp("scale-out")
+    async with scale_out(place, folder, {"TRIA_POOL_MAX": "8"}) as running:
+        yield running
+
+
+@dataclass
+class Talk:
+    """Customers that ask on and on through the gateway, with the client of TRIA, and what they were told."""
+
+    system: ScaleOut
+    answers: dict[str, list[str]] = field(default_factory=dict)  # conversation: texts of completed answers
+    ends: Counter[str] = field(default_factory=Counter)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._customer(number) for number in range(TALKERS)))
+
+    async def _customer(self, number: int) -> None:
+        token = self.system.over.token(f"talker-{number}")
+        async with TriaClient(f"127.0.0.1:{self.system.port}", token=token, tls=False) as client:
+            while not self.stop.is_set():
+                try:
+                    await self._one(client)
+                except (TriaError, grpc.aio.AioRpcError) as refused:
+                    self.ends[f"refused: {type(refused).__name__}"] += 1
+                    await asyncio.sleep(0.5)
+
+    async def _one(self, client: TriaClient) -> None:
+        made = await client.conversations.CreateConversation(chat_service_pb2.CreateConversationRequest())
+        events = [event async for event in client.send(made.name, QUESTION)]
+        check_stream(events)
+        end = kinds(events)[-1]
+        self.ends[end] += 1
+        if end == "completed":
+            self.answers.setdefault(made.name, []).append(events[-1].completed.text)
+
+    async def stored(self) -> int:
+        """Every answer that a customer saw completed is in the conversation; how many there are."""
+        found = 0
+        for number in range(TALKERS):
+            token = self.system.over.token(f"talker-{number}")
+            async with TriaClient(f"127.0.0.1:{self.system.port}", token=token, tls=False) as client:
+                for name, texts in self.answers.items():
+                    try:
+                        request = chat_service_pb2.ListMessagesRequest(parent=name)
+                        listed = await client.conversations.ListMessages(request)
+                    except (TriaError, grpc.aio.AioRpcError):
+                        continue  # somebody else's conversation
+                    assert set(texts) <= {message.text for message in listed.messages}
+                    found += len(texts)
+        return found
+
+
+async def test_the_system_is_what_it_says(system: ScaleOut) -> None:
+    """Calls reach all three servers, transactions go through the pooler, and runs lie on all nodes of the cluster."""
+    talk = Talk(system)
+    talking = asyncio.create_task(talk.run())
+    await eventually(lambda: _ended(talk, 12), within=120)
+    talk.stop.set()
+    await talking
+    assert talk.ends["completed"] >= 12
+    logs = [server.folder / "server.log" for server in system.over.all]
+    assert all(b"serving" in log.read_bytes() for log in logs)
+    direct = await asyncpg.connect(system.dsn)
+    owners = await direct.fetchval("select count(distinct owner) from run")
+    pooled = await direct.fetchval(
+        "select count(*) from pg_stat_activity where application_name = 'tria' and client_addr is null"
+    )
+    await direct.close()
+    assert owners == 3, "runs are owned by three processes"
+    assert pooled > 0
+    assert await _nodes_with_runs(system) == 3
+
+
+async def _ended(talk: Talk, least: int) -> bool:
+    return talk.ends.total() >= least
+
+
+async def _nodes_with_runs(system: ScaleOut) -> int:
+    used = 0
+    for port in system.cluster.nodes:
+        async with redis.asyncio.Redis(port=port, password=system.cluster.password) as node:
+            used += bool([key async for key in node.scan_iter(match="run:*")])
+    return used
+
+
+async def test_nothing_acknowledged_is_lost_whoever_is_killed(system: ScaleOut) -> None:
+    load, talk = Load(cast("Killable", system)), Talk(system)
+    calling, talking = asyncio.create_task(load.run()), asyncio.create_task(talk.run())
+    back: dict[str, float] = {}
+    for victim in system.victims:
+        await load.goes_on()
+        await system.kill(victim)
+        began = time.perf_counter()
+        await asyncio.sleep(1.0)  # the others do without it for a while
+        await system.revive(victim)
+        await load.goes_on()
+        back[victim] = round(time.perf_counter() - began, 1)
+    talk.stop.set()
+    calling.cancel()
+    await asyncio.wait({calling, talking})
+    talking.result()
+    async with Database(system.dsn, PoolSettings(min_size=1, max_size=3)) as database:
+        await settled(cast("Killable", system), database)
+        logs = await verified(database, [KEY.public], sample=20)
+        orders = await _orders(database)
+        assert await count(database, "audit_quarantine") == 0
+    _compare(load, {"": [orjson.loads(leaf) for log in logs.values() for leaf in log if b"lumen" in leaf]}, orders)
+    _check_file(system.folder / "checkpoints.jsonl", logs)
+    answers = await talk.stored()
+    assert answers == talk.ends["completed"] > 0
+    print(  # noqa: T201  # the figures of the drill
+        f"\nkilled one after the other, s until 30 more calls were answered: {back}; {len(load.created)} orders"
+        f" acknowledged, all there; {dict(load.codes)}; {answers} answers completed, all stored; {dict(talk.ends)};"
+        f" {sum(map(len, logs.values()))} audit records proven",
+        end=" ",
+    )
