@@ -14,7 +14,7 @@ ARGS ?=
 ROUNDS ?= 50
 RUNS ?= 40
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume restore-drill recovery-drill evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume restore-drill recovery-drill scale-out evaluate clean browser $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -101,6 +101,10 @@ restore-drill: $(SETUP) ## Back up under load, destroy the database, restore it 
 
 recovery-drill: $(SETUP) ## Recover the database to the moment before a mistake, from a base backup and archived WAL
 	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_recovery.py
+
+scale-out: $(SETUP) ## The RPC tests on PgBouncer and a Valkey Cluster; then 3 servers and 2 workers, each part killed under load
+	@$(ENV)/pytest -q --no-header --scaled tests/rpc
+	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_scale_out.py
 
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate

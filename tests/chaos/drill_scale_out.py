@@ -49,7 +49,7 @@ class Talk:
     """Customers that ask on and on through the gateway, with the client of TRIA, and what they were told."""
 
     system: ScaleOut
-    answers: dict[str, list[str]] = field(default_factory=dict)  # conversation: texts of completed answers
+    answers: dict[tuple[int, str], list[str]] = field(default_factory=dict)  # talker, conversation: completed texts
     ends: Counter[str] = field(default_factory=Counter)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,35 +61,44 @@ class Talk:
         async with TriaClient(f"127.0.0.1:{self.system.port}", token=token, tls=False) as client:
             while not self.stop.is_set():
                 try:
-                    await self._one(client)
+                    await self._one(client, number)
                 except (TriaError, grpc.aio.AioRpcError) as refused:
                     self.ends[f"refused: {type(refused).__name__}"] += 1
                     await asyncio.sleep(0.5)
 
-    async def _one(self, client: TriaClient) -> None:
+    async def _one(self, client: TriaClient, number: int) -> None:
         made = await client.conversations.CreateConversation(chat_service_pb2.CreateConversationRequest())
         events = [event async for event in client.send(made.name, QUESTION)]
         check_stream(events)
         end = kinds(events)[-1]
         self.ends[end] += 1
         if end == "completed":
-            self.answers.setdefault(made.name, []).append(events[-1].completed.text)
+            self.answers.setdefault((number, made.name), []).append(events[-1].completed.text)
 
     async def stored(self) -> int:
         """Every answer that a customer saw completed is in the conversation; how many there are."""
-        found = 0
+        left = dict(self.answers)
         for number in range(TALKERS):
             token = self.system.over.token(f"talker-{number}")
             async with TriaClient(f"127.0.0.1:{self.system.port}", token=token, tls=False) as client:
-                for name, texts in self.answers.items():
-                    try:
-                        request = chat_service_pb2.ListMessagesRequest(parent=name)
-                        listed = await client.conversations.ListMessages(request)
-                    except (TriaError, grpc.aio.AioRpcError):
-                        continue  # somebody else's conversation
-                    assert set(texts) <= {message.text for message in listed.messages}
-                    found += len(texts)
-        return found
+                for talker, name in [key for key in left if key[0] == number]:
+                    listed = await _listed(client, name)
+                    assert set(left.pop((talker, name))) <= listed, name
+        assert not left
+        return sum(map(len, self.answers.values()))
+
+
+async def _listed(client: TriaClient, name: str) -> set[str]:
+    """What is said in a conversation, as soon as the caller's limit lets it be read."""
+    while True:
+        try:
+            listed = await client.conversations.ListMessages(chat_service_pb2.ListMessagesRequest(parent=name))
+        except TriaError as refused:
+            if refused.code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            await asyncio.sleep(1.0)
+        else:
+            return {message.text for message in listed.messages}
 
 
 async def test_the_system_is_what_it_says(system: ScaleOut) -> None:
