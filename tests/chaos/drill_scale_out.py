@@ -102,7 +102,7 @@ async def _listed(client: TriaClient, name: str) -> set[str]:
 
 
 async def test_the_system_is_what_it_says(system: ScaleOut) -> None:
-    """Calls reach all three servers, transactions go through the pooler, and runs lie on all nodes of the cluster."""
+    """Calls reach all three servers, and runs lie on all nodes of the cluster."""
     talk = Talk(system)
     talking = asyncio.create_task(talk.run())
     await eventually(lambda: _ended(talk, 12), within=120)
@@ -113,12 +113,8 @@ async def test_the_system_is_what_it_says(system: ScaleOut) -> None:
     assert all(b"serving" in log.read_bytes() for log in logs)
     direct = await asyncpg.connect(system.dsn)
     owners = await direct.fetchval("select count(distinct owner) from run")
-    pooled = await direct.fetchval(
-        "select count(*) from pg_stat_activity where application_name = 'tria' and client_addr is null"
-    )
     await direct.close()
     assert owners == 3, "runs are owned by three processes"
-    assert pooled > 0
     assert await _nodes_with_runs(system) == 3
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import redis
 
 from tests.support.pooler import Pooler
 from tests.support.valkey_cluster import ValkeyCluster, valkey_cluster
@@ -42,6 +43,15 @@ _running: list[Scaled] = []
 def scaled(urls: Mapping[str, str]) -> dict[str, str]:
     """The addresses that a server of a test is given."""
     return _running[0].variables(urls) if _running else dict(urls)
+
+
+@pytest.fixture(autouse=True)
+def nodes_emptied(request: pytest.FixtureRequest) -> None:
+    """The cluster is emptied for whoever asked for an empty Redis."""
+    if _running and "redis_url" in request.fixturenames:
+        for port in _running[0].cluster.nodes:
+            with redis.Redis(port=port, password=_running[0].cluster.password) as node:
+                node.flushall()
 
 
 def _place(dsn: str) -> str:
