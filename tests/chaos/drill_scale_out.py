@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -23,10 +24,10 @@ from server.db.pool import Database, PoolSettings
 from tests.chaos.test_audit_kills import KEY, Load, _check_file, _compare, _orders, settled
 from tests.support.audit_log import count, verified
 from tests.support.killable import Killable
-from tests.support.reading import check_stream, kinds
+from tests.support.reading import TERMINALS, check_stream, kinds
 from tests.support.scale_out import ScaleOut, scale_out
 from tests.support.stores import eventually
-from tria.chat.v1 import chat_service_pb2
+from tria.chat.v1 import chat_event_pb2, chat_service_pb2
 from tria_client.client import TriaClient
 from tria_client.errors import TriaError
 
@@ -44,6 +45,22 @@ async def system(stores_root: Path, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
+def check_followed(events: list[chat_event_pb2.ChatEvent]) -> None:
+    """No event is missing, told twice or out of order, and one terminal is last. Only a snapshot may stand for events
+    that nobody holds any more: when the log's node and the owner's memory are gone, or out of reach, at once."""
+    if not any(event.HasField("snapshot") for event in events):
+        check_stream(events)
+        return
+    logged = [event for event in events if event.seq]
+    for before, event in pairwise(logged):
+        assert event.seq == before.seq + 1 or (event.HasField("snapshot") and event.seq > before.seq), told(events)
+    assert [kind in TERMINALS for kind in kinds(logged)] == [False] * (len(logged) - 1) + [True], told(events)
+
+
+def told(events: list[chat_event_pb2.ChatEvent]) -> str:
+    return ", ".join(f"{event.epoch}/{event.seq} {event.WhichOneof('event')}" for event in events)
+
+
 @dataclass
 class Talk:
     """Customers that ask on and on through the gateway, with the client of TRIA, and what they were told."""
@@ -51,6 +68,7 @@ class Talk:
     system: ScaleOut
     answers: dict[tuple[int, str], list[str]] = field(default_factory=dict)  # talker, conversation: completed texts
     ends: Counter[str] = field(default_factory=Counter)
+    snapshots: int = 0  # answers of which a part came as one piece
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -69,7 +87,8 @@ class Talk:
     async def _one(self, client: TriaClient, number: int) -> None:
         made = await client.conversations.CreateConversation(chat_service_pb2.CreateConversationRequest())
         events = [event async for event in client.send(made.name, QUESTION)]
-        check_stream(events)
+        self.snapshots += any(event.HasField("snapshot") for event in events)
+        check_followed(events)
         end = kinds(events)[-1]
         self.ends[end] += 1
         if end == "completed":
@@ -156,8 +175,9 @@ async def test_nothing_acknowledged_is_lost_whoever_is_killed(system: ScaleOut) 
     answers = await talk.stored()
     assert answers == talk.ends["completed"] > 0
     print(  # noqa: T201  # the figures of the drill
-        f"\nkilled one after the other, s until 30 more calls were answered: {back}; {len(load.created)} orders"
-        f" acknowledged, all there; {dict(load.codes)}; {answers} answers completed, all stored; {dict(talk.ends)};"
+        f"\nkilled one after the other, s until 30 more calls were answered: {back};"
+        f" {len(load.created)} orders acknowledged, all there; {dict(load.codes)};"
+        f" {answers} answers completed, all stored, {talk.snapshots} with a snapshot; {dict(talk.ends)};"
         f" {sum(map(len, logs.values()))} audit records proven",
         end=" ",
     )
