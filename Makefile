@@ -22,6 +22,7 @@ WHOLE := tests/browser tests/chaos tests/db tests/edge tests/embedded tests/rpc 
 .PHONY: help setup run test check proto fmt bench evaluate clean browser $(addprefix check-,$(CHECKS))
 .PHONY: chaos-audit chaos-resume chaos-replicas chaos-crowds
 .PHONY: test-unit test-integration test-security scan scan-dependencies perf-ratio rehearse-image check-deploy
+.PHONY: restore-drill recovery-drill scale-out
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -138,6 +139,16 @@ chaos-replicas: $(SETUP) ## Replace and kill replicas under STREAMS live streams
 
 chaos-crowds: $(SETUP) ## 1,000 at once with one question, 100 people over a model that allows 500 requests a minute
 	@$(ENV)/pytest -q -s --no-header tests/chaos/test_crowds.py --cache-crowd 1000 --queue-users 100 --queue-limit 500
+
+restore-drill: $(SETUP) ## Back up under load, destroy the database, restore it and prove what came back; prints time and loss
+	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_restore.py
+
+recovery-drill: $(SETUP) ## Recover the database to the moment before a mistake, from a base backup and archived WAL
+	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_recovery.py
+
+scale-out: $(SETUP) ## The RPC tests on PgBouncer and a Valkey Cluster; then 3 servers and 2 workers, each part killed under load
+	@$(ENV)/pytest -q --no-header --scaled tests/rpc
+	@$(ENV)/pytest -q -s --no-header tests/chaos/drill_scale_out.py
 
 evaluate: $(SETUP) ## Measure retrieval, intents, personal data and order lines on labelled messages
 	@$(ENV)/tria knowledge evaluate

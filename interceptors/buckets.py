@@ -185,8 +185,15 @@ class Buckets:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for bucket in batch:
-                    pipeline.evalsha(
-                        self._sha, 1, bucket.key, round(bucket.period * 1e6), bucket.burst, bucket.share, bucket.unused
+                    pipeline.execute_command(  # not evalsha(), which a cluster's pipeline does not have
+                        "EVALSHA",
+                        self._sha,
+                        1,
+                        bucket.key,
+                        round(bucket.period * 1e6),
+                        bucket.burst,
+                        bucket.share,
+                        bucket.unused,
                     )
                 return list(await pipeline.execute())
         except NoScriptError:  # Redis was restarted or flushed; the next attempt loads it again

@@ -113,7 +113,7 @@ async def application(config: Config, process: int) -> AsyncIterator[Application
     sentry.start(config.observability.sentry_dsn.reveal(), config.environment, config.observability.release)
     registry = CollectorRegistry()
     broken = asyncio.Event()
-    dsn = config.store.database_url.reveal()
+    dsn = config.store.direct.reveal()
     async with AsyncExitStack() as stack:
         stores = await open_stores(stack, config, process)
         catalogue = Catalogue(stores.database)
@@ -196,6 +196,7 @@ def _chats(
         orders.proposals,
         answering,
         _tools(stores, catalogue, orders),
+        config.store.redis_cluster,
     )
     return run_desk(parts, config.stream)
 
@@ -263,7 +264,7 @@ def _orders(
         stores.database,
         stores.vault,
         catalogue,
-        config.store.database_url.reveal(),
+        config.store.direct.reveal(),
         invoicing,
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
@@ -275,7 +276,7 @@ def _orders(
 def _audit(config: Config, database: Database, tokens: PageTokens) -> AuditDesk:
     return audit_desk(
         database,
-        config.store.database_url.reveal(),
+        config.store.direct.reveal(),
         (config.audit.key.public, *config.audit.old_keys),
         tokens,
         TailLimits(config.stream.heartbeat, config.stream.max_age),

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
-import redis.asyncio
 from prometheus_client import CollectorRegistry
 
 from server.audit.changes import operator
@@ -24,6 +23,7 @@ from server.errors import AppError
 from server.knowledge.wiring import knowledge
 from server.ops.flags import Flags
 from server.order.catalogue import Catalogue
+from server.redis_client import open_redis
 from server.state_dir import NotRunning, environment
 
 
@@ -65,10 +65,10 @@ def warm(file: Path, tenant: str, state_dir: Path | None, as_json: bool) -> None
 
 
 async def _warm(config: Config, tenant: str, questions: list[str]) -> dict[str, int]:
-    dsn = config.store.database_url.reveal()
+    dsn = config.store.direct.reveal()
     async with (
         Database(dsn, PoolSettings(min_size=1, max_size=8, application_name="tria-cache")) as database,
-        redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=1.0, protocol=3) as client,
+        open_redis(config.store.redis_url.reveal(), cluster=config.store.redis_cluster, timeout=1.0) as client,
         knowledge(config, database) as known,
     ):
         catalogue = Catalogue(database)

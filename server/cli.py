@@ -29,6 +29,8 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "subjects": ("server.people_commands", "subjects_command", "Give out, erase or hold a person's data."),
     "keys": ("server.people_commands", "keys", "Rotate the keys that seal personal data."),
     "retention": ("server.retention_command", "retention", "Remove what is too old."),
+    "backup": ("server.backup.commands", "backup", "Back up the database."),
+    "restore": ("server.backup.commands", "restore", "Restore a backup and prove its audit log."),
     "cache": ("server.cache_commands", "cache", "Answer ahead of time what is asked often."),
     "deploy": ("server.rollout.commands", "deploy", "Try an environment, move calls between versions."),
     "probe": ("server.probe", "probe", "Ask a server whether it serves, for health checks."),

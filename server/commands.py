@@ -99,7 +99,7 @@ def worker() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The names applied, as a JSON list.")
 def migrate_command(*, as_json: bool) -> None:
     """Apply the migrations that the database of TRIA_DATABASE_URL lacks."""
-    dsn = os.environ.get("TRIA_DATABASE_URL")
+    dsn = os.environ.get("TRIA_DATABASE_DIRECT_URL") or os.environ.get("TRIA_DATABASE_URL")
     if not dsn:
         raise click.UsageError("TRIA_DATABASE_URL is missing")
     try:

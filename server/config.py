@@ -64,14 +64,27 @@ class AssistantChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """Where data lives. Pool sizes count connections per process; times are seconds."""
+    """Where data lives. `direct_url` leads past the pooler that `database_url` leads to, where there is one: to listen
+    and to hold locks a connection must stay the same. Pool sizes count connections per process; times are seconds."""
 
     database_url: Secret
+    direct_url: Secret
     redis_url: Secret
+    redis_cluster: bool
     chroma_url: str
     pool_min: int
     pool_max: int
     pool_recycle: float
+
+    @property
+    def direct(self) -> Secret:
+        """Where connections go that must stay the same."""
+        return self.direct_url or self.database_url
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler gives each transaction a connection of its own."""
+        return bool(self.direct_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +279,15 @@ def load(environ: Mapping[str, str], *, version: str) -> Config:
     return config
 
 
+def _optional_database(text: str) -> Secret:
+    return secret_url_of("postgresql", "postgres")(text) if text else Secret("")
+
+
 def _store(read: Reader) -> StoreConfig:
     store = StoreConfig(
         database_url=read.get("TRIA_DATABASE_URL", secret_url_of("postgresql", "postgres")),
+        direct_url=read.get("TRIA_DATABASE_DIRECT_URL", _optional_database, ""),
+        redis_cluster=read.get("TRIA_REDIS_CLUSTER", flag, "false"),
         redis_url=read.get("TRIA_REDIS_URL", secret_url_of("redis", "rediss", "unix")),
         chroma_url=read.get("TRIA_CHROMA_URL", url_of("http", "https")),
         pool_min=read.get("TRIA_POOL_MIN", whole_number(1, 100), "10"),

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 import click
-import redis.asyncio
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +22,7 @@ from rich.table import Table
 from server.accounting_config import AccountingChoice
 from server.config import AssistantChoice, Config, ConfigError, describe, load
 from server.db.migrate import MigrationError, pending
+from server.redis_client import open_redis
 from server.state_dir import NotRunning, environment
 
 _PATIENCE = 5.0
@@ -102,7 +102,7 @@ async def _ask(part: str, probe: Callable[[Config], Awaitable[str]], config: Con
 
 
 async def _postgres(config: Config) -> str:
-    url = config.store.database_url.reveal()
+    url = config.store.direct.reveal()
     connection = await asyncpg.connect(url, timeout=_PATIENCE)
     try:
         server = connection.get_server_version()
@@ -115,8 +115,11 @@ async def _postgres(config: Config) -> str:
 
 
 async def _redis(config: Config) -> str:
-    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=_PATIENCE)
+    client = open_redis(config.store.redis_url.reveal(), cluster=config.store.redis_cluster, timeout=_PATIENCE)
     try:
+        if config.store.redis_cluster:
+            nodes = await client.info("server", target_nodes="all")
+            return f"a cluster, {len(nodes)} nodes answer"
         info = await client.info("server")
     finally:
         await client.aclose()
@@ -163,7 +166,7 @@ BOOKS: Final = "select tenant, state, organisation, last_error from accounting_c
 async def _books(config: Config) -> str:
     if config.accounting.books is AccountingChoice.NONE:
         return "invoices are not booked"
-    connection = await asyncpg.connect(config.store.database_url.reveal(), timeout=_PATIENCE)
+    connection = await asyncpg.connect(config.store.direct.reveal(), timeout=_PATIENCE)
     try:
         rows = await connection.fetch(BOOKS)
     finally:

@@ -49,6 +49,11 @@ class MasterKeys:
         """Id of the key that seals."""
         return self._current.id
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of all keys that open."""
+        return frozenset(self._by_id)
+
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """A box that only `context` opens."""
         nonce, id = os.urandom(_NONCE), self._current.id.encode()

@@ -30,6 +30,7 @@ from server.people_wiring import open_vault
 from server.pii.messages import redacted
 from server.pii.people import People
 from server.pii.pseudonym import Pseudonyms
+from server.redis_client import open_redis
 
 
 class NotReady(Exception):
@@ -48,11 +49,13 @@ class Stores:
 
 
 async def open_stores(stack: AsyncExitStack, config: Config, process: int) -> Stores:
-    settings = PoolSettings(config.store.pool_min, config.store.pool_max, recycle=config.store.pool_recycle)
+    settings = PoolSettings(
+        config.store.pool_min, config.store.pool_max, recycle=config.store.pool_recycle, pooled=config.store.pooled
+    )
     database = await stack.enter_async_context(Database(config.store.database_url.reveal(), settings))
-    if database.available and (missing := await pending(config.store.database_url.reveal())):
+    if database.available and (missing := await pending(config.store.direct.reveal())):
         raise NotReady(f"the database schema is behind by {len(missing)} migrations: run `tria migrate`")
-    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=1.0, protocol=3)
+    client = open_redis(config.store.redis_url.reveal(), cluster=config.store.redis_cluster, timeout=1.0)
     stack.push_async_callback(client.aclose)
     audit_file = config.observability.audit_file
     numbered = audit_file.with_name(f"{audit_file.stem}.{process}{audit_file.suffix}")

@@ -157,7 +157,7 @@ def _config(state_dir: Path | None) -> Config:
 @asynccontextmanager
 async def _database(config: Config) -> AsyncIterator[Database]:
     settings = PoolSettings(min_size=1, max_size=2, application_name="tria-subjects")
-    async with Database(config.store.database_url.reveal(), settings) as database:
+    async with Database(config.store.direct.reveal(), settings) as database:
         yield database
 
 

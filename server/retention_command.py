@@ -57,6 +57,6 @@ def run(dry_run: bool, as_json: bool, state_dir: Path | None) -> None:
 
 async def _run(config: Config, now: datetime, *, dry_run: bool) -> Report:
     settings = PoolSettings(min_size=1, max_size=1, application_name="tria-retention")
-    async with Database(config.store.database_url.reveal(), settings) as database:
+    async with Database(config.store.direct.reveal(), settings) as database:
         work = Retention(database, config.retention)
         return Report(await work.old(now), {}) if dry_run else await work.run(now)

@@ -46,6 +46,11 @@ def environment(environ: Mapping[str, str], state_dir: Path | None) -> dict[str,
     return {**written, **environ} if state_dir is None else {**environ, **written}
 
 
+def direct_database(variables: Mapping[str, str]) -> str:
+    """The database past a pooler, where there is one: a command's connection must stay the same. Raises KeyError."""
+    return variables.get("TRIA_DATABASE_DIRECT_URL") or variables["TRIA_DATABASE_URL"]
+
+
 def _others_may_enter(path: Path) -> bool:
     existing = (folder for folder in (path, *path.parents) if folder.exists())
     return all(folder.stat().st_mode & 0o001 for folder in existing)

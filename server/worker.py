@@ -27,6 +27,7 @@ from server.knowledge.wiring import knowledge
 from server.metrics_listener import serving_metrics
 from server.order.feed import invoices_changed
 from server.people_wiring import open_vault, subjects
+from server.redis_client import open_redis
 from server.retention import Retention
 from server.waiting import first_of
 
@@ -36,14 +37,20 @@ log = logging.getLogger(__name__)
 async def run(config: Config, stop: asyncio.Event) -> None:
     """Runs jobs until `stop` is set, then finishes the running ones. Raises SystemExit when a part of the log's keeper
     has ended: a worker without it only looks alive."""
-    settings = PoolSettings(min_size=1, max_size=5, recycle=config.store.pool_recycle, application_name="tria-worker")
+    settings = PoolSettings(
+        min_size=1,
+        max_size=5,
+        recycle=config.store.pool_recycle,
+        application_name="tria-worker",
+        pooled=config.store.pooled,
+    )
     registry = CollectorRegistry()
-    dsn = config.store.database_url.reveal()
-    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=5.0, protocol=3)
+    dsn = config.store.direct.reveal()
+    client = open_redis(config.store.redis_url.reveal(), cluster=config.store.redis_cluster, timeout=5.0)
     broken = asyncio.Event()
     async with (
         client,
-        Database(dsn, settings) as database,
+        Database(config.store.database_url.reveal(), settings) as database,
         knowledge(config, database) as known,
         log_keeper(config.audit, dsn, database, registry, broken),
         _invoicing(config, database, client) as (invoice_jobs, invoice_clock),

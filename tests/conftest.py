@@ -11,6 +11,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 pytest_plugins = [
     "tests.support.options",
     "tests.support.stores",
+    "tests.support.scaled",
     "tests.support.app",
     "tests.support.calls",
     "tests.support.system",

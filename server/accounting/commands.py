@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import redis.asyncio
 
 from server.accounting.connecting import NotConnectable, connect_by_code, connect_by_credentials
 from server.accounting.wiring import BooksAccess, books_access
@@ -23,6 +22,7 @@ from server.audit.changes import operator
 from server.config import Config, ConfigError, load
 from server.db.pool import Database, PoolSettings
 from server.errors import AppError
+from server.redis_client import open_redis
 from server.state_dir import NotRunning, environment
 
 _STATE_DIR = click.option(
@@ -126,10 +126,10 @@ def _run(config: Config, tenant: str, act: Callable[[BooksAccess, str], Awaitabl
 @asynccontextmanager
 async def _opened(config: Config) -> AsyncIterator[tuple[Database, BooksAccess]]:
     settings = PoolSettings(min_size=1, max_size=2, application_name="tria-accounting")
-    client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal(), socket_timeout=1.0, protocol=3)
+    client = open_redis(config.store.redis_url.reveal(), cluster=config.store.redis_cluster, timeout=1.0)
     async with (
         client,
-        Database(config.store.database_url.reveal(), settings) as database,
+        Database(config.store.direct.reveal(), settings) as database,
         books_access(config, database, client) as access,
     ):
         yield database, access

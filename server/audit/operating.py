@@ -10,7 +10,7 @@ import click
 
 from server.settings import parse_audit_key, parse_public_keys
 from server.signing import PublicKey
-from server.state_dir import NotRunning, environment
+from server.state_dir import NotRunning, direct_database, environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def log_of(environ: Mapping[str, str], state_dir: Path | None) -> OfLog:
             parse_audit_key(variables["TRIA_AUDIT_KEY"]).public,
             *parse_public_keys(variables.get("TRIA_AUDIT_KEYS_OLD", "")),
         )
-        return OfLog(variables["TRIA_DATABASE_URL"], keys)
+        return OfLog(direct_database(variables), keys)
     except NotRunning as error:
         raise click.ClickException(str(error)) from error
     except KeyError as error:

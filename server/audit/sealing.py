@@ -238,3 +238,12 @@ def _context(tenant: str, place: tuple[str, ...]) -> bytes:
 
 def _wrapping(tenant: str, id: UUID) -> bytes:
     return _context(tenant, ("subject key", str(id)))
+
+
+def opens(masters: MasterKeys, tenant: str, id: UUID, wrapped: bytes) -> bool:
+    """Whether these master keys open the key of a person: after a restore, whether they are the right ones."""
+    try:
+        masters.open(wrapped, _wrapping(tenant, id))
+    except NotOpened:
+        return False
+    return True

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from server.audit.sealing import NO_KEYS, Keys, Vault
 from server.chat import leases, shared_log
 from server.chat.access import run_ids
+from server.chat.cluster_reader import ClusterReader
 from server.chat.events import WireEntry
 from server.chat.runlog import RunLog
 from server.chat.shared_log import AWAY, LogReader, News, Sealed, SharedLog
@@ -44,7 +45,9 @@ class _Mirror:
 class Mirrors:
     """The mirrors of one process. `alone` is how many seconds a run goes on that nobody is known to follow."""
 
-    def __init__(self, store: SharedLog, reader: LogReader, database: Database, vault: Vault, *, alone: float) -> None:
+    def __init__(
+        self, store: SharedLog, reader: LogReader | ClusterReader, database: Database, vault: Vault, *, alone: float
+    ) -> None:
         self._store = store
         self._reader = reader
         self._database = database

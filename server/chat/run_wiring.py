@@ -11,13 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from server.audit.recorder import AuditRecorder
 from server.audit.sealing import Vault
 from server.chat import encode
 from server.chat.assistant import Assistant, Tools
+from server.chat.cluster_reader import ClusterReader
 from server.chat.following import Following, StreamLimits
 from server.chat.keeping import Keeping
 from server.chat.mirrors import Mirrors
@@ -31,6 +30,7 @@ from server.chat.tickets import Tickets
 from server.config import StreamConfig
 from server.db.pool import Database
 from server.order.proposals import Proposals
+from server.redis_client import open_redis
 
 _WAIT = 5.0  # seconds that the reader waits for news in one go
 _FLUSH = 2.0  # seconds for the last events to reach the shared log
@@ -76,13 +76,17 @@ class RunParts:
     proposals: Proposals
     assistant: Assistant
     tools: Callable[[Task, Callable[[], None]], Tools]
+    redis_cluster: bool = False
 
 
 @asynccontextmanager
 async def run_desk(parts: RunParts, stream: StreamConfig) -> AsyncIterator[RunDesk]:
     """Two connections to Redis of its own: the one that waits for news must not be waited for by anybody else."""
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    quick, waiting = _client(parts.redis_url, 1.0), _client(parts.redis_url, 2 * _WAIT)
+    quick, waiting = (
+        open_redis(parts.redis_url, cluster=parts.redis_cluster, timeout=seconds, patient=False)
+        for seconds in (1.0, 2 * _WAIT)
+    )
     try:
         yield build(parts, stream, owner, quick, waiting)
     finally:
@@ -96,7 +100,8 @@ def build(
     database, vault = parts.database, parts.vault
     store = SharedLog(quick, stream.log_ttl)
     sharing = Sharing(store, database, vault, encode.event_bytes)
-    mirrors = Mirrors(store, LogReader(waiting, quick, owner, _WAIT), database, vault, alone=stream.alone)
+    reader = ClusterReader(quick, _WAIT) if parts.redis_cluster else LogReader(waiting, quick, owner, _WAIT)
+    mirrors = Mirrors(store, reader, database, vault, alone=stream.alone)
     logs = RunLogs(keep=stream.log_ttl, changed=sharing.changed)
     tick = SharedTick(asyncio.get_running_loop())
     settings = RunnerSettings(
@@ -107,10 +112,3 @@ def build(
     following = Following(database, vault, logs, limits, parts.proposals, mirrors)
     keeping = Keeping(runner, database, vault, parts.recorder, logs, store, sharing)
     return RunDesk(runner, following, logs, sharing, mirrors, keeping, Tickets(quick))
-
-
-def _client(url: str, timeout: float) -> redis.asyncio.Redis:
-    """Fails at once rather than trying again by itself: whoever calls knows better what to do meanwhile."""
-    return redis.asyncio.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=1.0, protocol=3, retry=Retry(NoBackoff(), 0)
-    )

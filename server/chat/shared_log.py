@@ -148,7 +148,7 @@ class SharedLog:
     async def read(self, tenant: str, run: str) -> News | None:
         """Everything that is there; None when there is no log."""
         rows: Any = await self._client.xrange(log_key(tenant, run))
-        return _news(rows) if rows else None
+        return news_of(rows) if rows else None
 
 
 class LogReader:
@@ -176,11 +176,11 @@ class LogReader:
             if name.decode() == self._bell:
                 self._rung = rows[-1][0].decode()
             else:
-                found[name.decode()] = _news(rows)
+                found[name.decode()] = news_of(rows)
         return found
 
 
-def _news(rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> News:
+def news_of(rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> News:
     """What Redis returns, without the marks of new owners."""
     events = []
     for id, fields in rows:

@@ -35,7 +35,9 @@ class PoolSettings:
 
     `acquire_timeout` bounds the wait of a caller that names no deadline of its own. `idle_check` is the idle time
     after which a connection is tried before it is handed out (a firewall may have forgotten it). `recycle` is the age
-    at which connections are replaced, so that a failover or a changed role setting reaches every process.
+    at which connections are replaced, so that a failover or a changed role setting reaches every process. `pooled` is
+    for a pooler that gives each transaction another connection: no prepared statement is kept, and timeouts are not
+    asked for, because the pooler refuses settings of a session; they are the role's there.
     """
 
     min_size: int = 10
@@ -50,6 +52,7 @@ class PoolSettings:
     probe_timeout: float = 2.0
     probe_backoff_max: float = 1.0
     application_name: str = "tria"
+    pooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +281,12 @@ class Database:
     async def _connect(self) -> None:
         self._probe_lost.clear()
         settings = self._settings
-        probe = await asyncpg.connect(self._dsn, timeout=settings.connect_timeout, server_settings=self._session())
+        probe = await asyncpg.connect(
+            self._dsn,
+            timeout=settings.connect_timeout,
+            statement_cache_size=0 if settings.pooled else 100,
+            server_settings=self._session(),
+        )
         probe.add_termination_listener(lambda _: self._probe_lost.set())
         self._probe = probe
         if self._pool is None:
@@ -289,11 +297,14 @@ class Database:
                 connection_class=_Connection,
                 command_timeout=settings.statement_timeout + 5.0,  # for a peer that vanished without a word
                 timeout=settings.connect_timeout,
+                statement_cache_size=0 if settings.pooled else 100,
                 server_settings=self._session(),
             )
 
     def _session(self) -> dict[str, str]:
         settings = self._settings
+        if settings.pooled:
+            return {"application_name": settings.application_name}
         return {
             "application_name": settings.application_name,
             "statement_timeout": f"{settings.statement_timeout * 1000:.0f}",

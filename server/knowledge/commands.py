@@ -28,7 +28,7 @@ from server.knowledge.names import document_name
 from server.knowledge.reader import MAX_BYTES, MEDIA_TYPES
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
 from server.settings import Secret
-from server.state_dir import NotRunning, environment
+from server.state_dir import NotRunning, direct_database, environment
 from server.tenants import ensure_tenant
 
 _INDEX_PATIENCE = 60.0  # seconds in any case, and as much again for
@@ -124,7 +124,7 @@ def _configured(state_dir: Path | None) -> _Stores:
     if missing:
         raise click.UsageError(f"set {' and '.join(missing)}, or give --state-dir of a running `tria up`")
     return _Stores(
-        variables["TRIA_DATABASE_URL"],
+        direct_database(variables),
         KnowledgeSettings(
             variables["TRIA_CHROMA_URL"],
             variables.get("OPENAI_EMBEDDING_MODEL", ""),

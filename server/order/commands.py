@@ -18,7 +18,7 @@ from server.db.pool import Database, PoolSettings
 from server.errors import AppError
 from server.order.catalogue import Catalogue, ImportReport
 from server.order.catalogue_csv import CatalogueFileError, Row, read_catalogue
-from server.state_dir import NotRunning, environment
+from server.state_dir import NotRunning, direct_database, environment
 
 # Rows per transaction: a kill loses at most these, and importing again stores what is missing.
 _BATCH = 200
@@ -59,7 +59,7 @@ def import_products(file: Path, tenant: str, state_dir: Path | None, as_json: bo
 
 def _database_url(state_dir: Path | None) -> str:
     try:
-        return environment(os.environ, state_dir)["TRIA_DATABASE_URL"]
+        return direct_database(environment(os.environ, state_dir))
     except NotRunning as error:
         raise click.ClickException(str(error)) from error
     except KeyError as error:

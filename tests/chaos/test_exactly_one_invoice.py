@@ -124,7 +124,7 @@ async def _fill(variables: Mapping[str, str]) -> None:
     client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal())
     async with (
         client,
-        Database(config.store.database_url.reveal(), PoolSettings(min_size=1, max_size=2)) as database,
+        Database(config.store.direct.reveal(), PoolSettings(min_size=1, max_size=2)) as database,
         books_access(config, database, client) as access,
     ):
         await orders.fill(database)

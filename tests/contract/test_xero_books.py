@@ -330,7 +330,7 @@ async def test_an_organisation_that_left_is_disconnected_and_comes_back_by_a_per
     desk.sandbox.identity.connect()
     with pytest.raises(Disconnected):
         await desk.books.create(TENANT, posting(), key())
-    async with books_desk(desk.sandbox, desk.database, str(desk.config.store.database_url.reveal()),
+    async with books_desk(desk.sandbox, desk.database, str(desk.config.store.direct.reveal()),
                           desk.config.store.redis_url.reveal()) as again:  # fmt: skip
         await again.books.create(TENANT, posting(), key())
 

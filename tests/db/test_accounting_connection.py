@@ -42,7 +42,7 @@ async def main():
     client = redis.asyncio.Redis.from_url(config.store.redis_url.reveal())
     async with (
         client,
-        Database(config.store.database_url.reveal(), PoolSettings(min_size=1, max_size=2)) as database,
+        Database(config.store.direct.reveal(), PoolSettings(min_size=1, max_size=2)) as database,
         books_access(config, database, client) as access,
     ):
         print("ready", flush=True)

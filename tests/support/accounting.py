@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-import redis.asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from server.accounting.connecting import connect_by_credentials
@@ -33,6 +32,7 @@ from server.embedded.xero_sandbox.sandbox import Sandbox
 from server.embedded.xero_sandbox.settings import Limits
 from server.jobs import JobRuntime, JobSettings, Postpone
 from server.order.feed import invoices_changed
+from server.redis_client import open_redis
 from tests.support import orders
 from tests.support.app import Desk, configuration, running_desk
 from tests.support.orders import OUTLET, TENANT, bare, line, new_key
@@ -205,7 +205,7 @@ async def accounts_server(
         config = load({**configuration(folder, issuer, urls), **overrides}, version="test")
         desk = await stack.enter_async_context(running_desk(folder, dsn, redis_url, chroma, overrides))
         database = await stack.enter_async_context(Database(dsn, PoolSettings(min_size=2, max_size=10)))
-        client = redis.asyncio.Redis.from_url(redis_url, socket_timeout=1.0, protocol=3)
+        client = open_redis(config.store.redis_url.reveal(), cluster=config.store.redis_cluster, timeout=1.0)
         stack.push_async_callback(client.aclose)
         access = await stack.enter_async_context(books_access(config, database, client))
         opened = await stack.enter_async_context(open_books(config, access))

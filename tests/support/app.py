@@ -24,6 +24,7 @@ from server.embedded.issuer import AUDIENCE, ISSUER, Claims, Issuer
 from server.knowledge.wiring import knowledge
 from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import read_catalogue
+from tests.support.scaled import scaled
 from tests.support.stores import _TEMPLATE, _own_database
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 
@@ -77,7 +78,7 @@ def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict
     """Variables of a server on free ports over the given stores."""
     return {
         "TRIA_ENVIRONMENT": "development",
-        **urls,
+        **scaled(urls),
         "TRIA_GRPC_LISTEN": "127.0.0.1:0",
         "TRIA_INTERNAL_LISTEN": "127.0.0.1:0",
         "TRIA_METRICS_LISTEN": "127.0.0.1:0",
@@ -102,7 +103,7 @@ def configuration(folder: Path, issuer: Issuer, urls: Mapping[str, str]) -> dict
 async def fill(variables: Mapping[str, str]) -> None:
     """Demo data, found by words and by meaning."""
     config = load(variables, version="test")
-    async with Database(config.store.database_url.reveal()) as database, knowledge(config, database) as known:
+    async with Database(config.store.direct.reveal()) as database, knowledge(config, database) as known:
         await demo.seed_tenant(database)
         rows, _ = read_catalogue((demo.DATA / "products.csv").read_bytes())
         await Catalogue(database).import_rows(operator(demo.TENANT), rows)

@@ -36,7 +36,8 @@ def text_of(events: list[chat_event_pb2.ChatEvent]) -> str:
 def check_stream(events: list[chat_event_pb2.ChatEvent]) -> None:
     """Gap-free from 1, accepted first, one terminal and it is last, and the text is what its hash says."""
     logged = [event for event in events if event.seq]
-    assert [event.seq for event in logged] == list(range(1, len(logged) + 1))
+    numbers = [event.seq for event in logged]
+    assert numbers == list(range(1, len(logged) + 1)), list(zip(numbers, kinds(logged), strict=True))
     assert logged[0].WhichOneof("event") == "run_accepted"
     assert [kind in TERMINALS for kind in kinds(logged)] == [False] * (len(logged) - 1) + [True]
     if events[-1].HasField("completed"):

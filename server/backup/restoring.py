@@ -1,0 +1,198 @@
+"""`tria restore`: a dump into an empty database, brought to this release's schema, and its audit log proven.
+
+The dump is restored in one transaction: whatever goes wrong, the database is as empty as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import asyncpg
+
+from server.audit.actions import Action
+from server.audit.changes import operator
+from server.audit.checkpoint import Checkpoint
+from server.audit.leaf import Plain
+from server.audit.sealing import opens
+from server.backup import manifest, moment, pgtools
+from server.backup.manifest import DUMP, BadBackup, Manifest, Mode
+from server.backup.pgtools import Target
+from server.backup.proof import LogBroken, LogProof, LogProofs
+from server.backup.saving import Tell
+from server.db.migrate import migrate
+from server.db.pool import Database, PoolSettings
+from server.envelope import MasterKeys
+from server.signing import PublicKey
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+class Refused(Exception):
+    """The restore was not begun, and nothing was changed; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore came to. Times are seconds."""
+
+    manifest: Manifest
+    migrated: Sequence[str]
+    logs: Sequence[LogProof]
+    ended_at: datetime
+    seconds: Mapping[str, float]
+
+    @property
+    def lost(self) -> int:
+        """Audit records that are known to have been lost; others may have been, that no kept checkpoint covers."""
+        return sum(log.lost for log in self.logs)
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """How a backup becomes a database again. `keys` may sign the logs, `masters` open what is sealed."""
+
+    dsn: str
+    keys: Sequence[PublicKey]
+    masters: MasterKeys
+    homes: Sequence[Path]
+    tell: Tell
+
+    async def restore(
+        self, folder: Path, kept: Mapping[str, Sequence[Checkpoint]], *, checked: Manifest | None = None
+    ) -> Restored:
+        """All of it; `checked` is the manifest when the files were looked at already. Raises Refused and BadBackup
+        before anything is changed, ToolFailed with the database empty, and LogBroken when the restored log is not what
+        was signed."""
+        took: dict[str, float] = {}
+        with _timed(took, "checking"):
+            made = checked or await self._checked(folder)
+            await self._fits(made)
+        with _timed(took, "restoring"):
+            await self._pg_restore(folder, made)
+        with _timed(took, "migrating"):
+            migrated = await migrate(self.dsn, progress=lambda name: self.tell(f"migrating: {name}", 0, 0))
+        with _timed(took, "verifying"):
+            logs = await self.verify(made, kept)
+        restored = Restored(made, migrated, logs, await self._now(), took)
+        await self._record(restored)
+        return restored
+
+    async def restore_into(self, name: str, folder: Path, kept: Mapping[str, Sequence[Checkpoint]]) -> Restored:
+        """The same into a new database of that name on the same server, which is made when the backup is whole."""
+        made = await self._checked(folder)
+        return await (await self._created(name)).restore(folder, kept, checked=made)
+
+    async def verify(self, made: Manifest, kept: Mapping[str, Sequence[Checkpoint]]) -> Sequence[LogProof]:
+        """Proves the logs of a database that stems from the backup, and that its sealed fields open. Raises
+        LogBroken."""
+        async with moment.session(self.dsn) as connection:
+            for master, (tenant, id, box) in (await moment.wrapped_keys(connection)).items():
+                if not opens(self.masters, tenant, id, box):
+                    raise LogBroken(f"the keys of people do not open: {master} of TRIA_MASTER_KEYS is another key")
+        settings = PoolSettings(min_size=1, max_size=2, application_name="tria-restore")
+        async with Database(self.dsn, settings) as database:
+            return await LogProofs(database, self.keys, self.tell).prove(made.logs, kept)
+
+    async def only_verify(self, folder: Path, kept: Mapping[str, Sequence[Checkpoint]]) -> Restored:
+        """What is proven of a database that was recovered from a backup by other means, a base backup for one."""
+        took: dict[str, float] = {}
+        with _timed(took, "verifying"):
+            made = await asyncio.to_thread(manifest.read, folder, self.keys)
+            logs = await self.verify(made, kept)
+        return Restored(made, (), logs, await self._now(), took)
+
+    async def _record(self, restored: Restored) -> None:
+        """Has each log say that it was restored, in the place where the lost records would be."""
+        settings = PoolSettings(min_size=1, max_size=1, application_name="tria-restore")
+        async with Database(self.dsn, settings) as database, database.transaction() as connection:
+            for log in restored.logs:
+                details: dict[str, Plain] = {
+                    "command": "restore",
+                    "backup_time": restored.manifest.created_at.isoformat(),
+                    "records": log.size,
+                    "lost_at_least": log.lost,
+                }
+                await operator(log.tenant).record(connection, Action.ADMIN_COMMAND, (), details)
+
+    async def _created(self, name: str) -> Restoring:
+        """The same into a new, empty database of that name on the same server. Raises Refused."""
+        if not _NAME.fullmatch(name):
+            raise Refused(f"{name!r} is no name for a database: small letters, digits and _")
+        async with moment.session(self.dsn) as connection:
+            try:
+                await connection.execute(f'create database "{name}" template template0')
+            except asyncpg.DuplicateDatabaseError as there:
+                raise Refused(f"the database {name} is there already; its contents are not touched") from there
+        return replace(self, dsn=pgtools.other_database(self.dsn, name))
+
+    async def _checked(self, folder: Path) -> Manifest:
+        made = await asyncio.to_thread(manifest.read, folder, self.keys)
+        if made.mode is not Mode.DUMP:
+            raise Refused("this is a base backup: PostgreSQL is started on a copy of it, see deploy/RESTORE.md")
+        if missing := sorted(set(made.master_keys) - self.masters.ids):
+            raise Refused(f"TRIA_MASTER_KEYS lacks {', '.join(missing)}: what people wrote could not be read")
+        total = sum(file.bytes for file in made.files.values())
+        await asyncio.to_thread(
+            manifest.check_files, folder, made, lambda done: self.tell("comparing hashes", done, total)
+        )
+        return made
+
+    async def _fits(self, made: Manifest) -> None:
+        async with moment.session(self.dsn) as connection:
+            server = await moment.server_of(connection)
+            if server.major < made.server_major:
+                raise Refused(f"the dump is of PostgreSQL {made.server}, this server is {server.version}: too old")
+            if found := await moment.occupied_by(connection):
+                raise Refused(
+                    f"the database is not empty, it holds {', '.join(found)}, …: restore into an empty one (--into "
+                    "NAME makes one on the same server)"
+                )
+
+    async def _now(self) -> datetime:
+        async with moment.session(self.dsn) as connection:
+            return (await moment.server_of(connection)).now
+
+    async def _pg_restore(self, folder: Path, made: Manifest) -> None:
+        async with moment.session(self.dsn) as connection:
+            server = await moment.server_of(connection)
+        tool = await pgtools.fitting("pg_restore", max(server.major, made.server_major), self.homes)
+        target, done, total = Target.of(self.dsn), 0, len(made.tables)
+
+        def heard(line: str) -> None:
+            nonlocal done
+            if "processing data for table" in line:
+                done += 1
+                self.tell("restoring tables", min(done, total), total)
+            elif "creating INDEX" in line or "creating CONSTRAINT" in line:
+                self.tell("making indexes", 0, 0)
+
+        arguments: list[str | Path] = [
+            "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-password", "--verbose",
+            f"--dbname={target.url}", folder / DUMP,
+        ]  # fmt: skip
+        await pgtools.run(tool, arguments, target, heard)
+        await self._compare_counts(made)
+
+    async def _compare_counts(self, made: Manifest) -> None:
+        async with moment.session(self.dsn) as connection:
+            found = await moment.count_rows(connection, lambda done, of: self.tell("counting rows", done, of))
+        if wrong := sorted(name for name in {*made.tables, *found} if made.tables.get(name) != found.get(name)):
+            raise BadBackup(
+                f"{wrong[0]} has {found.get(wrong[0])} rows, {made.tables.get(wrong[0])} were dumped "
+                f"({len(wrong)} tables differ)"
+            )
+
+
+@contextmanager
+def _timed(took: dict[str, float], step: str) -> Iterator[None]:
+    """Notes how long its block took."""
+    began = time.perf_counter()
+    yield
+    took[step] = round(time.perf_counter() - began, 3)
