@@ -14,7 +14,7 @@ ARGS ?=
 ROUNDS ?= 50
 RUNS ?= 40
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser perf load soak chaos security readiness $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -89,6 +89,12 @@ fmt: $(SETUP) ## Format code and protos, mend what ruff can
 bench: $(SETUP) ## Measure speed, one bench after another
 	@for file in tests/performance/bench_*.py; do \
 		echo "== $$file"; $(ENV)/python -m "tests.performance.$$(basename "$$file" .py)" || exit 1; done
+
+perf: $(SETUP) ## Measure answers, cache and cost through a real system; results in reports/
+	@$(ENV)/python -m tests.suites.perf $(ARGS)
+
+load: $(SETUP) ## Many people at once, a spike and slow readers, whoever still waits; results in reports/
+	@$(ENV)/python -m tests.suites.load $(ARGS)
 
 chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under load and verify the log
 	@CHAOS_ROUNDS=$(ROUNDS) $(ENV)/pytest -q -s --no-header tests/chaos/test_audit_kills.py

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,11 @@ class System:
 
 
 @asynccontextmanager
-async def system(state_dir: Path, *options: str) -> AsyncIterator[System]:
-    """Start one on ports of its own; ends it when the test has not."""
-    process = await run("up", "--state-dir", str(state_dir), "--json", *options)
+async def system(
+    state_dir: Path, *options: str, variables: Mapping[str, str] | None = None, stderr: int | None = None
+) -> AsyncIterator[System]:
+    """Start one on ports of its own; ends it when the test has not. `variables` are settings beside the environment."""
+    process = await run("up", "--state-dir", str(state_dir), "--json", *options, variables=variables, stderr=stderr)
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), 120)
@@ -74,10 +77,13 @@ async def system(state_dir: Path, *options: str) -> AsyncIterator[System]:
             await asyncio.wait_for(process.wait(), 90)
 
 
-async def run(*arguments: str, stderr: int | None = None) -> asyncio.subprocess.Process:
+async def run(
+    *arguments: str, variables: Mapping[str, str] | None = None, stderr: int | None = None
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, start_new_session=True
-    )
+        *COMMAND, *arguments, env={**os.environ, **(variables or {})}, stdout=asyncio.subprocess.PIPE, stderr=stderr,
+        start_new_session=True,
+    )  # fmt: skip
 
 
 @contextmanager
