@@ -13,6 +13,7 @@ ARGS ?=
 
 ROUNDS ?= 50
 RUNS ?= 40
+MINUTES ?= 30
 
 .PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser perf load soak chaos security readiness $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
@@ -95,6 +96,18 @@ perf: $(SETUP) ## Measure answers, cache and cost through a real system; results
 
 load: $(SETUP) ## Many people at once, a spike and slow readers, whoever still waits; results in reports/
 	@$(ENV)/python -m tests.suites.load $(ARGS)
+
+soak: $(SETUP) ## Steady load for MINUTES and rolling deploys under use; results in reports/
+	@$(ENV)/python -m tests.suites.soak --minutes $(MINUTES) $(ARGS)
+
+chaos: $(SETUP) ## Kill everything under use and judge by what clients were told; results in reports/
+	@$(ENV)/python -m tests.suites.chaos $(ARGS)
+
+security: $(SETUP) ## Attack a real system over the wire; results in reports/
+	@$(ENV)/python -m tests.suites.security $(ARGS)
+
+readiness: $(SETUP) ## One report over all results in reports/, requirement by requirement
+	@$(ENV)/python -m tests.suites.readiness
 
 chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under load and verify the log
 	@CHAOS_ROUNDS=$(ROUNDS) $(ENV)/pytest -q -s --no-header tests/chaos/test_audit_kills.py
