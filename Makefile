@@ -15,7 +15,7 @@ ROUNDS ?= 50
 RUNS ?= 40
 MINUTES ?= 30
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser perf load soak chaos security readiness $(addprefix check-,$(CHECKS))
+.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser perf load soak chaos security promises readiness $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -105,6 +105,9 @@ chaos: $(SETUP) ## Kill everything under use and judge by what clients were told
 
 security: $(SETUP) ## Attack a real system over the wire; results in reports/
 	@$(ENV)/python -m tests.suites.security $(ARGS)
+
+promises: $(SETUP) ## Run the tests behind each requirement; results in reports/
+	@$(ENV)/python -m tests.suites.promises $(ARGS)
 
 readiness: $(SETUP) ## One report over all results in reports/, requirement by requirement
 	@$(ENV)/python -m tests.suites.readiness
