@@ -103,7 +103,8 @@ class Askers:
                     await asyncio.sleep(pause)
             found.code = "OK"
         except grpc.aio.AioRpcError as error:
-            found.code = ":".join(part for part in (error.code().name, reason(error)) if part)
+            # without a reason it is the gateway or the network that speaks
+            found.code = f"{error.code().name}:{reason(error) or (error.details() or '')[:60]}"
         found.took = time.monotonic() - due
         return found
 

@@ -30,8 +30,9 @@ from rich.progress import Progress, TaskID
 from tests.suites.customers import customer, prepare, spooled, stored, waiting
 from tests.suites.history import History, judge
 from tests.suites.results import REPORTS, ROOT, Result, finish
+from tests.suites.running import running
 from tests.support.edge import until
-from tests.support.system import System, reachable_dir, system
+from tests.support.system import System
 
 VICTIMS = ("server", "worker", "postgres", "valkey", "envoy", "chroma")
 ORDERS = 6  # of each customer
@@ -72,8 +73,8 @@ class Havoc:
 async def _whole_system(result: Result, told: Progress, kills: int, people: int) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(reachable_dir())
-        up = await stack.enter_async_context(system(folder, stderr=asyncio.subprocess.DEVNULL))
+        up = await stack.enter_async_context(running(told, "chaos"))
+        folder = up.state_dir
         dsn = json.loads((folder / "environment.json").read_text())["TRIA_DATABASE_URL"]
         await prepare(dsn, people)
         await _spoil(up.ready["xero_sandbox"])

@@ -21,9 +21,10 @@ from tests.suites.asking import Askers, Outcome, arrivals, codes, come
 from tests.suites.model_server import model_server
 from tests.suites.questions import KINDS, Talk
 from tests.suites.results import Result, finish, percentile
+from tests.suites.running import running
 from tests.suites.watching import Sample, Watch, watching
 from tests.support.stores import eventually
-from tests.support.system import System, reachable_dir, system
+from tests.support.system import System
 
 THINKING = 10.0  # seconds between the questions of one person
 USERS = (10, 50, 100)
@@ -162,10 +163,7 @@ async def measure(
     for name in assistants:
         async with AsyncExitStack() as stack:
             variables = await stack.enter_async_context(model_server()) if name == "model" else {}
-            folder = stack.enter_context(reachable_dir())
-            starting = told.add_task(f"{name}: starting the system", total=1)
-            up = await stack.enter_async_context(system(folder, variables=variables, stderr=asyncio.subprocess.DEVNULL))
-            told.advance(starting)
+            up = await stack.enter_async_context(running(told, name, variables))
             _judge(result, name, *await _load(up, told, seconds, users, name))
 
 

@@ -22,8 +22,8 @@ from tests.suites.asking import Askers, Outcome, codes
 from tests.suites.model_server import model_server
 from tests.suites.questions import KINDS, Question
 from tests.suites.results import Result, finish, percentile
+from tests.suites.running import running
 from tests.suites.watching import watching
-from tests.support.system import reachable_dir, system
 
 AT_ONCE = 4  # people in the run for throughput
 
@@ -126,10 +126,7 @@ async def measure(result: Result, told: Progress, rounds: int, assistants: Seque
     for name in assistants:
         async with AsyncExitStack() as stack:
             variables = await stack.enter_async_context(model_server()) if name == "model" else {}
-            folder = stack.enter_context(reachable_dir())
-            starting = told.add_task(f"{name}: starting the system", total=1)
-            up = await stack.enter_async_context(system(folder, variables=variables, stderr=asyncio.subprocess.DEVNULL))
-            told.advance(starting)
+            up = await stack.enter_async_context(running(told, name, variables))
             watch = await stack.enter_async_context(watching(up.pids, up.ready["metrics"]))
             askers = await stack.enter_async_context(Askers.of(up.ready))
             # Connections, code and word lists are there before the clock runs; this question is none of the kinds.

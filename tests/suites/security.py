@@ -31,11 +31,12 @@ from server.embedded import demo
 from server.embedded.issuer import Claims, Issuer
 from tests.suites.chaos import outcomes
 from tests.suites.results import REPORTS, ROOT, Result, finish, percentile
+from tests.suites.running import running
 from tests.suites.watching import Watch, watching
 from tests.suites.wire_frames import ATTACKS, PER_CONNECTION, Idle
 from tests.suites.wire_fuzzing import Attacker, Findings, break_bytes, fuzz, inject, methods, refused
 from tests.suites.wire_web import Web
-from tests.support.system import System, reachable_dir, system
+from tests.support.system import System
 
 GROWTH = 200.0  # MiB
 TRACE = Path("/tmp/tria-was-here")  # noqa: S108  # what an injected command would make
@@ -203,8 +204,8 @@ async def _web(siege: Siege, folder: Path, variables: dict[str, str]) -> None:
 
 async def _under_siege(result: Result, told: Progress, examples: int, streams: int) -> None:
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(reachable_dir())
-        up = await stack.enter_async_context(system(folder, stderr=asyncio.subprocess.DEVNULL))
+        up = await stack.enter_async_context(running(told, "security"))
+        folder = up.state_dir
         variables = json.loads((folder / "environment.json").read_text())
         watch = await stack.enter_async_context(watching(up.pids, up.ready["metrics"]))
         siege = Siege(up, result, watch, Issuer(folder / "issuer"), told)

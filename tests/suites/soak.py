@@ -21,8 +21,9 @@ from tests.suites.asking import Askers, Outcome, arrivals, codes, come
 from tests.suites.questions import Talk
 from tests.suites.results import Result, finish, percentile
 from tests.suites.rolling import PEOPLE, deploys, three_replicas
+from tests.suites.running import running
 from tests.suites.watching import watching
-from tests.support.system import reachable_dir, system
+from tests.support.system import reachable_dir
 
 RATE = 4.0  # questions a second
 SETTLING = 0.2  # share of the time that is not counted
@@ -38,8 +39,7 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 async def _steady(result: Result, told: Progress, minutes: float) -> None:
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(reachable_dir())
-        up = await stack.enter_async_context(system(folder, stderr=asyncio.subprocess.DEVNULL))
+        up = await stack.enter_async_context(running(told, "steady load"))
         watch = await stack.enter_async_context(watching(up.pids, up.ready["metrics"], every=2.0))
         askers = await stack.enter_async_context(Askers.of(up.ready))
         moments, talk = list(arrivals(RATE, minutes * 60, 5)), Talk(11)
