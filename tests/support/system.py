@@ -19,6 +19,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.support.edge import free_ports
+
 CHILDREN = ("postgres", "valkey", "chroma", "xero_sandbox", "server", "worker", "envoy")
 COMMAND = (sys.executable, "-m", "server")
 
@@ -98,8 +100,10 @@ def reachable_dir() -> Iterator[Path]:
 @pytest_asyncio.fixture(scope="session")
 async def live() -> AsyncIterator[System]:
     """A running system with the demo data, for tests that only use it."""
+    # ports of its own: the usual ones may be taken by another test run that starts at the same moment
+    http, https = map(str, free_ports(2))
     with reachable_dir() as folder:
-        async with system(folder) as started:
+        async with system(folder, "--port-http", http, "--port-https", https) as started:
             yield started
 
 
