@@ -1,16 +1,21 @@
-"""Abuse of HTTP/2 and of connections, sent as raw frames to the gateway on this machine."""
+"""Abuse of HTTP/2 and of connections, sent as raw frames to the gateway on this machine.
+
+`python -m tests.suites.wire_frames ATTACK PORT` does one and says how it went.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import struct
+import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, StreamEnded, StreamReset
+from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from hpack import Encoder
 from hyperframe.frame import (
@@ -248,6 +253,7 @@ class Idle:
         self._readers: list[asyncio.Task[None]] = []
         self.sent = 0
         self.ended = 0
+        self.said: Counter[str] = Counter()  # how the ended ones ended
 
     @property
     def standing(self) -> int:
@@ -276,7 +282,11 @@ class Idle:
         try:
             while data := await reader.read(65536):
                 for event in connection.receive_data(data):
-                    if isinstance(event, StreamEnded | StreamReset) and event.stream_id not in gone:
+                    if isinstance(event, ResponseReceived | TrailersReceived):
+                        told = dict(event.headers or ())
+                        if told.get(b"grpc-status", b"0") != b"0":
+                            self.said[(told[b"grpc-status"] + b" " + told.get(b"grpc-message", b"")).decode()] += 1
+                    elif isinstance(event, StreamEnded | StreamReset) and event.stream_id not in gone:
                         gone.add(event.stream_id)
                         self.ended += 1
                     elif isinstance(event, ConnectionTerminated):
@@ -293,3 +303,16 @@ class Idle:
         await asyncio.gather(*self._readers, return_exceptions=True)
         for _, _, writer in self._open:
             writer.close()
+
+
+async def main(name: str, port: int) -> None:
+    """One attack; a gateway that cuts it has ended it."""
+    try:
+        said = await ATTACKS[name](port)
+    except (OSError, TimeoutError) as error:
+        said = f"cut: {type(error).__name__}"
+    sys.stdout.write(said + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -257,4 +258,4 @@ def deep_json(levels: int = 20_000) -> bytes:
 
 def long_list(items: int = 100_000) -> bytes:
     """Many tiny things in one legal body."""
-    return json.dumps({"order": {"lines": [{}] * items}}).encode()
+    return json.dumps({"requestId": str(uuid.uuid4()), "order": {"lines": [{}] * items}}).encode()
