@@ -14,6 +14,7 @@ ARGS ?=
 ROUNDS ?= 50
 RUNS ?= 40
 STREAMS ?= 200
+MINUTES ?= 30
 
 DEPLOYED := tests/contract/test_image.py tests/contract/test_manifests.py tests/contract/test_migrations.py \
 	tests/contract/test_release_script.py tests/contract/test_workflows.py
@@ -23,6 +24,7 @@ WHOLE := tests/browser tests/chaos tests/db tests/edge tests/embedded tests/rpc 
 .PHONY: chaos-audit chaos-resume chaos-replicas chaos-crowds
 .PHONY: test-unit test-integration test-security scan scan-dependencies perf-ratio rehearse-image check-deploy
 .PHONY: restore-drill recovery-drill scale-out
+.PHONY: perf load soak chaos security promises readiness
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -127,6 +129,27 @@ fmt: $(SETUP) ## Format code and protos, mend what ruff can
 bench: $(SETUP) ## Measure speed, one bench after another
 	@for file in tests/performance/bench_*.py; do \
 		echo "== $$file"; $(ENV)/python -m "tests.performance.$$(basename "$$file" .py)" || exit 1; done
+
+perf: $(SETUP) ## Measure answers, cache and cost through a real system; results in reports/
+	@$(ENV)/python -m tests.suites.perf $(ARGS)
+
+load: $(SETUP) ## Many people at once, a spike and slow readers, whoever still waits; results in reports/
+	@$(ENV)/python -m tests.suites.load $(ARGS)
+
+soak: $(SETUP) ## Steady load for MINUTES and rolling deploys under use; results in reports/
+	@$(ENV)/python -m tests.suites.soak --minutes $(MINUTES) $(ARGS)
+
+chaos: $(SETUP) ## Kill everything under use and judge by what clients were told; results in reports/
+	@$(ENV)/python -m tests.suites.chaos $(ARGS)
+
+security: $(SETUP) ## Attack a real system over the wire; results in reports/
+	@$(ENV)/python -m tests.suites.security $(ARGS)
+
+promises: $(SETUP) ## Run the tests behind each requirement; results in reports/
+	@$(ENV)/python -m tests.suites.promises $(ARGS)
+
+readiness: $(SETUP) ## One report over all results in reports/, requirement by requirement
+	@$(ENV)/python -m tests.suites.readiness
 
 chaos-audit: $(SETUP) ## Kill server, workers and PostgreSQL ROUNDS times under load and verify the log
 	@CHAOS_ROUNDS=$(ROUNDS) $(ENV)/pytest -q -s --no-header tests/chaos/test_audit_kills.py

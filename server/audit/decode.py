@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
+from google.protobuf.struct_pb2 import Struct
 
 from server.audit.actions import Action, Decision
 from server.audit.events import Search
 from server.audit.exporting import FormatName
 from server.audit.recording import Told
 from server.errors import invalid
+from server.moments import moment
 from tria.audit.v1 import audit_pb2, audit_service_pb2
 from tria.policy.v1 import audit_action_pb2
 
@@ -30,8 +29,8 @@ def search(request: audit_service_pb2.ListEventsRequest) -> Search:
         actions=tuple(_action("actions", number) for number in request.actions),
         resource=request.resource,
         decision=_decision(request.decision),
-        since=_time(request.start_time) if request.HasField("start_time") else None,
-        until=_time(request.end_time) if request.HasField("end_time") else None,
+        since=moment(request.start_time, "start_time") if request.HasField("start_time") else None,
+        until=moment(request.end_time, "end_time") if request.HasField("end_time") else None,
     )
 
 
@@ -54,10 +53,19 @@ def told(event: audit_pb2.AuditEvent) -> Told:
         status=event.status,
         request_id=event.request_id,
         trace_id=event.trace_id,
-        occurred_at=_time(event.occurred_at) if event.HasField("occurred_at") else None,
-        details={name: _whole(item) for name, item in MessageToDict(event.details).items()},
+        occurred_at=moment(event.occurred_at, "event.occurred_at") if event.HasField("occurred_at") else None,
+        details=_details(event.details),
         sealed=bool(event.sealed),
     )
+
+
+def _details(given: Struct) -> dict[str, object]:
+    """Raises INVALID_ARGUMENT for what JSON does not have, such as infinity."""
+    try:
+        found = MessageToDict(given)
+    except (ValueError, SerializeToJsonError) as error:
+        raise invalid("event.details", "must be what JSON can hold") from error
+    return {name: _whole(item) for name, item in found.items()}
 
 
 def _whole(value: object) -> object:
@@ -83,7 +91,3 @@ def _decision(number: int) -> Decision | None:
     if number == audit_pb2.AuditEvent.DECISION_UNSPECIFIED:
         return None
     return Decision(audit_pb2.AuditEvent.Decision.Name(audit_pb2.AuditEvent.Decision.ValueType(number)))
-
-
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Protocol
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.ops.flag_store import Flag
 from server.ops.usage import UsageSlice, UsageSum
@@ -94,11 +91,6 @@ def usage_message(usage: UsageSum) -> ops_pb2.Usage:
         answer_kinds=[ops_pb2.AnswerCount(answer_kind=kind, runs=runs) for kind, runs in usage.kinds.items()],
         slices=map(_slice, usage.slices),
     )
-
-
-def moment(time: Timestamp) -> datetime:
-    """A time of the wire, in UTC."""
-    return time.ToDatetime(tzinfo=UTC)
 
 
 def _slice(cut: UsageSlice) -> ops_pb2.UsageSlice:

@@ -15,6 +15,7 @@ from server.db.pool import Database
 from server.errors import AppError, Code, FieldViolation, Reason
 from server.health import HealthMonitor, Status
 from server.idempotency import Idempotency, Once
+from server.moments import moment
 from server.ops import encode
 from server.ops.flag_store import Flag
 from server.ops.flags import Flags
@@ -107,8 +108,8 @@ class OpsHandler(ops_service_pb2_grpc.OpsServiceServicer):
 
     async def GetUsage(self, request: ops_service_pb2.GetUsageRequest, context: Context) -> ops_pb2.Usage:
         """What the tenant's runs cost."""
-        start = encode.moment(request.start_time) if request.HasField("start_time") else None
-        end = encode.moment(request.end_time) if request.HasField("end_time") else None
+        start = moment(request.start_time, "start_time") if request.HasField("start_time") else None
+        end = moment(request.end_time, "end_time") if request.HasField("end_time") else None
         cut = _CUTS.get(request.granularity)
         return encode.usage_message(await usage_of(self._desk.database, current_caller.get().tenant, start, end, cut))
 

@@ -212,3 +212,9 @@ async def test_reading_the_trail_is_in_the_trail(trail: Trail) -> None:
 async def test_what_is_no_id_is_an_invalid_argument(trail: Trail) -> None:
     request = rpc.GetEventRequest(name="audit/events/" + "-" * 36)
     assert await refused(trail.stub.GetEvent(request, metadata=trail.who())) == "INVALID_FIELD"
+
+
+@pytest.mark.parametrize("time", [Timestamp(seconds=1 << 62), Timestamp(seconds=-(1 << 62)), Timestamp(nanos=-5)])
+async def test_a_time_that_no_calendar_has_is_refused(trail: Trail, time: Timestamp) -> None:
+    for request in (rpc.ListEventsRequest(start_time=time), rpc.ListEventsRequest(end_time=time)):
+        assert await refused(trail.stub.ListEvents(request, metadata=trail.who())) == "INVALID_FIELD"

@@ -222,3 +222,16 @@ async def test_the_leaf_is_what_the_answer_says(trail: Trail) -> None:
     assert leaf.tenant == "acme"
     assert leaf.kind == "CHANGE"
     assert leaf.source.ip_hash.startswith("IP_ADDRESS:")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+async def test_a_number_that_json_does_not_have_is_refused(trail: Trail, number: float) -> None:
+    request = asked(str(uuid.uuid4()))
+    request.event.details["n"] = number
+    assert reason(await refused(trail, request)) == "INVALID_FIELD"
+
+
+async def test_a_time_that_no_calendar_has_is_refused(trail: Trail) -> None:
+    request = asked(str(uuid.uuid4()))
+    request.event.occurred_at.seconds = 1 << 62
+    assert reason(await refused(trail, request)) == "INVALID_FIELD"

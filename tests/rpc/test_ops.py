@@ -191,3 +191,11 @@ async def test_flags(llmock: LLMock, open_desk: Open) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await ops(desk).GetUsage(ops_service_pb2.GetUsageRequest(), metadata=desk.metadata())
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_usage_of_a_time_that_no_calendar_has_is_refused(open_desk: Open) -> None:
+    async with open_desk() as desk:
+        request = ops_service_pb2.GetUsageRequest(start_time=Timestamp(seconds=1 << 62))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ops(desk).GetUsage(request, metadata=desk.metadata(Role.ADMIN))
+    assert reason(refused.value) == "INVALID_FIELD"

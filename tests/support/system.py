@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+
+from tests.support.edge import free_ports
 
 CHILDREN = ("postgres", "valkey", "chroma", "xero_sandbox", "server", "worker", "envoy")
 COMMAND = (sys.executable, "-m", "server")
@@ -60,9 +63,11 @@ class System:
 
 
 @asynccontextmanager
-async def system(state_dir: Path, *options: str) -> AsyncIterator[System]:
-    """Start one on ports of its own; ends it when the test has not."""
-    process = await run("up", "--state-dir", str(state_dir), "--json", *options)
+async def system(
+    state_dir: Path, *options: str, variables: Mapping[str, str] | None = None, stderr: int | None = None
+) -> AsyncIterator[System]:
+    """Start one on ports of its own; ends it when the test has not. `variables` are settings beside the environment."""
+    process = await run("up", "--state-dir", str(state_dir), "--json", *options, variables=variables, stderr=stderr)
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), 120)
@@ -74,10 +79,13 @@ async def system(state_dir: Path, *options: str) -> AsyncIterator[System]:
             await asyncio.wait_for(process.wait(), 90)
 
 
-async def run(*arguments: str, stderr: int | None = None) -> asyncio.subprocess.Process:
+async def run(
+    *arguments: str, variables: Mapping[str, str] | None = None, stderr: int | None = None
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr, start_new_session=True
-    )
+        *COMMAND, *arguments, env={**os.environ, **(variables or {})}, stdout=asyncio.subprocess.PIPE, stderr=stderr,
+        start_new_session=True,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -92,8 +100,10 @@ def reachable_dir() -> Iterator[Path]:
 @pytest_asyncio.fixture(scope="session")
 async def live() -> AsyncIterator[System]:
     """A running system with the demo data, for tests that only use it."""
+    # ports of its own: the usual ones may be taken by another test run that starts at the same moment
+    http, https = map(str, free_ports(2))
     with reachable_dir() as folder:
-        async with system(folder) as started:
+        async with system(folder, "--port-http", http, "--port-https", https) as started:
             yield started
 
 

@@ -1,0 +1,197 @@
+"""Everything is killed under use, and a judge who knows only what clients were told compares it with what is left.
+
+    python -m tests.suites.chaos [--kills 24] [--customers 12] [--no-tests]
+
+First the chaos tests with larger numbers (CHAOS_ROUNDS, CHAOS_RUNS, CHAOS_STREAMS win over those chosen here), then a
+whole `tria up` whose parts are killed at any moment, with books that lose
+answers. tests/suites/history.py is the judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import click
+import httpx
+from rich.progress import Progress, TaskID
+
+from tests.suites.customers import customer, prepare, spooled, stored, waiting
+from tests.suites.history import History, judge
+from tests.suites.results import REPORTS, ROOT, Result, finish
+from tests.suites.running import running
+from tests.support.edge import until
+from tests.support.system import System
+
+VICTIMS = ("server", "worker", "postgres", "valkey", "envoy", "chroma")
+ORDERS = 6  # of each customer
+LARGER = {"CHAOS_ROUNDS": "20", "CHAOS_RUNS": "120", "CHAOS_STREAMS": "60"}
+SETTLED = (
+    300.0  # seconds; a job of a killed worker is taken up after half a minute, and books that refuse are waited for
+)
+FAULTS = (("reply_lost", 6), ("reset", 4), ("server_error", 4), ("garbage", 2))
+
+
+@dataclass
+class Havoc:
+    """Kills one part after the other of a system that revives them."""
+
+    up: System
+    told: Progress
+    task: TaskID
+    dice: random.Random
+    killed: Counter[str] = field(default_factory=Counter)
+    recovered: list[tuple[str, float]] = field(default_factory=list)
+
+    async def rounds(self, count: int) -> None:
+        for number in range(count):
+            await asyncio.sleep(self.dice.uniform(0.5, 3.0))
+            victim = VICTIMS[number] if number < len(VICTIMS) else self.dice.choice(VICTIMS)
+            await self._kill(victim)
+            self.told.advance(self.task)
+
+    async def _kill(self, victim: str) -> None:
+        before, began = self.up.pids(), time.monotonic()
+        os.kill(before[victim], signal.SIGKILL)
+        self.killed[victim] += 1
+        await until(lambda: self.up.pids().get(victim) not in {None, before[victim]}, seconds=120)
+        await until(self.up.serves, seconds=120)
+        self.recovered.append((victim, round(time.monotonic() - began, 2)))
+
+
+async def _whole_system(result: Result, told: Progress, kills: int, people: int) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    async with AsyncExitStack() as stack:
+        up = await stack.enter_async_context(running(told, "chaos"))
+        folder = up.state_dir
+        dsn = json.loads((folder / "environment.json").read_text())["TRIA_DATABASE_URL"]
+        await prepare(dsn, people)
+        await _spoil(up.ready["xero_sandbox"])
+        history, stop = History(), asyncio.Event()
+        havoc = Havoc(up, told, told.add_task("kills", total=kills), random.Random(seed))
+        customers = [asyncio.create_task(customer(up, number, history, stop, ORDERS)) for number in range(people)]
+        try:
+            await havoc.rounds(kills)
+        finally:
+            stop.set()
+            await asyncio.wait(customers)
+        for each in customers:
+            each.result()
+        settled = await _settled(dsn, folder, told)
+        found = judge(history, await stored(dsn, up.ready["xero_sandbox"]))
+    _report(result, history, havoc, found)
+    result.holds("everything settles after the last kill", settled, f"within {SETTLED:g} s: {settled}", "R1")
+    result.figures["whole_system"] |= {"seed": seed}
+
+
+async def _spoil(sandbox: str) -> None:
+    """What the books will do to calls, until it is used up."""
+    async with httpx.AsyncClient(base_url=sandbox, timeout=10) as client:
+        for kind, times in FAULTS:
+            answer = await client.post("/sandbox/faults", json={"kind": kind, "times": times, "probability": "0.2"})
+            answer.raise_for_status()
+
+
+async def _settled(dsn: str, folder: Path, told: Progress) -> bool:
+    """Whether nothing is on its way any more, in time."""
+    task, ends = told.add_task("settling", total=1), time.monotonic() + SETTLED
+    quiet = 0
+    while quiet < 3:  # looks in a row, because a job writes leaves when it ends
+        if time.monotonic() > ends:
+            return False
+        await asyncio.sleep(1.0)
+        try:
+            quiet = quiet + 1 if await waiting(dsn) + spooled(folder) == 0 else 0
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            quiet = 0
+    told.advance(task)
+    return True
+
+
+def _report(result: Result, history: History, havoc: Havoc, found: dict[str, list[str]]) -> None:
+    acknowledged = sum(bool(placed.order) for placed in history.orders)
+    result.figures["whole_system"] = {
+        "killed": dict(havoc.killed),
+        "seconds_to_serve_again": {
+            name: max(took for who, took in havoc.recovered if who == name) for name in havoc.killed
+        },
+        "orders": len(history.orders),
+        "acknowledged": acknowledged,
+        "confirmed": sum(placed.confirmed for placed in history.orders),
+        "streams": len(history.streams),
+        "stream_ends": dict(Counter(end for each in history.streams for end in each.terminals)),
+        "violations": found,
+    }
+    for rule, sentences in found.items():
+        measured = "; ".join(sentences[:3]) or f"of {acknowledged} orders, {len(history.streams)} streams"
+        needed = ("R10",) if "audit" in rule else ("R5",) if "stream" in rule else ("R1", "R14")
+        result.holds(rule, not sentences, measured, *needed)
+    result.least("orders acknowledged under fire", acknowledged, 10, "R1")
+    slowest = max((took for _, took in havoc.recovered), default=0.0)
+    result.most("slowest recovery of a killed part", slowest, 1800, "R17", unit=" s", strict=True)
+    result.plot("Seconds until all serves again, by kill", "line", ("kill", "seconds"),
+                recovery=[(place, took) for place, (_, took) in enumerate(havoc.recovered)])  # fmt: skip
+
+
+async def _tests(result: Result, told: Progress) -> None:
+    """The chaos tests one module after another, so that progress shows."""
+    modules = sorted((ROOT / "tests" / "chaos").glob("test_*.py"))
+    task, numbers = told.add_task("chaos tests", total=len(modules)), {**LARGER, **os.environ}
+    REPORTS.mkdir(exist_ok=True)
+    for module in modules:
+        outcome = REPORTS / f"chaos-{module.stem}.xml"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pytest", "-q", "--no-header", f"--junitxml={outcome}", str(module.relative_to(ROOT)),
+            cwd=ROOT, env=numbers, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        code = await child.wait()
+        ran, failed = outcomes(outcome)
+        result.figures.setdefault("tests", {})[module.stem] = {"ran": ran, "failed": failed}
+        result.holds(
+            f"tests/chaos/{module.name}", code == 0 and ran > 0, f"{ran} ran, failed: {failed or 'none'}", "R1"
+        )
+        told.advance(task)
+    result.figures["test_sizes"] = {name: numbers[name] for name in LARGER}
+
+
+def outcomes(path: Path) -> tuple[int, list[str]]:
+    """How many tests a JUnit file of pytest tells of, and which failed."""
+    if not path.exists():
+        return 0, ["pytest wrote no result"]
+    cases = list(ET.parse(path).iter("testcase"))  # noqa: S314  # our own pytest wrote it
+    failed = [
+        str(case.get("name")) for case in cases if case.find("failure") is not None or case.find("error") is not None
+    ]
+    return len(cases), failed
+
+
+async def measure(result: Result, told: Progress, kills: int, people: int, *, tests: bool) -> None:
+    await _whole_system(result, told, kills, people)
+    if tests:
+        await _tests(result, told)
+    else:
+        result.unproven.append("the chaos tests: left out by --no-tests")
+
+
+@click.command(help=__doc__)
+@click.option("--kills", default=24, show_default=True)
+@click.option("--customers", "people", default=12, show_default=True)
+@click.option("--tests/--no-tests", default=True, show_default=True)
+def main(kills: int, people: int, *, tests: bool) -> None:
+    """Breaks, judges, stores, shows."""
+    finish("chaos", lambda result, told: measure(result, told, kills, people, tests=tests), asyncio.run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""One report over everything that was run: from the JSON files in reports/ and nothing else.
+
+    python -m tests.suites.readiness
+
+A requirement passes when a run has bars for it and all of them hold; without a run it says "not run". Exit status 1
+unless everything passes. Any suite takes part whose file has the shape of tests/suites/results.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tests.suites.pages import frame
+from tests.suites.requirements import NEEDS_ACCOUNT, TITLES
+from tests.suites.results import REPORTS
+
+PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
+KEYS = {"suite", "passed", "commit", "machine", "command", "bars", "unproven", "began", "ended"}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One bar of one run."""
+
+    suite: str
+    name: str
+    wanted: str
+    measured: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A requirement and what was measured for it."""
+
+    number: str
+    title: str
+    evidence: Sequence[Evidence]
+
+    @property
+    def verdict(self) -> str:
+        if not self.evidence:
+            return NOT_RUN
+        return PASS if all(each.passed for each in self.evidence) else FAIL
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The runs in `folder`, by name; files of another shape are passed over."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        document = json.loads(path.read_text())
+        if isinstance(document, dict) and document.keys() >= KEYS:
+            found.append(document)
+    return found
+
+
+def standings(runs: Sequence[Mapping[str, Any]]) -> list[Standing]:
+    """Every requirement, in order."""
+    return [
+        Standing(
+            number,
+            title,
+            [
+                Evidence(run["suite"], bar["name"], bar["wanted"], bar["measured"], bar["passed"])
+                for run in runs
+                for bar in run["bars"]
+                if number in bar["requirements"]
+            ],
+        )
+        for number, title in TITLES.items()
+    ]
+
+
+def markdown(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> str:
+    """The report as text."""
+    lines = ["# Readiness", "", _summary(found), "", "## Runs", ""]
+    lines += ["| suite | result | commit | began | machine | command | raw |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {run['suite']} | {PASS if run['passed'] else FAIL} | `{run['commit']}` | {run['began']} | {_machine(run)} "
+        f"| `{run['command']}` | [JSON]({run['suite']}.json) [page]({run['suite']}.html) |"
+        for run in runs
+    ]
+    if len({run["commit"] for run in runs}) > 1:
+        lines += ["", "The runs are of different commits."]
+    lines += ["", "## Requirements", "", "| # | requirement | verdict | bars | suites |", "|---|---|---|---|---|"]
+    for each in found:
+        held = sum(bar.passed for bar in each.evidence)
+        suites = ", ".join(f"[{name}]({name}.json)" for name in sorted({bar.suite for bar in each.evidence}))
+        lines.append(
+            f"| {each.number} | {each.title} | **{each.verdict}** | {held} of {len(each.evidence)} | {suites} |"
+        )
+    for each in found:
+        if each.evidence:
+            lines += ["", f"### {each.number} {each.title}: {each.verdict}", ""]
+            lines += ["| suite | what | wanted | measured | |", "|---|---|---|---|---|"]
+            lines += [
+                f"| {' | '.join(map(_cell, (bar.suite, bar.name, bar.wanted, bar.measured)))} | "
+                f"{PASS if bar.passed else FAIL} |"
+                for bar in each.evidence
+            ]
+    lines += ["", "## Not shown", ""]
+    lines += [f"- {run['suite']}: {text}" for run in runs for text in run["unproven"]]
+    lines += [f"- {number}: {text}: needs an account" for number, text in NEEDS_ACCOUNT.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(found: Sequence[Standing]) -> str:
+    count = {verdict: sum(each.verdict == verdict for each in found) for verdict in (PASS, FAIL, NOT_RUN)}
+    return f"{count[PASS]} of {len(found)} requirements pass, {count[FAIL]} fail, {count[NOT_RUN]} were not run."
+
+
+def _machine(run: Mapping[str, Any]) -> str:
+    machine = run["machine"]
+    return f"{machine['cores']} cores, {machine['memory_gib']} GiB, Python {machine['python']}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def html(text: str) -> str:
+    """The same as a page."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415  # only the page needs it
+
+    body = MarkdownIt().enable("table").render(text)
+    for verdict, kind in ((FAIL, "fail"), (NOT_RUN, "unrun"), (PASS, "pass")):
+        body = body.replace(f"<td>{verdict}</td>", f'<td class="{kind}">{escape(verdict)}</td>')
+        body = body.replace(f"<td><strong>{verdict}</strong></td>", f'<td class="{kind}">{escape(verdict)}</td>')
+    return frame("TRIA: readiness", body)
+
+
+def report(folder: Path) -> list[Standing]:
+    """Writes readiness.md and readiness.html into `folder`."""
+    runs = read(folder)
+    found = standings(runs)
+    text = markdown(runs, found)
+    (folder / "readiness.md").write_text(text)
+    (folder / "readiness.html").write_text(html(text))
+    return found
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    """Reads, writes, and says what is missing."""
+    REPORTS.mkdir(exist_ok=True)
+    found = report(REPORTS)
+    for each in found:
+        click.echo(f"{each.number:4} {each.title:28} {each.verdict}")
+    click.echo(_summary(found))
+    click.echo("reports/readiness.md and reports/readiness.html")
+    sys.exit(0 if all(each.verdict == PASS for each in found) else 1)
+
+
+if __name__ == "__main__":
+    main()
