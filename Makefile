@@ -14,7 +14,7 @@ ARGS ?=
 ROUNDS ?= 50
 RUNS ?= 40
 
-.PHONY: help setup run test check proto fmt bench chaos-audit chaos-resume evaluate clean browser $(addprefix check-,$(CHECKS))
+.PHONY: help setup run monitor gameday test check proto fmt bench chaos-audit chaos-resume evaluate clean browser prometheus $(addprefix check-,$(CHECKS))
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -30,8 +30,17 @@ $(SETUP): uv.lock pyproject.toml proto/pyproject.toml clients/python/pyproject.t
 run: $(SETUP) ## Start the whole system on this machine; Ctrl-C stops it
 	@exec $(ENV)/tria up $(ARGS)
 
-test: $(SETUP) browser ## Run every test
+monitor: $(SETUP) prometheus ## Watch what `make run` runs with Prometheus and Alertmanager; Ctrl-C ends the watching
+	@exec $(ENV)/tria monitor $(ARGS)
+
+gameday: $(SETUP) prometheus ## Break every component, wait for its alert, end it by its runbook; times go to reports/
+	@exec $(ENV)/python -m tests.gameday $(ARGS)
+
+test: $(SETUP) browser prometheus ## Run every test
 	@$(ENV)/pytest --durations=15 $(ARGS)
+
+prometheus:
+	@sh .ci/find-prometheus
 
 browser:
 	@if [ -d tests/browser ]; then sh .ci/find-browser; fi
