@@ -18,13 +18,14 @@ MINUTES ?= 30
 
 DEPLOYED := tests/contract/test_image.py tests/contract/test_manifests.py tests/contract/test_migrations.py \
 	tests/contract/test_release_script.py tests/contract/test_workflows.py
-WHOLE := tests/browser tests/chaos tests/db tests/edge tests/embedded tests/rpc tests/system
+WHOLE := tests/browser tests/chaos tests/db tests/edge tests/embedded tests/monitoring tests/rpc tests/system
 
 .PHONY: help setup run test check proto fmt bench evaluate clean browser $(addprefix check-,$(CHECKS))
 .PHONY: chaos-audit chaos-resume chaos-replicas chaos-crowds
 .PHONY: test-unit test-integration test-security scan scan-dependencies perf-ratio rehearse-image check-deploy
 .PHONY: restore-drill recovery-drill scale-out
 .PHONY: perf load soak chaos security promises readiness
+.PHONY: monitor gameday prometheus
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -40,13 +41,19 @@ $(SETUP): uv.lock pyproject.toml proto/pyproject.toml clients/python/pyproject.t
 run: $(SETUP) ## Start the whole system on this machine; Ctrl-C stops it
 	@exec $(ENV)/tria up $(ARGS)
 
-test: $(SETUP) browser ## Run every test
+monitor: $(SETUP) prometheus ## Watch what `make run` runs with Prometheus and Alertmanager; Ctrl-C ends the watching
+	@exec $(ENV)/tria monitor $(ARGS)
+
+gameday: $(SETUP) prometheus ## Break every component, wait for its alert, end it by its runbook; times go to reports/
+	@exec $(ENV)/python -m tests.gameday $(ARGS)
+
+test: $(SETUP) browser prometheus ## Run every test
 	@$(ENV)/pytest --durations=15 $(ARGS)
 
 test-unit: $(SETUP) ## Run the tests that need nothing running
 	@$(ENV)/pytest -q --no-header tests/unit tests/contract $(ARGS)
 
-test-integration: $(SETUP) browser ## Run the tests against real stores, gateway and processes
+test-integration: $(SETUP) browser prometheus ## Run the tests against real stores, gateway and processes
 	@$(ENV)/pytest -q --no-header $(WHOLE) $(ARGS)
 
 test-security: $(SETUP) ## Run the tests that attack
@@ -68,6 +75,9 @@ perf-ratio: $(SETUP) ## Compare the cost of a call with the commit that this bra
 
 rehearse-image: $(SETUP) ## Run the build stage of deploy/Dockerfile without Docker, and try what it made
 	@$(ENV)/python -m tests.contract.rehearse_image
+
+prometheus:
+	@sh .ci/find-prometheus
 
 browser:
 	@if [ -d tests/browser ]; then sh .ci/find-browser; fi

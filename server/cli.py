@@ -16,6 +16,7 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "serve": ("server.commands", "serve", "Serve the RPCs until told to stop."),
     "worker": ("server.commands", "worker", "Run background jobs until told to stop."),
     "migrate": ("server.commands", "migrate_command", "Bring the database to the newest schema."),
+    "monitor": ("server.embedded.monitor_command", "monitor", "Watch a running system with Prometheus."),
     "doctor": ("server.doctor", "doctor", "Say what is configured and what is reachable."),
     "token": ("server.embedded.token_command", "token", "Make a token of the embedded issuer."),
     "knowledge": ("server.knowledge.commands", "knowledge", "Import documents and measure retrieval."),

@@ -49,6 +49,13 @@ class ProcessMetrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self._part_up = Gauge(
+            "tria_part_up",
+            "1 while a part that the server stands on answers; the names are those of /health.",
+            ["part"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self._lag = Histogram(
             "tria_loop_lag_seconds",
             "How much later than asked the event loop came back.",
@@ -73,6 +80,8 @@ class ProcessMetrics:
             self._audit_lost.set(audit.lost)
             self._audit_bare.set(audit.bare)
             self._health.set({Status.SERVING: 2, Status.DEGRADED: 1}.get(health.health.status, 0))
+            for part in health.health.parts:
+                self._part_up.labels(part).set(part not in health.health.away)
             asked = time.monotonic() + _INTERVAL
             await asyncio.sleep(_INTERVAL)
             self._lag.observe(max(0.0, time.monotonic() - asked))

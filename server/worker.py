@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 
 import redis.asyncio
@@ -26,10 +27,13 @@ from server.knowledge.vectors import KnowledgeIndexUnavailable
 from server.knowledge.wiring import knowledge
 from server.metrics_listener import serving_metrics
 from server.order.feed import invoices_changed
+from server.owned_tasks import own
 from server.people_wiring import open_vault, subjects
 from server.redis_client import open_redis
 from server.retention import Retention
+from server.retention_policy import cutoffs
 from server.waiting import first_of
+from server.work_metrics import WorkMetrics
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +63,16 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         people = subjects(database, vault, config.audit.key)
         left_over = Counter("tria_retention_failures", "Kinds of data that a night left.", ["kind"], registry=registry)
         retention = Retention(database, config.retention, failed=lambda kind: left_over.labels(kind).inc())
+        for kind in cutoffs(config.retention, datetime.now(UTC)):
+            left_over.labels(kind)  # 0 from the start: the first failure is an increase and not a new series
+        entries = [
+            Entrypoint("index_document", known.service.index_document, concurrency=2),
+            Entrypoint(FINISH, partial(people.finish, elsewhere=partial(forget_in_redis, client))),
+            *invoice_jobs,
+        ]
         runtime = JobRuntime(
             dsn,
-            [
-                Entrypoint("index_document", known.service.index_document, concurrency=2),
-                Entrypoint(FINISH, partial(people.finish, elsewhere=partial(forget_in_redis, client))),
-                *invoice_jobs,
-            ],
+            entries,
             [
                 Periodic("retention", "41 3 * * *", retention.nightly),
                 Periodic("repair_knowledge", "*/10 * * * *", partial(_repair, known.service)),
@@ -73,7 +80,10 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             ],
             JobSettings(grace=config.stream.drain),
         )
-        with serving_metrics(config.listen.worker_metrics, registry):
+        metrics = WorkMetrics(registry, [entry.name for entry in entries])
+        async with AsyncExitStack() as stack:
+            stack.enter_context(serving_metrics(config.listen.worker_metrics, registry))
+            own(stack, asyncio.create_task(metrics.keep_sampling(database, runtime.stats), name="work-metrics"), broken)
             await _work(runtime, stop, broken)
     if broken.is_set():
         raise SystemExit(1)

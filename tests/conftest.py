@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.accounting",
     "tests.support.people",
     "tests.support.trail",
+    "tests.support.monitored",
 ]
 
 

@@ -69,8 +69,9 @@ class _Metrics:
 _OF_REGISTRY: WeakKeyDictionary[CollectorRegistry, _Metrics] = WeakKeyDictionary()
 
 
-def _metrics(registry: CollectorRegistry) -> _Metrics:
-    """The metrics of all models of a process: one for its registry, however many governors there are."""
+def model_metrics(registry: CollectorRegistry) -> _Metrics:
+    """The metrics of all models of a process: one for its registry, however many governors there are, none included
+    (a dashboard shows 0 then, and not a gap)."""
     if registry not in _OF_REGISTRY:
         _OF_REGISTRY[registry] = _Metrics(
             Gauge(
@@ -118,7 +119,7 @@ class Governor:
         self._next_in = 0.0
         self._elsewhere = 0
         self._telling: set[asyncio.Task[None]] = set()
-        self._metrics = _metrics(registry or CollectorRegistry())
+        self._metrics = model_metrics(registry or CollectorRegistry())
 
     @property
     def waiting(self) -> int:

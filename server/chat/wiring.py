@@ -21,7 +21,7 @@ from server.chat.cache.figures import Figures
 from server.chat.cache.wiring import answer_cache
 from server.chat.decision import Suspected
 from server.chat.glossing import Glossary
-from server.chat.governing import Governor, GovernorLimits
+from server.chat.governing import Governor, GovernorLimits, model_metrics
 from server.chat.intent_head import load
 from server.chat.model import GuardedModel
 from server.chat.offline import OfflineAssistant
@@ -88,6 +88,7 @@ async def assistant(
         stack.push_async_callback(cache.figures.close)
         offline = OfflineAssistant(lexicon, understand)
         count = _counting(around.registry)
+        model_metrics(around.registry)
         if config.assistant is AssistantChoice.OFFLINE:
             made = Made("", lambda _arm: lexicon.analysis)
             cached = CachingAssistant(offline, made, cache)

@@ -79,6 +79,8 @@ class Figures:
         self._questions = Counter(
             "tria_cache_questions_total", "Questions by what the answer cache did.", ["outcome"], registry=registry
         )
+        for outcome in Outcome:
+            self._questions.labels(outcome.value)  # 0 from the start: shares are of all outcomes
         self._saved = Counter("tria_cache_saved_micros_total", "Money not spent, in micros.", registry=registry)
         self._seconds = Histogram(
             "tria_cache_answer_seconds",
