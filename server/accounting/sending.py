@@ -234,13 +234,14 @@ class _Posting:
             return
         if found is None:
             await self._settle(invoice, answer)
-        elif found.state in GONE and found.reference == invoice.posting.reference and not invoice.in_doubt:
+        elif _known(invoice, found) and found.state in GONE and not invoice.in_doubt:
             await self._renumber(invoice)
         else:
             await self._settle(invoice, found)
 
     async def _renumber(self, invoice: Invoice) -> None:
-        """The books give no number twice: what was taken out keeps its own, and the next one is used."""
+        """The books give no number twice: what was taken out keeps its own, and the next one is used. Only for what we
+        knew to be out and were asked to book again: one that is new to us, as after a restore, waits for a person."""
         async with self._changes.database.transaction() as connection:
             if (fresh := await self._mine(connection, invoice)) is not None:
                 again = steps.held_back(renumbered(fresh))
@@ -289,3 +290,7 @@ class _Posting:
         if fresh.taken(now):
             wait = min(wait, _LOOK_AGAIN)
         raise Postpone(wait, f"the invoice is {fresh.state}")
+
+
+def _known(invoice: Invoice, found: Booked) -> bool:
+    return invoice.booked is not None and invoice.booked.id == found.id

@@ -60,6 +60,8 @@ _SENDABLE = frozenset({
     InvoiceState.OUTCOME_UNKNOWN,
 })  # fmt: skip
 
+_WAITING = frozenset({InvoiceState.QUEUED, InvoiceState.WAITING_BUDGET})
+
 _STANDS: dict[BookedState, Event] = {
     BookedState.DRAFT: Event.BOOK_DRAFT,
     BookedState.SUBMITTED: Event.BOOK_DRAFT,
@@ -145,6 +147,8 @@ def booked(invoice: Invoice, found: Booked) -> Invoice:
     if found.state in GONE:
         if invoice.state is InvoiceState.MISMATCH and not invoice.withdrawn:
             return replace(invoice, **rest)  # we took it out ourselves; it still needs a person
+        if invoice.read_first and invoice.state in _WAITING and not invoice.withdrawn:
+            return replace(invoice, booked=found)  # it made room for the one that a person has asked for
         problem = None if invoice.withdrawn else gone(found)
         return replace(invoice, state=after(invoice.state, Event.VOID), problem=problem, **rest)
     if not invoice.confirmed.fit(found):

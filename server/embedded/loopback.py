@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import random
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 HOST = "127.0.0.1"
+_PORTS = range(20_000, 32_000)  # Linux gives 32,768 to 60,999 to outgoing connections (net.ipv4.ip_local_port_range)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,18 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct loopback ports on which we could listen now, outside of what the kernel gives to outgoing connections:
+    one of those could take the port before its server listens."""
+    found: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if len(found) == count:
+            break
+        if is_free(port):
+            found.append(port)
+    return found
 
 
 def _ask(

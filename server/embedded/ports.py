@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from server.embedded.child import StartFailed
-from server.embedded.loopback import HOST, is_free
+from server.embedded.loopback import free_ports, is_free
 
 DEFAULT_HTTP = 8080
 DEFAULT_HTTPS = 8443
@@ -45,14 +43,12 @@ def choose_ports(file: Path, *, http: int | None, https: int | None) -> Ports:
         "https": https or remembered.get("https") or DEFAULT_HTTPS,
     }
     chosen: dict[str, int] = {}
-    with ExitStack() as held:  # all held until all are chosen, or two could get the same
-        for name in (field.name for field in fields(Ports)):
-            port = wanted.get(name) or remembered.get(name)
-            if port is None or port in chosen.values() or not is_free(port):
-                probe = held.enter_context(socket.socket())
-                probe.bind((HOST, 0))
-                port = int(probe.getsockname()[1])
-            chosen[name] = port
+    spare = iter(free_ports(2 * len(fields(Ports))))  # as many again as are needed: some may be the wanted ones
+    for name in (field.name for field in fields(Ports)):
+        port = wanted.get(name) or remembered.get(name)
+        if port is None or port in chosen.values() or not is_free(port):
+            port = next(each for each in spare if each not in (*wanted.values(), *remembered.values()))
+        chosen[name] = port
     file.write_text(json.dumps(chosen, indent=1) + "\n")
     return Ports(**chosen)
 

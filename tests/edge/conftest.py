@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from server.embedded.envoy import EdgeSettings, EmbeddedEnvoy
 from server.embedded.issuer import Issuer
-from tests.support.edge import Tokens, Upstream, edge_settings, free_ports, start_upstream, until
+from server.embedded.loopback import free_ports
+from tests.support.edge import Tokens, Upstream, edge_settings, start_upstream, until
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ import pytest_asyncio
 from server.caller import Role
 from server.db.pool import Database, PoolSettings
 from server.embedded.envoy import EmbeddedEnvoy
+from server.embedded.loopback import free_ports
 from tests.support import orders
 from tests.support.accounting import Accounts, accounts_server
-from tests.support.edge import edge_settings, free_ports, until
+from tests.support.edge import edge_settings, until
 from tests.support.orders import TENANT, new_key
 
 

@@ -16,9 +16,10 @@ import pytest_asyncio
 
 from server.embedded.envoy import EmbeddedEnvoy, config_file
 from server.embedded.issuer import Issuer
+from server.embedded.loopback import free_ports
 from tests.edge.conftest import Edge
 from tests.edge.test_requests import error
-from tests.support.edge import Tokens, edge_settings, free_ports, start_upstream, until
+from tests.support.edge import Tokens, edge_settings, start_upstream, until
 
 PLACES = 40  # of the pool of verified tokens, instead of thousands, so that a small flood would fill it
 STREAMS = 300

@@ -16,10 +16,11 @@ from server.embedded.child import StartFailed
 from server.embedded.envoy import EmbeddedEnvoy, config_file
 from server.embedded.issuer import Issuer
 from server.rollout.draining import drain
+from server.embedded.loopback import free_ports
 from tests.edge.conftest import Edge
 from tests.edge.test_requests import error
 from tests.edge.test_streams import frames
-from tests.support.edge import Tokens, edge_settings, free_ports, process_exists, start_upstream, until
+from tests.support.edge import Tokens, edge_settings, process_exists, start_upstream, until
 
 
 @pytest_asyncio.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from server.embedded.child import StartFailed
+from server.embedded.loopback import free_ports
 from server.embedded.ports import choose_ports
 from server.embedded.state import prepare_state_dir
 from server.state_dir import default_state_dir
-from tests.support.edge import free_ports
 
 
 @pytest.fixture
@@ -23,6 +23,13 @@ def taken() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield int(listener.getsockname()[1])
+
+
+def test_no_outgoing_connection_can_take_a_chosen_port() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    chosen = free_ports(50)
+    assert len(set(chosen)) == 50
+    assert max(chosen) < first
 
 
 def test_asked_for_and_remembered(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from server.embedded.environment import child_environment
 from server.embedded.issuer import Issuer
+from server.embedded.loopback import free_ports
 from server.embedded.ports import choose_ports
 from server.embedded.xero_sandbox.child import is_wanted, sandbox_process
-from tests.support.edge import free_ports
 
 
 def told(folder: Path, **environ: str) -> dict[str, str]:

@@ -102,6 +102,25 @@ async def test_an_invoice_voided_in_xero_while_its_order_stands_is_told_and_book
     assert (Decimal(booked["total"]), order.invoice.number) == (total(order), f"{placed.invoice.number}-E2")
 
 
+async def test_what_was_voided_before_we_knew_it_is_not_booked_again_by_itself(accounts: Accounts) -> None:
+    """As after a restore: the row is of a time before its invoice was posted, and voided."""
+    async with accounts.working():
+        placed = await accounts.placed()
+        await accounts.until(placed.name, "AUTHORISED")
+        accounts.sandbox.void(placed.invoice.number)
+    before = "state = 'QUEUED', attempts = 0, booked = null, send_key = '', send_count = 0, first_sent_at = null"
+    await accounts.value(f"update invoice set {before}")
+    await accounts.post(placed)
+    voided = await accounts.order(placed.name)
+    assert (voided.invoice.state, voided.invoice.number) == (_S.VOIDED, placed.invoice.number)
+    assert [letter[1] for letter in await letters(accounts)] == ["INVOICE_VOIDED"]
+    assert accounts.booked() == []
+    async with accounts.working():
+        await retry(accounts, placed.name)
+        await accounts.until(placed.name, "AUTHORISED")
+    assert len(accounts.booked()) == 1
+
+
 @pytest.mark.parametrize("end", ["cancelled", "changed"])
 async def test_an_invoice_voided_in_xero_is_done_with_when_its_order_goes_another_way(
     accounts: Accounts, end: str

@@ -17,10 +17,10 @@ from server.audit.wiring import log_keeper
 from server.config import load
 from server.db.pool import Database
 from server.embedded.issuer import Issuer
+from server.embedded.loopback import free_ports
 from server.signing import PublicKey
 from tests.support.app import configuration, running_desk
 from tests.support.audit_log import a_leaf, add, drained
-from tests.support.edge import free_ports
 from tests.support.stores import eventually
 from tria.ops.v1 import ops_pb2, ops_service_pb2, ops_service_pb2_grpc
 

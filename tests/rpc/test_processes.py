@@ -15,9 +15,9 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.embedded.issuer import Issuer
-from server.embedded.loopback import is_free
+from server.embedded.loopback import free_ports, is_free
 from tests.support.app import configuration
-from tests.support.edge import free_ports, process_exists
+from tests.support.edge import process_exists
 from tests.support.stores import eventually
 
 

@@ -7,7 +7,6 @@ that arrives is kept with its metadata, streams pause until the test lets them g
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from server.embedded.envoy import EdgeSettings
 from server.embedded.installed import installed_file
 from server.embedded.issuer import AUDIENCE, ISSUER, Claims, Issuer
 from server.rollout import split
+from server.embedded.loopback import free_ports
 from tria.accounting.v1 import accounting_service_pb2, accounting_service_pb2_grpc
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2, knowledge_service_pb2_grpc
@@ -182,18 +182,6 @@ async def start_upstream(port: int) -> tuple[Upstream, grpc.aio.Server]:
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     return upstream, server
-
-
-def free_ports(count: int) -> list[int]:
-    """Distinct loopback ports that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def edge_settings(directory: Path, issuer: Issuer, upstream_port: int) -> EdgeSettings:

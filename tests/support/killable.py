@@ -13,10 +13,9 @@ from pathlib import Path
 
 from server.db.migrate import migrate
 from server.embedded.issuer import Issuer
-from server.embedded.loopback import listens
+from server.embedded.loopback import free_ports, listens
 from server.embedded.postgres import EmbeddedPostgres
 from tests.support.app import configuration
-from tests.support.edge import free_ports
 from tests.support.stores import eventually
 
 COMMANDS = {"server": "serve", "worker-1": "worker", "worker-2": "worker"}

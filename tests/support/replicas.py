@@ -22,9 +22,9 @@ from server.caller import Role
 from server.embedded import demo
 from server.embedded.envoy import EdgeSettings, EmbeddedEnvoy
 from server.embedded.issuer import Claims, Issuer
-from server.embedded.loopback import listens
+from server.embedded.loopback import free_ports, listens
 from tests.support.app import OUTLET, configuration
-from tests.support.edge import edge_settings, free_ports
+from tests.support.edge import edge_settings
 from tests.support.stores import eventually
 from tria.chat.v1 import chat_event_pb2, chat_service_pb2, chat_service_pb2_grpc
 

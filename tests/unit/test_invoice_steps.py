@@ -243,6 +243,7 @@ def test_what_was_taken_out_over_there_needs_a_person_unless_nobody_wants_it(sta
     assert (gone.state, gone.stopped, gone.problem and gone.problem.reason) == (_S.VOIDED, True, Reason.INVOICE_VOIDED)
     again = steps.queued(gone)
     assert (again.state, again.stopped, again.read_first) == (_S.QUEUED, False, True)
+    assert steps.booked(again, booked(state)) == replace(again, booked=booked(state)), "the news comes late"
     called_off = steps.settled(replace(gone, withdrawn=True))
     assert (called_off.state, called_off.problem, called_off.stopped) == (_S.VOIDED, None, False)
     unwanted = steps.booked(replace(sent(), withdrawn=True), booked(state))
