@@ -148,6 +148,24 @@ def test_example_names_what_compose_wants() -> None:
     assert wanted <= named
 
 
+def test_compose_tells_the_server_enough() -> None:
+    """The image's variables, then the example's with secrets in it, then what Compose adds."""
+    image = dict(re.findall(r"(TRIA_\w+)=(\S+)", " ".join(instructions("ENV"))))
+    values, _ = example()
+    filled = {**values, **{name: value for name, value in SECRETS.items() if not values[name]}}
+    for name in ("server", "server-green", "worker"):
+        told = {
+            key: re.sub(r"\$\{\w+:\?[^}]*\}", "x", value)
+            for key, value in compose()["services"][name]["environment"].items()
+        }
+        config = load({**image, **filled, **told}, version="test")
+        assert config.store.chroma_url == "http://chroma:8000"
+        assert "@postgres:5432/" in config.store.database_url.reveal()
+        assert config.listen.grpc.host == config.listen.worker_metrics.host == "0.0.0.0"  # noqa: S104  # inside of a container
+        assert compose()["services"][name]["secrets"] == ["jwks"]
+        assert config.auth.jwks == "/run/secrets/jwks"
+
+
 def scripts() -> Iterator[Path]:
     for folder in (ROOT / ".ci", DEPLOY):
         yield from (path for path in folder.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))

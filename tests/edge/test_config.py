@@ -16,6 +16,7 @@ from server.embedded.child import StartFailed
 from server.embedded.envoy import config_file, load, render, validate
 from server.embedded.installed import installed_file
 from server.embedded.issuer import Issuer
+from server.rollout.gateway import GatewaySettings, deployed
 from tests.support.edge import edge_settings
 from tria.policy.v1 import policy_pb2
 
@@ -60,6 +61,22 @@ async def test_deployment_file_is_valid(issuer: Issuer, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"  # `split` is there already, beside them
     config.write_text(config_file().read_text().replace("/etc/tria/", f"{tmp_path}/"))
     await validate(config)
+
+
+async def test_file_of_an_environment_is_valid_and_its_own(issuer: Issuer, tmp_path: Path) -> None:
+    """What `tria deploy gateway` makes of it; the files that it names lie elsewhere here."""
+    settings = edge_settings(tmp_path, issuer, 1)
+    files = {"jwks.json": settings.jwks, "tls.crt": settings.certificate, "tls.key": settings.certificate_key}
+    for name, source in {**files, "tria.binpb": settings.descriptor}.items():
+        (tmp_path / name).write_bytes(source.read_bytes())
+    own = GatewaySettings("https://id.sg", "tria-sg", ("https://desk.sg",), "server-blue:1", "server-green:2", 1)
+    made = json.dumps(deployed(load(config_file()), own))
+    config = tmp_path / "tria.json"
+    config.write_text(made.replace("/etc/tria/", f"{tmp_path}/"))
+    await validate(config)
+    for wanted in ("https://id.sg", '["tria-sg"]', "https://desk.sg", "server-blue", "server-green", "xff_num_trusted"):
+        assert wanted in made
+    assert "example.com" not in made
 
 
 async def test_rendered_file_is_valid_and_stays_on_loopback(issuer: Issuer, tmp_path: Path) -> None:

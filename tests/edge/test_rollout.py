@@ -254,3 +254,22 @@ async def test_whoever_is_tried_again_meets_the_same_version(pair: Pair) -> None
 async def taken_up(reached: object) -> bool:
     assert callable(reached)
     return "green" in [await reached(f"try-{number}") for number in range(20)]
+
+
+async def test_a_mounted_config_map_is_taken_up(pair: Pair) -> None:
+    """As a kubelet shows a changed one: the file is a link into a folder, and a link to the folder is moved."""
+    folder = pair.settings.split.parent
+
+    def link(name: str, target: str) -> None:
+        (folder / f"{name}.new").symlink_to(target)
+        (folder / f"{name}.new").replace(folder / name)
+
+    def show(name: str, percent: int) -> None:
+        (folder / name).mkdir()
+        (folder / name / "split.yaml").write_text(split.text(percent))
+        link("..data", name)
+
+    show("..first", 0)
+    link("split.yaml", "..data/split.yaml")
+    show("..second", 100)
+    await pair.only(pair.green)

@@ -114,8 +114,19 @@ class Release:
 
 
 @asynccontextmanager
-async def running(code: Path, folder: Path, variables: Mapping[str, str]) -> AsyncIterator[Release]:
-    """The server of the code in `code`."""
+async def running(folder: Path, variables: Mapping[str, str], *codes: Path) -> AsyncIterator[list[Release]]:
+    """A server of each of `codes`, begun at the same time."""
+    releases = [await _start(code, folder, variables) for code in codes]
+    try:
+        for release in releases:
+            await eventually(release.serves, within=120)
+        yield releases
+    finally:
+        for release in releases:
+            await release.stop()
+
+
+async def _start(code: Path, folder: Path, variables: Mapping[str, str]) -> Release:
     port, internal, metrics = free_ports(3)
     own = {
         "TRIA_GRPC_LISTEN": f"127.0.0.1:{port}",
@@ -130,9 +141,4 @@ async def running(code: Path, folder: Path, variables: Mapping[str, str]) -> Asy
             sys.executable, "-m", "server", "serve", cwd=code, env={**os.environ, **variables, **own},
             stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-    release = Release(process, port, log)
-    try:
-        await eventually(release.serves, within=90)
-        yield release
-    finally:
-        await release.stop()
+    return Release(process, port, log)
