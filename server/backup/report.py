@@ -11,7 +11,7 @@ _NOT_PROVEN = (
     "That rows outside the audit log are right: they are those that were dumped, by number and by SHA-256.",
 )
 _STEPS = (
-    "documents: the worker notices that their vectors are missing and makes them anew within ten minutes",
+    "documents: `tria knowledge reindex`, or the worker notices within ten minutes which vectors are missing",
     "Redis: empty it, so that no kept answer is of the lost time; nothing there must survive",
     "erasures after the backup: their keys are back; run `tria subjects erase` again for every receipt since",
     "checkpoint file: begin a new one where records were lost, as the log goes on from here in another way",

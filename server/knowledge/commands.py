@@ -26,6 +26,7 @@ from server.errors import AppError
 from server.knowledge import evaluation, store
 from server.knowledge.names import document_name
 from server.knowledge.reader import MAX_BYTES, MEDIA_TYPES
+from server.knowledge.vectors import KnowledgeIndexUnavailable
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
 from server.settings import Secret
 from server.state_dir import NotRunning, direct_database, environment
@@ -89,6 +90,33 @@ def import_command(paths: tuple[Path, ...], tenant: str, state_dir: Path | None,
     else:
         _show(report)
     raise SystemExit(1 if report.failed or not report.indexed else 0)
+
+
+@knowledge.command("reindex")
+@_STATE_DIR
+@_AS_JSON
+def reindex_command(state_dir: Path | None, as_json: bool) -> None:
+    """Have the vectors that are missing made anew, of all tenants: after a restore, or when Chroma was lost.
+
+    The worker does it too, every ten minutes. Returns when the documents are queued for it; they are found by words
+    meanwhile.
+    """
+    try:
+        queued = asyncio.run(_reindex(_configured(state_dir)))
+    except AppError as error:
+        raise click.ClickException(error.message) from error
+    except KnowledgeIndexUnavailable as error:
+        raise click.ClickException("Chroma does not answer") from error
+    click.echo(json.dumps({"queued": queued}) if as_json else f"{queued} documents queued")
+
+
+async def _reindex(stores: _Stores) -> int:
+    settings = PoolSettings(min_size=1, max_size=2, application_name="tria-knowledge")
+    async with (
+        Database(stores.database_url, settings) as database,
+        open_knowledge(stores.knowledge, database) as known,
+    ):
+        return await known.service.repair()
 
 
 @knowledge.command("evaluate")

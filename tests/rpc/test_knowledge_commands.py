@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from server.db.pool import Database
 from server.knowledge import store
+from server.knowledge.wiring import KnowledgeSettings, open_knowledge
 from server.tenants import ensure_tenant
 
 
@@ -102,3 +103,19 @@ async def test_a_new_tenant_is_created_and_said(state_dir: Path, tmp_path: Path)
         (0, "imported   documents/a\n1 imported, 0 unchanged, 0 failed\n", f"tenant {name} is new\n"),
         (0, "unchanged  documents/a\n0 imported, 1 unchanged, 0 failed\n", ""),
     ]
+
+
+async def test_vectors_that_were_lost_are_asked_for_again(
+    state_dir: Path, tenant: str, tmp_path: Path, database: Database, chroma_url: str
+) -> None:
+    """As after a restore: the documents are there, Chroma is empty."""
+    (tmp_path / "a.md").write_text("# A\n\ntext\n")
+    assert (await tria("knowledge", "import", tmp_path / "a.md", "--tenant", tenant, "--state-dir", state_dir))[0] == 0
+    async with open_knowledge(KnowledgeSettings(chroma_url), database) as known:
+        await known.index.drop(tenant)
+        code, output, errors = await tria("knowledge", "reindex", "--state-dir", state_dir)
+        assert (code, output) == (0, "1 documents queued\n"), errors
+        async with database.connection() as connection:
+            job = await connection.fetchval("select payload from pgqueuer where entrypoint = 'index_document'")
+        await known.service.index_document(job)
+        assert await known.service.repair() == 0

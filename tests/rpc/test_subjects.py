@@ -20,6 +20,7 @@ from server.errors import AppError
 from server.holdings import Erased
 from server.idempotency import Idempotency
 from server.people_wiring import open_vault, subjects
+from server.redis_client import open_redis
 from server.signing import SigningKey
 from tests.support.people import TENANT, Office, Person, new_key
 from tests.support.reading import reason
@@ -224,10 +225,9 @@ async def test_who_is_on_hold_is_not_erased(office: Office, person: Person) -> N
     assert {"reason": "[erased]"} in [event["fields"] for event in after]
 
 
-async def test_what_redis_holds_goes_too_and_a_cut_job_is_taken_up_again(
-    office: Office, person: Person, redis_url: str
-) -> None:
-    async with redis.asyncio.Redis.from_url(redis_url) as client:
+async def test_what_redis_holds_goes_too_and_a_cut_job_is_taken_up_again(office: Office, person: Person) -> None:
+    store = office.config.store
+    async with open_redis(store.redis_url.reveal(), cluster=store.redis_cluster, timeout=5.0) as client:
         await client.xadd(f"tria:run:{{{person.conversation}}}", {"text": person.word("text")})
         await client.set(f"tria:cache:{person.reference}", person.word("text"))
         await client.set("tria:cache:somebody-else", "x")
