@@ -99,7 +99,7 @@ async def _spoil(sandbox: str) -> None:
     """What the books will do to calls, until it is used up."""
     async with httpx.AsyncClient(base_url=sandbox, timeout=10) as client:
         for kind, times in FAULTS:
-            answer = await client.post("/sandbox/faults", json={"kind": kind, "times": times, "probability": "0.2"})
+            answer = await client.post("/sandbox/faults", json={"kind": kind, "times": times, "probability": 0.2})
             answer.raise_for_status()
 
 
