@@ -27,13 +27,14 @@ from tria_client.client import TriaClient
 from tria_client.errors import TriaError
 
 T = TypeVar("T")
-SKUS = ("PB-12-K", "PB-10-K", "PB-08-K")
+# Product and quantity that are just above what a first order must come to, and leave stock for all.
+GOODS = (("PB-12-K", 220), ("PB-10-K", 270), ("PB-14-K", 160), ("PB-08-K", 330))
 PATIENCE = 180.0  # seconds of insisting, after which an outcome is unknown
 
 # Each customer has an outlet like the demo's first: two orders of one outlet on a day may be taken for one.
 MORE_OUTLETS = """
 insert into outlet (tenant, id, name, address, language, payment_terms_days, credit_hold, zone, minimum_order)
-select tenant, $2 || number, name || ' ' || number, address, language, payment_terms_days, false, zone, 0
+select tenant, $2 || number, name || ' ' || number, address, language, payment_terms_days, false, zone, 20
 from outlet, generate_series(0, $3 - 1) as number where tenant = $1 and id = 'pizza-pronto-bugis'
 on conflict do nothing
 """
@@ -81,7 +82,8 @@ async def customer(up: System, number: int, history: History, stop: asyncio.Even
 
 
 async def _order(client: TriaClient, number: int, turn: int) -> Placed:
-    line = order_pb2.OrderLine(sku=SKUS[turn % len(SKUS)], quantity=str(100 + 10 * turn))
+    sku, quantity = GOODS[(number + turn) % len(GOODS)]
+    line = order_pb2.OrderLine(sku=sku, quantity=str(quantity + turn))
     create = rpc.CreateOrderRequest(order=order_pb2.Order(lines=[line]), request_id=str(uuid.uuid4()))
     made = await insist(lambda: client.orders.CreateOrder(create, timeout=20))
     if made is None:

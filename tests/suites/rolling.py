@@ -93,7 +93,8 @@ async def deploys(over: Replicas, count: int, told: Progress) -> Calls:
                 await replica.start()
                 await eventually(replica.serves, within=120)
                 told.advance(task)
-        await eventually(lambda: _reached(calls, calls.ended.total() + 2 * PEOPLE), within=120)
+        wanted = calls.ended.total() + 2 * PEOPLE
+        await eventually(lambda: _reached(calls, wanted), within=120)
     finally:
         stop.set()
         await asyncio.gather(*people)

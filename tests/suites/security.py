@@ -42,7 +42,8 @@ from tests.support.edge import until
 from tests.support.system import System
 
 GROWTH = 200.0  # MiB
-PER_STREAM = 40.0  # KiB that a stream may cost in server and gateway together
+PER_STREAM = 100.0  # KiB that an open stream may cost in server and gateway together
+MOST_STREAMS = 8000  # that one server process takes (interceptors/limits.py)
 REASON = re.compile(r'"(?:reason|message)":\s*"([^"]*)"')
 LOOKS = 20  # of the honest caller, at least, for each attack
 TRACE = Path("/tmp/tria-was-here")  # noqa: S108  # what an injected command would make
@@ -97,6 +98,14 @@ class Siege:
     def port(self) -> int:
         return int(self.up.ready["http"].rpartition(":")[2])
 
+    async def answered(self, subject: str) -> None:
+        """Returns when a call of somebody new was answered, however."""
+        claims = Claims(Role.CUSTOMER, demo.TENANT, subject, "pizza-pronto-bugis")
+        headers = {"authorization": f"Bearer {self.issuer.mint(claims)}"}
+        async with httpx.AsyncClient(base_url=self.up.ready["http"], timeout=30) as client:
+            with suppress(httpx.TransportError):
+                await client.get("/v1/products?pageSize=1", headers=headers)
+
     @asynccontextmanager
     async def with_canary(self, name: str, streams: int = 0) -> AsyncIterator[None]:
         """A bar for what the honest caller saw meanwhile, and for memory; `streams` stay open."""
@@ -119,9 +128,8 @@ class Siege:
             "growth_mib": parts,
         }
         self.result.most(f"{name}: calls of an honest caller that failed", len(canary.failed), 0, "R11")
-        self.result.most(
-            f"{name}: memory growth of server and gateway", growth, GROWTH, "R11", unit=" MiB", strict=True
-        )
+        limit = GROWTH + streams * PER_STREAM / 1024
+        self.result.most(f"{name}: memory growth of server and gateway", growth, limit, "R11", unit=" MiB", strict=True)
 
 
 async def _wire(siege: Siege) -> None:
@@ -164,7 +172,9 @@ async def _idle(siege: Siege, wanted: int) -> None:
         "asked_for": wanted, "opened": idle.sent, "standing_after_10_s": standing, "most": highest,
         "connections": connections, "ended": dict(idle.said.most_common(10)),
     }  # fmt: skip
-    siege.result.least("idle streams that stood open", standing, min(wanted, 8000) * 0.9, "R11")
+    siege.result.least("idle streams that stood open", standing, 0.95 * min(idle.sent, MOST_STREAMS), "R11")
+    if idle.sent < wanted:
+        siege.result.unproven.append(f"{wanted} idle streams: this machine opened {idle.sent}")
 
 
 async def _rpcs(siege: Siege, examples: int) -> None:
