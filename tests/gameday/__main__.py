@@ -22,7 +22,7 @@ from tests.gameday.faults import FAULTS, Fault
 from tests.gameday.ground import HURRY, Ground, played
 from tests.support.monitored import MONITORING, ROOT
 
-_PATIENCE = 180.0  # seconds for an alert to fire, and for it to end
+_PATIENCE = 120.0  # seconds for an alert to fire, and for it to end
 console = Console(highlight=False, soft_wrap=True)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import sys
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -105,11 +106,12 @@ def children(pid: int) -> Iterator[int]:
 
 
 async def _keep_asking(ground: Ground) -> None:
-    """Customers: a question that nobody asked before, so that it reaches the model, about once a second."""
-    while True:
+    """A customer: something that documents answer and nobody asked before, so that it reaches the model; seldom enough
+    for the limit of a person."""
+    for amount in itertools.count(random.randrange(10**6)):
         await asyncio.gather(
-            ground.ask(f"What should I know about storing carton number {uuid.uuid4().hex[:6]} in a wet kitchen?"),
-            asyncio.sleep(1.0),
+            ground.ask(f"What does delivery to Sentosa cost for an order of {amount} dollars?"),
+            asyncio.sleep(4.0),
         )
 
 
