@@ -119,7 +119,7 @@ class Monitoring:
                                         "--cluster.listen-address="],  # one needs no peers
             # Its bgwriter collector reads columns that PostgreSQL 17 took away.
             "prometheus-postgres-exporter": ["--no-collector.bgwriter"],
-            "prometheus-redis-exporter": [],
+            "prometheus-redis-exporter": ["--connection-timeout=1s"],  # 15 s by default: longer than a scrape lasts
             "prometheus-blackbox-exporter": [f"--config.file={blackbox}"],
             "prometheus-node-exporter": [
                 "--collector.disable-defaults", "--collector.cpu", "--collector.meminfo", "--collector.filesystem",

@@ -17,7 +17,7 @@ SYSTEM = {"server", "worker", "envoy", "chroma", "localhost"}  # in the network,
 
 def validated(path: Path) -> subprocess.CompletedProcess[str]:
     """By the schema that the tool carries: nothing is fetched."""
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", path]
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
