@@ -15,8 +15,8 @@ import pytest_asyncio
 from server.embedded.child import StartFailed
 from server.embedded.envoy import EmbeddedEnvoy, config_file
 from server.embedded.issuer import Issuer
-from server.rollout.draining import drain
 from server.embedded.loopback import free_ports
+from server.rollout.draining import drain
 from tests.edge.conftest import Edge
 from tests.edge.test_requests import error
 from tests.edge.test_streams import frames

@@ -18,10 +18,11 @@ import pytest_asyncio
 
 from server.embedded.envoy import EdgeSettings, EmbeddedEnvoy
 from server.embedded.issuer import Issuer
+from server.embedded.loopback import free_ports
 from server.rollout import split
 from server.rollout.figures import FiguresUnreadable, Gateway, Version
 from tests.edge.test_streams import frames
-from tests.support.edge import Tokens, Upstream, edge_settings, free_ports, start_upstream, until
+from tests.support.edge import Tokens, Upstream, edge_settings, start_upstream, until
 
 QUICK = ("--hold", "0.4", "--look", "0.1", "--patience", "60", "--least-calls", "5")
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from rich.progress import Progress
 
-from tests.support.edge import free_ports
+from server.embedded.loopback import free_ports
 from tests.support.system import System, reachable_dir, system
 
 

@@ -26,8 +26,8 @@ from server.caller import Role
 from server.embedded.envoy import EdgeSettings
 from server.embedded.installed import installed_file
 from server.embedded.issuer import AUDIENCE, ISSUER, Claims, Issuer
-from server.rollout import split
 from server.embedded.loopback import free_ports
+from server.rollout import split
 from tria.accounting.v1 import accounting_service_pb2, accounting_service_pb2_grpc
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tria.knowledge.v1 import knowledge_service_pb2, knowledge_service_pb2_grpc

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import asyncpg
 
 from server.embedded.child import Account, Child, private_directory
-from tests.support.edge import free_ports
+from server.embedded.loopback import free_ports
 
 ROLE_SETTINGS = {"statement_timeout": "30s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "60s"}
 """What the pool asks of a session where there is no pooler; behind one they are the role's."""

@@ -17,8 +17,7 @@ import asyncpg
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.embedded.loopback import listens
-from tests.support.edge import free_ports
+from server.embedded.loopback import free_ports, listens
 from tests.support.stores import eventually
 
 ROOT = Path(__file__).parents[2]

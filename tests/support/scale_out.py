@@ -21,9 +21,10 @@ from server.db.pool import Database, PoolSettings
 from server.embedded.chroma import EmbeddedChroma
 from server.embedded.envoy import EmbeddedEnvoy, config_file, load
 from server.embedded.issuer import Issuer
+from server.embedded.loopback import free_ports
 from server.embedded.postgres import EmbeddedPostgres
 from tests.support.app import configuration, fill
-from tests.support.edge import edge_settings, free_ports
+from tests.support.edge import edge_settings
 from tests.support.orders import fill as fill_orders
 from tests.support.pooler import Pooler
 from tests.support.replicas import Replica, Replicas, replicas

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.support.edge import free_ports
+from server.embedded.loopback import free_ports
 
 CHILDREN = ("postgres", "valkey", "chroma", "xero_sandbox", "server", "worker", "envoy")
 COMMAND = (sys.executable, "-m", "server")

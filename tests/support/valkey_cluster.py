@@ -9,8 +9,8 @@ from pathlib import Path
 
 import redis.asyncio
 
+from server.embedded.loopback import free_ports
 from server.embedded.valkey import EmbeddedValkey
-from tests.support.edge import free_ports
 from tests.support.stores import eventually
 
 _SLOTS = 16384
