@@ -3,7 +3,7 @@
     python -m tests.suites.readiness
 
 A requirement passes when a run has bars for it and all of them hold, those for its tests (`make promises`) among them;
-without a run it says "not run". Exit status 1 unless everything passes. Any suite takes part whose file has the shape of
+without a run it says "not run". Exit status 1 unless everything passes. A suite takes part whose file has the shape of
 tests/suites/results.py.
 """
 
