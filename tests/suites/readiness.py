@@ -2,8 +2,9 @@
 
     python -m tests.suites.readiness
 
-A requirement passes when a run has bars for it and all of them hold; without a run it says "not run". Exit status 1
-unless everything passes. Any suite takes part whose file has the shape of tests/suites/results.py.
+A requirement passes when a run has bars for it and all of them hold, those for its tests (`make promises`) among them;
+without a run it says "not run". Exit status 1 unless everything passes. A suite takes part whose file has the shape of
+tests/suites/results.py.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any
 import click
 
 from tests.suites.pages import frame
-from tests.suites.requirements import NEEDS_ACCOUNT, TITLES
+from tests.suites.requirements import NEEDS_ACCOUNT, TESTS, TITLES
 from tests.suites.results import REPORTS
 
-PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
+PASS, FAIL, PARTLY, NOT_RUN = "pass", "fail", "partly run", "not run"
 KEYS = {"suite", "passed", "commit", "machine", "command", "bars", "unproven", "began", "ended"}
 
 
@@ -46,10 +47,17 @@ class Standing:
     evidence: Sequence[Evidence]
 
     @property
+    def missing(self) -> list[str]:
+        """The tests behind it that no run has a bar for."""
+        return [path for path in TESTS.get(self.number, ()) if path not in {each.name for each in self.evidence}]
+
+    @property
     def verdict(self) -> str:
         if not self.evidence:
             return NOT_RUN
-        return PASS if all(each.passed for each in self.evidence) else FAIL
+        if not all(each.passed for each in self.evidence):
+            return FAIL
+        return PARTLY if self.missing else PASS
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -108,13 +116,17 @@ def markdown(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> st
             ]
     lines += ["", "## Not shown", ""]
     lines += [f"- {run['suite']}: {text}" for run in runs for text in run["unproven"]]
+    lines += [f"- {each.number}: {path}: not run" for each in found for path in each.missing]
     lines += [f"- {number}: {text}: needs an account" for number, text in NEEDS_ACCOUNT.items()]
     return "\n".join(lines) + "\n"
 
 
 def _summary(found: Sequence[Standing]) -> str:
-    count = {verdict: sum(each.verdict == verdict for each in found) for verdict in (PASS, FAIL, NOT_RUN)}
-    return f"{count[PASS]} of {len(found)} requirements pass, {count[FAIL]} fail, {count[NOT_RUN]} were not run."
+    count = {verdict: sum(each.verdict == verdict for each in found) for verdict in (PASS, FAIL, PARTLY, NOT_RUN)}
+    return (
+        f"{count[PASS]} of {len(found)} requirements pass, {count[FAIL]} fail, "
+        f"{count[PARTLY]} were run in part, {count[NOT_RUN]} were not run."
+    )
 
 
 def _machine(run: Mapping[str, Any]) -> str:
@@ -131,7 +143,7 @@ def html(text: str) -> str:
     from markdown_it import MarkdownIt  # noqa: PLC0415  # only the page needs it
 
     body = MarkdownIt().enable("table").render(text)
-    for verdict, kind in ((FAIL, "fail"), (NOT_RUN, "unrun"), (PASS, "pass")):
+    for verdict, kind in ((FAIL, "fail"), (PARTLY, "unrun"), (NOT_RUN, "unrun"), (PASS, "pass")):
         body = body.replace(f"<td>{verdict}</td>", f'<td class="{kind}">{escape(verdict)}</td>')
         body = body.replace(f"<td><strong>{verdict}</strong></td>", f'<td class="{kind}">{escape(verdict)}</td>')
     return frame("TRIA: readiness", body)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.suites.pages import page
-from tests.suites.readiness import FAIL, NOT_RUN, PASS, report
+from tests.suites.readiness import FAIL, NOT_RUN, PARTLY, PASS, report
 from tests.suites.requirements import NEEDS_ACCOUNT, TESTS, TITLES
 from tests.suites.results import ROOT, Result, percentile
 
@@ -25,7 +25,10 @@ def run(folder: Path, suite: str, **bars: bool) -> None:
 
 def test_a_requirement_without_a_run_says_so(tmp_path: Path) -> None:
     assert {each.verdict for each in report(tmp_path)} == {NOT_RUN}
-    assert "0 of 17 requirements pass, 0 fail, 17 were not run." in (tmp_path / "readiness.md").read_text()
+    assert (
+        "0 of 17 requirements pass, 0 fail, 0 were run in part, 17 were not run."
+        in (tmp_path / "readiness.md").read_text()
+    )
 
 
 def test_one_failed_bar_of_any_run_fails_the_requirement(tmp_path: Path) -> None:
@@ -37,6 +40,12 @@ def test_one_failed_bar_of_any_run_fails_the_requirement(tmp_path: Path) -> None
     assert "[JSON](soak.json)" in text
     assert "a \\| b" in text
     assert '<td class="fail">fail</td>' in (tmp_path / "readiness.html").read_text()
+
+
+def test_a_requirement_whose_tests_were_not_run_is_run_in_part(tmp_path: Path) -> None:
+    run(tmp_path, "soak", R3=True)
+    assert {each.number: each.verdict for each in report(tmp_path)}["R3"] == PARTLY
+    assert "- R3: tests/db/test_pool.py: not run" in (tmp_path / "readiness.md").read_text()
 
 
 def test_other_files_are_passed_over(tmp_path: Path) -> None:
