@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from aiohttp import web
 
-from server.embedded.child import StartFailed, private_directory
+from server.embedded.child import Child, StartFailed, private_directory
 from server.embedded.installed import installed_file
 from server.embedded.loopback import HOST, is_free
 from server.embedded.monitoring_config import Config, Pace, alertmanager_config, hurried, prometheus_config
@@ -60,11 +61,14 @@ class Monitoring:
         self._state = watched.state / "monitoring"
         self._supervisor: Supervisor | None = None
         self._inbox: web.AppRunner | None = None
+        self._lock = Child("tria monitor", self._state, parent_death=signal.SIGTERM, stop_signals=())
         self.ports: dict[str, int] = {}
 
     async def start(self, report: Callable[[str], None]) -> None:
-        """Returns when all answer. Raises StartFailed; `stop()` must be called then too."""
+        """Returns when all answer. Raises StartFailed, or OwnedElsewhere when another watches already; `stop()` must be
+        called then too."""
         private_directory(self._state)
+        await self._lock.own()
         self._supervisor = Supervisor(self._state / "pids.json", report)
         self.ports = _choose(self._state / "ports.json", (*_USUAL, *EXPORTERS, "inbox"))
         self._inbox = await _inbox(self.ports["inbox"], self._told)
@@ -84,6 +88,7 @@ class Monitoring:
                 (self._state / name).unlink(missing_ok=True)
         if self._inbox is not None:
             await self._inbox.cleanup()
+        await self._lock.stop()
 
     def _write_configuration(self) -> None:
         source, rules = installed_file("monitoring/prometheus"), self._state / "rules"

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import platform
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -67,7 +70,15 @@ async def main(wanted: list[str]) -> bool:
             colour = "green" if result["passed"] else "red"
             console.print(f"{fault.says:<30}{fault.alert:<26}[{colour}]{result.get('why') or times}[/{colour}]")
     passed = all(result["passed"] for result in results)
-    report = {"played": datetime.now(UTC).isoformat(), "hurry": HURRY, "passed": passed, "faults": results}
+    report = {
+        "command": "make gameday" + (f' ARGS="{" ".join(wanted)}"' if wanted else ""),
+        "commit": await asyncio.to_thread(_commit),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}",
+        "played": datetime.now(UTC).isoformat(),
+        "hurry": HURRY,
+        "passed": passed,
+        "faults": results,
+    }
     path = ROOT / "reports" / "gameday.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
@@ -75,6 +86,11 @@ async def main(wanted: list[str]) -> bool:
         f"{sum(bool(result['passed']) for result in results)} of {len(results)}; {path.relative_to(Path.cwd())}"
     )
     return passed
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607  # whichever git there is
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

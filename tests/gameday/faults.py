@@ -56,8 +56,22 @@ def kill(part: str) -> Act:
     return act
 
 
-async def nothing(_ground: Ground) -> None:
-    """The supervisor mends it."""
+async def server_dies(ground: Ground) -> None:
+    """Again and again: a single death is mended before anybody need be told."""
+
+    async def keep_killing() -> None:
+        while True:
+            if "server" in ground.system.pids():
+                ground.signal("server", signal.SIGKILL)
+            await asyncio.sleep(0.3)
+
+    ground.scratch["killing"] = asyncio.create_task(keep_killing())
+
+
+async def server_may_live(ground: Ground) -> None:
+    """What killed it is gone; the supervisor does the rest."""
+    ground.scratch["killing"].cancel()
+    await asyncio.wait({ground.scratch["killing"]})
 
 
 def model(*options: str) -> Act:
@@ -181,7 +195,7 @@ async def alertmanager_again(ground: Ground) -> None:
 
 _AGAIN = "Start it again"
 FAULTS = (
-    Fault("the server is killed", "ServerDown", "`make run` does it by itself", kill("server"), nothing),
+    Fault("the server dies", "ServerDown", "`make run` does it by itself", server_dies, server_may_live),
     Fault("the worker hangs", "WorkerDown", "Start it", hang("worker"), kill("worker")),
     Fault("PostgreSQL hangs", "PostgresAway", "`kill -CONT PID`", hang("postgres"), wake("postgres")),
     Fault("Redis hangs", "RedisAway", _AGAIN, hang("valkey"), kill("valkey")),

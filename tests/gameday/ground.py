@@ -102,7 +102,8 @@ class Ground:
 def children(pid: int) -> Iterator[int]:
     """Processes that `pid` has started."""
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        yield from map(int, task.read_text().split())
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ends while we look
+            yield from map(int, task.read_text().split())
 
 
 async def _keep_asking(ground: Ground) -> None:
