@@ -155,8 +155,13 @@ async def _until_told(rollout: Rollout) -> Outcome:
     """Promotes; SIGTERM and SIGINT end it like a bad verdict."""
     promoting = asyncio.create_task(rollout.promote())
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not promoting.cancelling():  # told twice, it must not stop giving the calls back
+            promoting.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, promoting.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         return await promoting
     except asyncio.CancelledError:
@@ -179,7 +184,7 @@ def abort(version: str, split: Path | None, namespace: str) -> None:
 @deploy.command()
 @click.option("--issuer", envvar="TRIA_JWT_ISSUER", required=True, help="Whose tokens are taken.", show_envvar=True)
 @click.option("--audience", envvar="TRIA_JWT_AUDIENCE", required=True, help="For whom they are.", show_envvar=True)
-@click.option("--origin", "origins", multiple=True, envvar="TRIA_ORIGINS", help="Of your own pages.", show_envvar=True)
+@click.option("--origin", "origins", multiple=True, help="Of your own pages; else what TRIA_ORIGINS lists.")
 @click.option("--blue", default="server:50051", show_default=True, help="The first version.")
 @click.option("--green", default="server-green:50051", show_default=True, help="The second version.")
 @click.option("--trusted-hops", default=0, show_default=True, help="Load balancers in front that speak HTTP.")
