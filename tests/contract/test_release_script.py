@@ -110,7 +110,7 @@ case "$1 $2" in
   "version --client") echo "Kustomize Version: v5.7.1" ;;
   "kustomize "*) exec "$REAL" "$@" ;;
   "get configmap") echo "    tria.green: 0" ;;
-  "get deployment") exit "$UNKNOWN" ;;
+  "get deployment") [ -z "$STANDING" ] || "$STANDING" ;;
 esac
 """
 TRIA = """#!/bin/sh
@@ -121,14 +121,15 @@ for _ in $(seq 600); do sleep 0.1; done
 """
 
 
-def release(folder: Path, *, slow: str = "", unknown: str = "0") -> tuple[subprocess.Popen[str], Path]:
-    """A release with a kubectl and a tria that only write down what they are asked; `slow` waits to be told."""
+def release(folder: Path, *, slow: str = "", standing: str = "pwd") -> tuple[subprocess.Popen[str], Path]:
+    """A release with a kubectl and a tria that only write down what they are asked; `slow` waits to be told, and
+    `standing` is the command that says whether there is a deployment already."""
     for name, text in (("kubectl", KUBECTL), ("tria", TRIA)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     log = folder / "log"
     fakes = {"PATH": f"{folder}:{os.environ['PATH']}", "TRIA": str(folder / "tria"), "REAL": kubectl()}
-    asked = {"LOG": str(log), "SLOW": slow, "UNKNOWN": unknown, "MANIFESTS": str(folder / "manifests.yaml")}
+    asked = {"LOG": str(log), "SLOW": slow, "STANDING": standing, "MANIFESTS": str(folder / "manifests.yaml")}
     environ = {**os.environ, **TOLD, **fakes, **asked}
     started = subprocess.Popen(["deploy/release", "staging"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)  # noqa: S607
     return started, log
@@ -158,10 +159,17 @@ def test_whoever_stops_a_release_gets_the_calls_back(
 
 
 def test_the_first_release_is_whole_and_waits_for_no_calls(tmp_path: Path) -> None:
-    started, log = release(tmp_path, unknown="1")
+    started, log = release(tmp_path, standing="")
     started.communicate(timeout=120)
     assert started.returncode == 0
     done = log.read_text()
     assert "tria/version!=" not in done
     assert "--steps 100 --least-calls 0" in done
     assert "abort" not in done
+
+
+def test_a_cluster_that_does_not_answer_is_not_an_empty_one(tmp_path: Path) -> None:
+    started, log = release(tmp_path, standing="false")
+    started.communicate(timeout=120)
+    assert started.returncode != 0
+    assert "apply" not in log.read_text()
