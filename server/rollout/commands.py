@@ -31,6 +31,13 @@ _PACE, _LIMITS = Pace(), Limits()
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+class _Origin(click.types.StringParamType):
+    """Lists in variables of TRIA have commas; click's own have spaces."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [part.strip() for part in rv.split(",") if part.strip()]
+
+
 @click.group("deploy")
 def deploy() -> None:
     """Try an environment, and move calls between two versions of the server."""
@@ -155,8 +162,13 @@ async def _until_told(rollout: Rollout) -> Outcome:
     """Promotes; SIGTERM and SIGINT end it like a bad verdict."""
     promoting = asyncio.create_task(rollout.promote())
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not promoting.cancelling():  # told twice, it must not stop giving the calls back
+            promoting.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, promoting.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         return await promoting
     except asyncio.CancelledError:
@@ -179,7 +191,15 @@ def abort(version: str, split: Path | None, namespace: str) -> None:
 @deploy.command()
 @click.option("--issuer", envvar="TRIA_JWT_ISSUER", required=True, help="Whose tokens are taken.", show_envvar=True)
 @click.option("--audience", envvar="TRIA_JWT_AUDIENCE", required=True, help="For whom they are.", show_envvar=True)
-@click.option("--origin", "origins", multiple=True, envvar="TRIA_ORIGINS", help="Of your own pages.", show_envvar=True)
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    type=_Origin(),
+    envvar="TRIA_ORIGINS",
+    show_envvar=True,
+    help="Of your own pages.",
+)
 @click.option("--blue", default="server:50051", show_default=True, help="The first version.")
 @click.option("--green", default="server-green:50051", show_default=True, help="The second version.")
 @click.option("--trusted-hops", default=0, show_default=True, help="Load balancers in front that speak HTTP.")

@@ -25,7 +25,7 @@ _CLUSTERS: Final[Mapping[str, str]] = {
     "unproven_green": "green",
 }
 QUERY: Final = (
-    "sum by (__name__, envoy_cluster_name, envoy_response_code_class, le) "
+    "sum by (__name__, envoy_cluster_name, envoy_response_code_class, le, instance, pod) "
     f'({{__name__=~"{_WANTED.pattern}", envoy_cluster_name=~"{"|".join(_CLUSTERS)}"}})'
 )
 
@@ -39,6 +39,9 @@ class Version(StrEnum):
     @property
     def other(self) -> Version:
         return Version.GREEN if self is Version.BLUE else Version.BLUE
+
+
+Key = tuple[str, Version, str, str]
 
 
 class FiguresUnreadable(Exception):
@@ -62,23 +65,27 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Running totals by (metric, version, response class or bucket)."""
+    """Running totals by (metric, version, response class or bucket, gateway)."""
 
-    values: Mapping[tuple[str, Version, str], float]
+    values: Mapping[Key, float]
 
     def since(self, earlier: Totals, version: Version) -> Figures:
-        """What came after `earlier`. A gateway that began anew counts from nothing, so nothing is below 0."""
+        """What came after `earlier`. A gateway that began anew counts from nothing, so what it shows came after."""
 
         def grown(metric: str) -> dict[str, float]:
-            return {
-                key[2]: max(0.0, value - earlier.values.get(key, 0.0))
-                for key, value in self.values.items()
-                if key[:2] == (metric, version)
-            }
+            found: dict[str, float] = {}
+            for key, value in self.values.items():
+                if key[:2] == (metric, version):
+                    before = earlier.values.get(key, 0.0)
+                    # Each gateway by itself: in a sum, one that began anew would hide what the others counted.
+                    found[key[2]] = found.get(key[2], 0.0) + (value - before if value >= before else value)
+            return found
 
         by_class = grown("envoy_cluster_upstream_rq_xx")
         refused = sum(sum(grown(f"envoy_cluster_grpc_{code}").values()) for code in (2, 4, 13, 14, 15))
-        healthy = self.values.get(("envoy_cluster_membership_healthy", version, ""), 0.0)
+        healthy = sum(
+            value for key, value in self.values.items() if key[:2] == ("envoy_cluster_membership_healthy", version)
+        )
         # A status in the trailers is seen by the gRPC counters only, a server that is not there by the HTTP ones only,
         # and a status without an answer by both.
         failures = max(by_class.get("5", 0.0), refused)
@@ -104,7 +111,7 @@ class Gateway:
 
     async def totals(self) -> Totals:
         text = await _get(self._url, {})
-        values: dict[tuple[str, Version, str], float] = {}
+        values: dict[Key, float] = {}
         try:
             for family in text_string_to_metric_families(text):
                 for sample in family.samples:
@@ -122,7 +129,7 @@ class Prometheus:
         self._url = url.rstrip("/")
 
     async def totals(self) -> Totals:
-        values: dict[tuple[str, Version, str], float] = {}
+        values: dict[Key, float] = {}
         text = await _get(f"{self._url}/api/v1/query", {"query": QUERY})
         try:
             for series in json.loads(text)["data"]["result"]:
@@ -133,17 +140,19 @@ class Prometheus:
         return _filled(values, self._url)
 
 
-def _take(values: dict[tuple[str, Version, str], float], name: str, labels: Mapping[str, str], value: float) -> None:
+def _take(values: dict[Key, float], name: str, labels: Mapping[str, str], value: float) -> None:
     cluster = labels.get("envoy_cluster_name", "")
     if cluster not in _CLUSTERS or not _WANTED.fullmatch(name):
         return
     if name == "envoy_cluster_membership_healthy" and cluster.startswith("unproven"):
         return  # the same servers a second time
-    key = (name, Version(_CLUSTERS[cluster]), labels.get("le") or labels.get("envoy_response_code_class", ""))
+    kind = labels.get("le") or labels.get("envoy_response_code_class", "")
+    gateway = f"{labels.get('instance', '')} {labels.get('pod', '')}"
+    key = (name, Version(_CLUSTERS[cluster]), kind, gateway)
     values[key] = values.get(key, 0.0) + value
 
 
-def _filled(values: dict[tuple[str, Version, str], float], source: str) -> Totals:
+def _filled(values: dict[Key, float], source: str) -> Totals:
     if not values:
         raise FiguresUnreadable(f"{source} knows nothing of the clusters {', '.join(_CLUSTERS)}")
     return Totals(values)

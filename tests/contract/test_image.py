@@ -166,6 +166,20 @@ def test_compose_tells_the_server_enough() -> None:
         assert config.auth.jwks == "/run/secrets/jwks"
 
 
+def test_valkey_refuses_when_it_is_full_as_everywhere_else() -> None:
+    policy = re.compile(r'maxmemory-policy"?:? "?([a-z-]+)')
+    (tested,) = policy.findall((ROOT / "server" / "embedded" / "valkey.py").read_text())
+    assert policy.findall(" ".join(compose()["services"]["valkey"]["command"])) == [tested] == ["noeviction"]
+
+
+def test_passwords_in_urls_are_such_that_urls_take_them() -> None:
+    text = (DEPLOY / "staging.env.example").read_text()
+    last = text[text.index("# Docker Compose only") :]
+    assert "POSTGRES_PASSWORD=" in last
+    assert "VALKEY_PASSWORD=" in last
+    assert "openssl rand -hex" in last
+
+
 def scripts() -> Iterator[Path]:
     for folder in (ROOT / ".ci", DEPLOY):
         yield from (path for path in folder.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))

@@ -170,6 +170,37 @@ def test_the_server_takes_the_settings(environment: str) -> None:
     assert not settings.keys() & SECRETS.keys()
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_store_is_allowed(environment: str) -> None:
+    """Pods may reach PostgreSQL, a pooler and Valkey by address, and Chroma in the namespace that its URL names."""
+    allowed: dict[int, list[Manifest]] = {}
+    for rule in of(environment, "NetworkPolicy")["outside"]["spec"]["egress"]:
+        for port in rule["ports"]:
+            allowed[port["port"]] = rule["to"]
+    assert {5432, 6432, 6379, 8000} <= allowed.keys()
+    (settings,) = (
+        one["data"] for name, one in of(environment, "ConfigMap").items() if name.startswith("tria-settings")
+    )
+    _, namespace, service = settings["TRIA_CHROMA_URL"].split(".", 2)
+    assert service == "svc.cluster.local:8000"
+    assert allowed[8000] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]
+
+
+def test_the_migration_goes_around_a_pooler() -> None:
+    environ = {
+        one["name"]: one for one in of("staging", "Job")["migrate"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert environ["TRIA_DATABASE_DIRECT_URL"]["valueFrom"]["secretKeyRef"]["optional"], "not every place has a pooler"
+
+
+def test_the_helper_that_drains_ends_when_it_is_told() -> None:
+    """As the first process of a container a signal without a handler does nothing: there must be one."""
+    parts = of("staging", "Deployment")["gateway"]["spec"]["template"]["spec"]["containers"]
+    (command,) = (part["command"] for part in parts if part["name"] == "drain")
+    assert "trap 'exit 0' TERM" in command[-1]
+    assert command[-1].endswith("& wait")
+
+
 def test_regions_share_nothing() -> None:
     found = []
     for environment in ENVIRONMENTS:

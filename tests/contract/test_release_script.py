@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from tests.contract.test_manifests import ENVIRONMENTS, ROOT, VERSION, Manifest
+from tests.contract.test_manifests import ENVIRONMENTS, ROOT, VERSION, Manifest, kubectl
 
 SERVER, GATEWAY = "registry.example.com/tria@sha256:" + "a" * 64, "registry.example.com/tria-gateway@sha256:" + "b" * 64
 TOLD = {
@@ -19,6 +21,9 @@ TOLD = {
     "URL": "https://x",
     "PROMETHEUS": "http://p",
     "BACKUP": "true",
+    "CUSTOMER_TOKEN": "placeholder",
+    "AUDITOR_TOKEN": "placeholder",
+    "AUDIT_KEY": "placeholder",
 }
 
 
@@ -50,8 +55,121 @@ def test_every_image_of_a_release_is_named_by_its_digest(environment: str, tmp_p
 
 def test_backup_comes_first_and_the_schema_before_the_code(tmp_path: Path) -> None:
     done, _ = rehearse("staging", tmp_path, BACKUP="echo saved")
-    words = ("echo saved", "delete job migrate", "component=migration", "wait job/migrate", "component!=migration")
+    words = (
+        "echo saved",
+        "component=ground",
+        "delete job migrate",
+        "component=migration",
+        "wait job/migrate",
+        "component!=migration",
+    )
     order = [next(number for number, line in enumerate(done) if word in line) for word in words]
     later = [next(number for number, line in enumerate(done) if word in line) for word in ("promote green", "smoke")]
     assert [*order, *later] == sorted([*order, *later])
     assert done[-1].endswith("--book")
+
+
+def applied(done: list[str], manifests: list[Manifest]) -> list[set[tuple[str, str]]]:
+    """Kind and name of what each apply of a release takes."""
+    found = []
+    for line in done:
+        if " apply " not in line:
+            continue
+        taken = manifests
+        for term in line.rpartition("--selector ")[2].split(","):
+            key, _, value = term.partition("=")
+            equal, key = not key.endswith("!"), key.removesuffix("!")
+            taken = [one for one in taken if (one["metadata"].get("labels", {}).get(key) == value) is equal]
+        found.append({(one["kind"], one["metadata"]["name"]) for one in taken})
+    return found
+
+
+def test_the_migration_finds_its_account_and_the_version_with_the_calls_is_left_alone(tmp_path: Path) -> None:
+    done, manifests = rehearse("staging", tmp_path)
+    ground, migration, rest = applied(done, manifests)
+    assert ("ServiceAccount", "tria") in ground
+    assert {name for kind, name in ground if kind == "NetworkPolicy"} >= {"nothing", "names", "outside"}
+    assert migration == {("Job", "migrate")}
+    assert {name for kind, name in rest if kind == "Deployment"} == {"server-green", "worker", "gateway"}
+    left = {(one["kind"], one["metadata"]["name"]) for one in manifests} - ground - migration - rest
+    assert left
+    assert all(name == "server-blue" for _, name in left)
+
+
+@pytest.mark.parametrize("name", ["CUSTOMER_TOKEN", "AUDITOR_TOKEN", "AUDIT_KEY"])
+def test_nothing_is_done_when_the_smoke_test_could_not_check(name: str, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        rehearse("staging", tmp_path, **{name: ""})
+    assert name in refused.value.stderr
+    assert "+ " not in refused.value.stdout
+
+
+KUBECTL = """#!/bin/sh
+echo "kubectl $*" >> "$LOG"
+case "$1 $2" in
+  "version --client") echo "Kustomize Version: v5.7.1" ;;
+  "kustomize "*) exec "$REAL" "$@" ;;
+  "get configmap") echo "    tria.green: 0" ;;
+  "get deployment") [ -z "$STANDING" ] || "$STANDING" ;;
+esac
+"""
+TRIA = """#!/bin/sh
+trap 'echo "$2 told" >> "$LOG"; exit 1' TERM
+echo "tria $*" >> "$LOG"
+[ "$2" = "$SLOW" ] || exit 0
+for _ in $(seq 600); do sleep 0.1; done
+"""
+
+
+def release(folder: Path, *, slow: str = "", standing: str = "pwd") -> tuple[subprocess.Popen[str], Path]:
+    """A release with a kubectl and a tria that only write down what they are asked; `slow` waits to be told, and
+    `standing` is the command that says whether there is a deployment already."""
+    for name, text in (("kubectl", KUBECTL), ("tria", TRIA)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    log = folder / "log"
+    fakes = {"PATH": f"{folder}:{os.environ['PATH']}", "TRIA": str(folder / "tria"), "REAL": kubectl()}
+    asked = {"LOG": str(log), "SLOW": slow, "STANDING": standing, "MANIFESTS": str(folder / "manifests.yaml")}
+    environ = {**os.environ, **TOLD, **fakes, **asked}
+    started = subprocess.Popen(["deploy/release", "staging"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)  # noqa: S607
+    return started, log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("slow", "back"), [("promote", False), ("smoke", True)])
+def test_whoever_stops_a_release_gets_the_calls_back(
+    slow: str, back: bool, number: signal.Signals, tmp_path: Path
+) -> None:
+    """A promotion gives them back itself; after it, the script does."""
+    started, log = release(tmp_path, slow=slow)
+    try:
+        give_up = time.monotonic() + 120
+        while not (log.exists() and f"tria deploy {slow}" in log.read_text()):
+            assert time.monotonic() < give_up
+            assert started.poll() is None
+            time.sleep(0.05)
+        started.send_signal(number)
+        assert started.wait(120) == 143
+    finally:
+        started.kill()
+        started.communicate()
+    done = log.read_text()
+    assert f"{slow} told" in done, "it was waited for"
+    assert ("tria deploy abort green" in done) is back
+
+
+def test_the_first_release_is_whole_and_waits_for_no_calls(tmp_path: Path) -> None:
+    started, log = release(tmp_path, standing="")
+    started.communicate(timeout=120)
+    assert started.returncode == 0
+    done = log.read_text()
+    assert "tria/version!=" not in done
+    assert "--steps 100 --least-calls 0" in done
+    assert "abort" not in done
+
+
+def test_a_cluster_that_does_not_answer_is_not_an_empty_one(tmp_path: Path) -> None:
+    started, log = release(tmp_path, standing="false")
+    started.communicate(timeout=120)
+    assert started.returncode != 0
+    assert "apply" not in log.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from server.rollout.moving import STEPS
 from tests.contract.test_image import ROOT, tool
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -73,8 +75,50 @@ def test_every_target_and_script_that_is_run_is_there() -> None:
     for command in commands:
         for target in re.findall(r"\bmake ([a-z-]+)", command):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-        for script in re.findall(r"(?:^|sh )((?:deploy|\.ci)/[\w-]+)", command):
+        for script in re.findall(r"(?:^|sh |exec )((?:deploy|\.ci)/[\w-]+)", command):
             assert (ROOT / script).exists(), script
+
+
+def test_a_delivery_has_the_time_that_its_promotion_may_take() -> None:
+    """Steps times patience, and what deploy/release waits for pods and the migration."""
+    script = (ROOT / "deploy" / "release").read_text()
+    waits = 900 + 3 * 600
+    assert script.count("--timeout 900s") == script.count("--timeout 600s") == 1
+    (usual,) = re.findall(r"PROMOTE:-(.*?)}", script)
+    found = jobs()
+    for name in ("staging", "production"):
+        environ = found[name]["steps"][-1]["env"]
+        quoted = re.search(r"'(.+)'", environ["PROMOTE"])
+        options = quoted[1] if quoted else usual
+        steps = re.search(r"--steps (\S+)", options)
+        patience = re.search(r"--patience (\d+)", options)
+        assert patience
+        moving = (len(steps[1].split(",")) if steps else len(STEPS)) * int(patience[1])
+        assert found[name]["timeout-minutes"] * 60 > moving + waits, name
+    assert "--least-calls 0" in found["staging"]["steps"][-1]["env"]["PROMOTE"], "nobody calls there"
+
+
+def test_whoever_stops_a_delivery_reaches_the_script_and_is_told_of() -> None:
+    found = jobs()
+    for name in ("staging", "production"):
+        assert found[name]["steps"][-1]["run"].startswith("exec deploy/release ")
+    (step,) = found["notify"]["steps"]
+    for failed, cancelled, word in (
+        ("true", "true", "failed"),
+        ("false", "true", "stopped"),
+        ("false", "false", "through"),
+    ):
+        environ = {
+            "PATH": os.environ["PATH"],
+            "FAILED": failed,
+            "CANCELLED": cancelled,
+            "HOOK": "x",
+            "WHAT": "",
+            "WHERE": "",
+        }
+        outcome = step["run"].partition("jq ")[0] + 'echo "$outcome"'
+        ran = subprocess.run(["sh", "-ec", outcome], env=environ, capture_output=True, text=True, check=True)  # noqa: S607
+        assert word in ran.stdout
 
 
 @pytest.mark.parametrize(("version", "code"), [("Unreleased", 0), ("v99.0.0", 1)])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -197,6 +199,39 @@ async def test_whoever_stops_it_gets_the_calls_back(pair: Pair, told: signal.Sig
     await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert split.read(pair.settings.split) == 0
+
+
+KUBECTL = """#!/bin/sh
+echo begun >> "$LOG"
+[ "$(grep -c begun "$LOG")" = 1 ] || until [ -e "$LOG.go" ]; do sleep 0.05; done
+echo done >> "$LOG"
+"""
+
+
+async def test_told_twice_it_goes_on_giving_the_calls_back(pair: Pair, tmp_path: Path) -> None:
+    """A cluster takes its time, and who stops a pipeline presses again."""
+    (tmp_path / "kubectl").write_text(KUBECTL)
+    (tmp_path / "kubectl").chmod(0o755)
+    log = tmp_path / "log"
+    log.touch()
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server", "deploy", "promote", "green", "--gateway", pair.metrics,
+        "--namespace", "x", "--hold", "60", env=environ,
+    )  # fmt: skip
+
+    async def written(word: str, times: int) -> bool:
+        return log.read_text().count(word) == times
+
+    await until(lambda: written("done", 1))
+    process.send_signal(signal.SIGTERM)
+    await until(lambda: written("begun", 2))
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(process.wait(), 1)
+    log.with_suffix(".go").touch()
+    assert await asyncio.wait_for(process.wait(), 60) == 1
+    assert await written("done", 2)
 
 
 async def test_abort_is_one_command(pair: Pair) -> None:

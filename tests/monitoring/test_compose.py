@@ -12,7 +12,7 @@ import yaml
 from tests.support.monitored import MONITORING
 
 COMPOSE = MONITORING / "compose.yaml"
-SYSTEM = {"server", "worker", "envoy", "chroma", "localhost"}  # in the network, from the system's own compose file
+DEPLOYED = yaml.safe_load((MONITORING.parent / "deploy" / "compose.yaml").read_text())  # the system that is watched
 
 
 def validated(path: Path) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,22 @@ def test_every_target_is_a_service() -> None:
         for job in config["scrape_configs"]
         for target in job["static_configs"][0]["targets"]
     }
-    assert names - SYSTEM <= set(compose()["services"])
+    assert names - {"localhost"} <= {*compose()["services"], *DEPLOYED["services"]}
+
+
+def test_every_store_and_network_is_the_deployment_s() -> None:
+    made = compose()
+    assert {each["name"] for each in made["networks"].values()} <= {
+        f"{DEPLOYED['name']}_{network}" for network in DEPLOYED["networks"]
+    }
+    inside = f"{DEPLOYED['name']}_inside"
+    for name, service in made["services"].items():
+        assert inside in {made["networks"][network]["name"] for network in service["networks"]}, name
+        if service.get("ports"):
+            assert "outside" in service["networks"], f"{name}: a network without a way out publishes no port"
+    environ = made["services"]["postgres-exporter"]["environment"]["DATA_SOURCE_URI"]
+    address = made["services"]["redis-exporter"]["environment"]["REDIS_ADDR"]
+    assert {environ.split(":")[0], address.removeprefix("redis://").split(":")[0]} <= DEPLOYED["services"].keys()
 
 
 def test_ports_are_on_loopback() -> None:

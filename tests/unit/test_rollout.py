@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.rollout import split
+from server.rollout.commands import deploy
 from server.rollout.figures import QUERY, Figures, FiguresUnreadable, Gateway, Prometheus, Totals, Version
 from server.rollout.judging import Limits, Verdict, judge
 
@@ -92,9 +95,47 @@ async def test_what_is_no_page_of_an_envoy_is_said(text: str) -> None:
         await Gateway("http://127.0.0.1:9/").totals()
 
 
-def test_a_gateway_that_began_anew_counts_nothing_below_zero() -> None:
-    key = ("envoy_cluster_upstream_rq_xx", Version.BLUE, "2")
-    assert Totals({key: 3.0}).since(Totals({key: 500.0}), Version.BLUE).calls == 0
+def test_a_gateway_that_began_anew_hides_nothing() -> None:
+    """Neither of its own, which it counts from nothing, nor of another gateway."""
+
+    def totals(first: float, second: float) -> Totals:
+        metric = "envoy_cluster_upstream_rq_xx"
+        return Totals({(metric, Version.BLUE, "5", "one"): first, (metric, Version.BLUE, "5", "two"): second})
+
+    assert totals(3, 140).since(totals(500, 100), Version.BLUE).failures == 43
+    assert totals(500, 100).since(totals(500, 100), Version.BLUE).failures == 0
+
+
+async def test_prometheus_keeps_gateways_apart() -> None:
+    def answer(**counted: int) -> str:
+        series = [
+            {
+                "metric": {
+                    "__name__": "envoy_cluster_upstream_rq_xx",
+                    "envoy_cluster_name": "green",
+                    "envoy_response_code_class": "5",
+                    "instance": gateway,
+                },
+                "value": [1.5, str(count)],
+            }
+            for gateway, count in counted.items()
+        ]
+        return json.dumps({"data": {"result": series}})
+
+    server = await serve([answer(one=500, two=100), answer(one=3, two=140)], "application/json")
+    source = Prometheus(str(server.make_url("/")))
+    before = await source.totals()
+    assert (await source.totals()).since(before, Version.GREEN).failures == 43
+    await server.close()
+    assert "instance, pod)" in QUERY
+
+
+def test_origins_are_listed_with_commas() -> None:
+    told = {"TRIA_ORIGINS": "https://one.example.com, https://two.example.com"}
+    done = CliRunner(env=told).invoke(deploy, ["gateway", "--issuer", "https://id", "--audience", "a"])
+    assert done.exit_code == 0, done.output
+    for origin in ("one", "two"):
+        assert json.dumps({"exact": f"https://{origin}.example.com"}) in json.dumps(json.loads(done.output))
 
 
 @pytest.mark.parametrize(
