@@ -265,9 +265,15 @@ async def test_a_checkpoint_of_another_past_is_not_continued(backups: Backups, e
         forged = backups.kept.with_name("forged.jsonl")
         await keep_checkpoints(other, forged)
     both = ("--checkpoints", backups.kept, "--checkpoints", forged)  # a larger one that is right hides none
-    code, found, _ = await backups.restore(*both, TRIA_DATABASE_URL=empty_dsn)
+    code, found, _ = await backups.restore(*both, "--into", "tria_unproven")
     assert code == 1
     assert "the log of acme" in found["error"]
+    for name in ("tria_unproven", "tria_unproven_partial"):
+        with pytest.raises(asyncpg.InvalidCatalogNameError):
+            await asyncpg.connect(other_database(empty_dsn, name))
+    code, found, _ = await backups.restore(*both, TRIA_DATABASE_URL=empty_dsn)
+    assert code == 1
+    assert "drop it" in found["error"], "it is full, and not proven"
 
 
 async def test_wrong_use(backups: Backups, tmp_path: Path) -> None:
