@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from server.audit.sinks import FileSink
 from server.audit.tree_store import latest_checkpoint
 from server.backup.draft import drafted
-from server.backup.pgtools import Target, other_database
+from server.backup.pgtools import Target, ToolFailed, other_database
 from server.cli import main
 from server.db.pool import Database
 from server.tenants import ensure_tenant
@@ -308,9 +308,15 @@ def test_half_a_backup_has_no_name(tmp_path: Path) -> None:
         ("postgresql://a:pw@/d?host=%2Frun%2Fpg&port=5", "postgresql://a@/d?host=%2Frun%2Fpg&port=5", "pw"),
         ("postgres://h/d?password=x&user=a", "postgres://h/d?user=a", "x"),
         ("postgresql://h1:1,h2:2/d", "postgresql://h1:1,h2:2/d", ""),
+        ("postgresql://h/d?options=-c%20a%3Db", "postgresql://h/d?options=-c%20a%3Db", ""),
     ],
 )
 def test_a_password_is_on_no_command_line(dsn: str, url: str, password: str) -> None:
     assert Target.of(dsn) == Target(url, password)
     assert Target.of(dsn).environment()["PGPASSWORD"] == password
     assert password not in url or not password
+
+
+def test_the_password_of_a_key_file_is_refused() -> None:
+    with pytest.raises(ToolFailed, match="sslpassword"):
+        Target.of("postgresql://a@h/d?sslkey=/k&sslpassword=x")
