@@ -164,6 +164,10 @@ def _tell_backup(directory: Path, made: Manifest, seconds: float) -> None:
     what = copied if made.mode is Mode.DUMP else f"the server's files ({made.database_bytes} bytes in this database)"
     click.echo(f"{directory}: {what}, {seconds:.1f} s")
     click.echo(f"of {made.created_at.isoformat()}, PostgreSQL {made.server}, migration {made.migration}")
+    if made.mode is Mode.BASE:
+        click.echo(
+            f"verified by {made.verified}" if made.verified else "NOT verified: no pg_verifybackup of this version"
+        )
     click.echo(f"{len(made.logs)} audit logs with {records} records; {made.pending} more wait for their place")
     for tenant, log in made.logs.items():
         click.echo(f"  {tenant}: {log.size} records, {log.signed} of them under a checkpoint")
