@@ -2,8 +2,9 @@
 
     python -m tests.suites.readiness
 
-A requirement passes when a run has bars for it and all of them hold; without a run it says "not run". Exit status 1
-unless everything passes. Any suite takes part whose file has the shape of tests/suites/results.py.
+A requirement passes when a run has bars for it and all of them hold; without a run it says "not run", and "stale" when
+one of its runs was of another commit than what is checked out. Exit status 1 unless everything passes.
+Any suite takes part whose file has the shape of tests/suites/results.py.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import click
 
 from tests.suites.pages import frame
 from tests.suites.requirements import NEEDS_ACCOUNT, TITLES
-from tests.suites.results import REPORTS
+from tests.suites.results import REPORTS, commit
 
-PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
+PASS, FAIL, NOT_RUN, STALE = "pass", "fail", "not run", "stale"
 KEYS = {"suite", "passed", "commit", "machine", "command", "bars", "unproven", "began", "ended"}
 
 
@@ -35,6 +36,7 @@ class Evidence:
     wanted: str
     measured: str
     passed: bool
+    stale: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class Standing:
     def verdict(self) -> str:
         if not self.evidence:
             return NOT_RUN
-        return PASS if all(each.passed for each in self.evidence) else FAIL
+        if not all(each.passed for each in self.evidence):
+            return FAIL
+        return STALE if any(each.stale for each in self.evidence) else PASS
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -62,14 +66,14 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def standings(runs: Sequence[Mapping[str, Any]]) -> list[Standing]:
-    """Every requirement, in order."""
+def standings(runs: Sequence[Mapping[str, Any]], now: str) -> list[Standing]:
+    """Every requirement, in order; `now` is the commit that is to be ready."""
     return [
         Standing(
             number,
             title,
             [
-                Evidence(run["suite"], bar["name"], bar["wanted"], bar["measured"], bar["passed"])
+                Evidence(run["suite"], bar["name"], bar["wanted"], bar["measured"], bar["passed"], run["commit"] != now)
                 for run in runs
                 for bar in run["bars"]
                 if number in bar["requirements"]
@@ -113,8 +117,9 @@ def markdown(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> st
 
 
 def _summary(found: Sequence[Standing]) -> str:
-    count = {verdict: sum(each.verdict == verdict for each in found) for verdict in (PASS, FAIL, NOT_RUN)}
-    return f"{count[PASS]} of {len(found)} requirements pass, {count[FAIL]} fail, {count[NOT_RUN]} were not run."
+    count = {verdict: sum(each.verdict == verdict for each in found) for verdict in (PASS, FAIL, NOT_RUN, STALE)}
+    stale = f" {count[STALE]} are stale: run again what is of another commit." if count[STALE] else ""
+    return f"{count[PASS]} of {len(found)} requirements pass, {count[FAIL]} fail, {count[NOT_RUN]} were not run.{stale}"
 
 
 def _machine(run: Mapping[str, Any]) -> str:
@@ -131,7 +136,7 @@ def html(text: str) -> str:
     from markdown_it import MarkdownIt  # noqa: PLC0415  # only the page needs it
 
     body = MarkdownIt().enable("table").render(text)
-    for verdict, kind in ((FAIL, "fail"), (NOT_RUN, "unrun"), (PASS, "pass")):
+    for verdict, kind in ((FAIL, "fail"), (NOT_RUN, "unrun"), (STALE, "unrun"), (PASS, "pass")):
         body = body.replace(f"<td>{verdict}</td>", f'<td class="{kind}">{escape(verdict)}</td>')
         body = body.replace(f"<td><strong>{verdict}</strong></td>", f'<td class="{kind}">{escape(verdict)}</td>')
     return frame("TRIA: readiness", body)
@@ -140,7 +145,7 @@ def html(text: str) -> str:
 def report(folder: Path) -> list[Standing]:
     """Writes readiness.md and readiness.html into `folder`."""
     runs = read(folder)
-    found = standings(runs)
+    found = standings(runs, commit())
     text = markdown(runs, found)
     (folder / "readiness.md").write_text(text)
     (folder / "readiness.html").write_text(html(text))
