@@ -13,6 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from server.accounting_config import AccountingConfig, read_accounting
 from server.envelope import MasterKey
@@ -296,7 +297,18 @@ def _store(read: Reader) -> StoreConfig:
     )
     if store.pool_min and store.pool_max and store.pool_min > store.pool_max:
         read.problems.append("TRIA_POOL_MIN must not be above TRIA_POOL_MAX")
+    urls = (store.database_url, store.direct_url)
+    if all(urls) and len({_database_name(url) for url in urls}) > 1:
+        read.problems.append("TRIA_DATABASE_DIRECT_URL must name the same database as TRIA_DATABASE_URL")
     return store
+
+
+def _database_name(url: Secret) -> str:
+    """As libpq and asyncpg read it: the path, else `dbname` or `database`, else the user's name."""
+    parts = urlsplit(url.reveal())
+    asked = dict(parse_qsl(parts.query))
+    given = asked.get("dbname") or asked.get("database") or unquote(parts.path.strip("/"))
+    return given or asked.get("user") or unquote(parts.username or "")
 
 
 def _audit(read: Reader) -> AuditConfig:

@@ -99,6 +99,10 @@ class WorkMetrics:
                     await self.sample(connection)
             except AppError as away:
                 log.debug("the work is not measured: %s", away)
+            except (
+                Exception
+            ):  # the root of a background task: figures are no reason to end a worker that posts invoices
+                log.exception("the work is not measured")
             await asyncio.sleep(_INTERVAL)
 
     def count(self, stats: JobStats) -> None:

@@ -41,6 +41,14 @@ async def head(connection: Connection, tenant: str) -> Head:
     return Head(row["size"], row["root"]) if row else Head(0, EMPTY_ROOT)
 
 
+_TENANTS: LiteralString = "select tenant from audit_tree order by tenant"
+
+
+async def tenants(connection: Connection) -> list[str]:
+    """Whose logs have records."""
+    return [row["tenant"] for row in await connection.fetch(_TENANTS)]
+
+
 _LATEST: LiteralString = """
     select tenant, size, root, note, key_id, signed_at from audit_checkpoint
     where tenant = $1 order by size desc, signed_at desc limit 1

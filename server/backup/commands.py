@@ -102,7 +102,8 @@ def restore(
     """Restore the backup in DIRECTORY into the database of TRIA_DATABASE_URL, which must be empty.
 
     Compares hashes, restores, migrates to this release, and proves every tenant's audit log. Says what is proven and
-    what was lost. Exit status 1 when something is refused or not proven.
+    what was lost. Exit status 1 when something is refused or not proven: a database that is full and not proven must be
+    dropped. With --into that is done, and the database has its name only when it is proven.
     """
     if into and verify_only:
         raise click.UsageError("--into and --verify-only exclude each other")
@@ -152,7 +153,8 @@ def _homes() -> list[Path]:
 
 
 def _said(error: BaseException) -> str:
-    return error.message if isinstance(error, AppError) else str(error) or type(error).__name__
+    text = error.message if isinstance(error, AppError) else str(error) or type(error).__name__
+    return "".join([text, *getattr(error, "__notes__", ())])
 
 
 def _tell_backup(directory: Path, made: Manifest, seconds: float) -> None:
@@ -162,6 +164,10 @@ def _tell_backup(directory: Path, made: Manifest, seconds: float) -> None:
     what = copied if made.mode is Mode.DUMP else f"the server's files ({made.database_bytes} bytes in this database)"
     click.echo(f"{directory}: {what}, {seconds:.1f} s")
     click.echo(f"of {made.created_at.isoformat()}, PostgreSQL {made.server}, migration {made.migration}")
+    if made.mode is Mode.BASE:
+        click.echo(
+            f"verified by {made.verified}" if made.verified else "NOT verified: no pg_verifybackup of this version"
+        )
     click.echo(f"{len(made.logs)} audit logs with {records} records; {made.pending} more wait for their place")
     for tenant, log in made.logs.items():
         click.echo(f"  {tenant}: {log.size} records, {log.signed} of them under a checkpoint")

@@ -60,7 +60,8 @@ class LogState:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What was copied, when, from what, by what. `pending` are audit records without a place in a log yet; `tables`
-    counts rows (none are counted for a base backup, which is of no single moment)."""
+    counts rows (none are counted for a base backup, which is of no single moment). `verified` is the program that read
+    a base backup again and compared it; empty: none did."""
 
     mode: Mode
     created_at: datetime
@@ -75,6 +76,7 @@ class Manifest:
     logs: Mapping[str, LogState]
     tables: Mapping[str, int]
     files: Mapping[str, FileSum]
+    verified: str = ""
 
     def to_json(self) -> bytes:
         found = {"format": FORMAT, "version": VERSION, **asdict(self), "created_at": self.created_at.isoformat()}
@@ -138,7 +140,7 @@ def _parsed(content: bytes) -> Manifest:
     found: dict[str, Any] = json.loads(content)  # signed: nobody else wrote it
     if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
         raise BadBackup(f"{MANIFEST} is of another version of TRIA: {found.get('format')} {found.get('version')}")
-    known = {field.name: found[field.name] for field in fields(Manifest)}
+    known = {field.name: found[field.name] for field in fields(Manifest) if field.name in found}
     return Manifest(
         **known
         | {

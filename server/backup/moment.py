@@ -135,6 +135,15 @@ async def count_rows(connection: asyncpg.Connection, told: Callable[[int, int], 
     return counts
 
 
+EXISTS: Final[LiteralString] = "select exists (select from pg_database where datname = $1)"
+
+
+async def database_exists(connection: asyncpg.Connection, name: str) -> bool:
+    """Whether the server has a database of that name."""
+    found: bool = await connection.fetchval(EXISTS, name)
+    return found
+
+
 OBJECTS: Final[LiteralString] = """
 select format('%I.%I', pg_namespace.nspname, pg_class.relname) as name
 from pg_class join pg_namespace on pg_namespace.oid = pg_class.relnamespace

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(\S*)")
@@ -45,13 +45,21 @@ class Target:
 
     @classmethod
     def of(cls, dsn: str) -> Target:
-        """Takes the password out of a DSN, wherever it stands there."""
+        """Takes the password out of a DSN, wherever it stands there. Raises ToolFailed for that of a key file, which
+        libpq takes from nowhere else."""
         parts = urlsplit(dsn)
         user, _, password = parts.netloc.rpartition("@")[0].partition(":")
         asked = parse_qsl(parts.query, keep_blank_values=True)
         given = dict(asked).get("password", "")
+        if "sslpassword" in dict(asked):
+            raise ToolFailed(
+                "sslpassword in the database's address would be on a command line: use a key file without a password, "
+                "which only its owner may read"
+            )
         host = parts.netloc.rpartition("@")[2]
-        query = urlencode([pair for pair in asked if pair[0] != "password"])
+        query = urlencode(
+            [pair for pair in asked if pair[0] != "password"], quote_via=quote
+        )  # libpq knows no + for blanks
         netloc = f"{user}@{host}" if user else host
         # urlunsplit drops an empty authority, which libpq wants to see.
         rest = urlunsplit(("", "", parts.path, query, ""))

@@ -13,11 +13,14 @@ from server.audit import events, tree_store
 from server.audit.checkpoint import Checkpoint, NoteInvalid, open_note
 from server.audit.exporting import Exporting, FormatName, format_of
 from server.audit.proofs import NotProven, verify_consistency
-from server.audit.verifying import ExportVerifier, Proven, Rejected
+from server.audit.tree_store import Head
+from server.audit.verifying import ExportVerifier, Rejected
 from server.backup.manifest import LogState
 from server.db.pool import Database
 from server.errors import AppError
 from server.signing import PublicKey
+
+_ABSENT = LogState(0, 0, "")
 
 
 class LogBroken(Exception):
@@ -52,29 +55,43 @@ class LogProofs:
     tell: Callable[[str, int, int], None]
 
     async def prove(self, logs: Mapping[str, LogState], kept: Mapping[str, Sequence[Checkpoint]]) -> Sequence[LogProof]:
-        """All of the backup's logs. Raises LogBroken, AppError when the database goes away."""
-        return [await self._log(tenant, state, kept.get(tenant, ())) for tenant, state in logs.items()]
+        """All logs that the backup, a kept checkpoint or the database tells of: one that is not there has no records,
+        and all that was signed of it is lost. Raises LogBroken, AppError when the database goes away."""
+        async with self.database.connection() as connection:
+            there = await tree_store.tenants(connection)
+        tenants = sorted({*logs, *kept, *there})
+        return [await self._log(tenant, logs.get(tenant, _ABSENT), kept.get(tenant, ())) for tenant in tenants]
 
     async def _log(self, tenant: str, state: LogState, kept: Sequence[Checkpoint]) -> LogProof:
         async with self.database.connection() as connection:
             head = await tree_store.head(connection, tenant)
             first = await events.first_kept(connection, tenant)
+            latest = await tree_store.latest_checkpoint(connection, tenant)
+        signed = latest.size if latest else 0
         if head.size < state.size:
             raise LogBroken(f"the log of {tenant} has {head.size} records, the backup had {state.size}")
-        newest = max((checkpoint.size for checkpoint in kept), default=0)
-        if state.signed <= first:  # nothing that is signed is left to read: a log without a checkpoint, or retired
-            return LogProof(tenant, head.size, 0, first, head.size - first, 0, newest)
+        if signed < state.signed:
+            raise LogBroken(
+                f"the log of {tenant} is signed for {signed} records, that of the backup for {state.signed}"
+            )
         try:
-            found = await self._verified(tenant, first, open_note(state.note, self.keys).checkpoint)
-            compared = await self._compared(found, [each for each in kept if each.size <= head.size])
+            if signed > first:
+                ours = await self._verified(tenant, first)
+                proven = ours.size - first
+            else:  # nothing that is signed is left to read: a log without a checkpoint, or retired
+                ours, proven = head, 0
+            if state.note:
+                await self._same_log(tenant, ours, open_note(state.note, self.keys).checkpoint)
+            compared = await self._compared(tenant, ours, [each for each in kept if each.size <= head.size])
         except (Rejected, NotProven, NoteInvalid) as error:
             raise LogBroken(f"the log of {tenant}: {error}") from error
         except AppError as error:
             raise LogBroken(f"the log of {tenant}: {error.message}") from error
-        size = found.header.tree_size
-        return LogProof(tenant, head.size, size - first, first, head.size - size, compared, newest)
+        newest = max((checkpoint.size for checkpoint in kept), default=0)
+        return LogProof(tenant, head.size, proven, first, head.size - first - proven, compared, newest)
 
-    async def _verified(self, tenant: str, first: int, of_backup: Checkpoint) -> Proven:
+    async def _verified(self, tenant: str, first: int) -> Head:
+        """The newest signed head, when the records are those that it signs."""
         exporting = Exporting(self.database, self.keys, math.inf)
         plan = await exporting.plan(tenant, first, None)
         verifier = ExportVerifier(keys=self.keys)
@@ -84,19 +101,21 @@ class LogProofs:
                     verifier.feed(line)
                 self.tell(f"verifying the log of {tenant}", piece.next_seq - plan.first, plan.count)
         found = verifier.finish()
-        await self._same_log(found, of_backup)
-        return found
+        return Head(found.header.tree_size, found.root)
 
-    async def _compared(self, found: Proven, reached: Sequence[Checkpoint]) -> int:
-        """The largest kept checkpoint that the log reaches must be of this log, and with it all that it continues."""
-        for checkpoint in reached[-1:]:
-            await self._same_log(found, checkpoint)
+    async def _compared(self, tenant: str, ours: Head, reached: Sequence[Checkpoint]) -> int:
+        """Every kept checkpoint that the log reaches must be of this log; the size of the largest."""
+        for number, checkpoint in enumerate(reached, start=1):
+            await self._same_log(tenant, ours, checkpoint)
+            self.tell(f"comparing the checkpoints of {tenant}", number, len(reached))
         return reached[-1].size if reached else 0
 
-    async def _same_log(self, found: Proven, other: Checkpoint) -> None:
+    async def _same_log(self, tenant: str, ours: Head, other: Checkpoint) -> None:
         """Raises NotProven when the one does not continue the other."""
-        tenant, ours = found.header.tenant, (found.header.tree_size, found.root)
-        first, second = sorted((ours, (other.size, other.root)))
+        first, second = sorted(((ours.size, ours.root), (other.size, other.root)))
         async with self.database.connection() as connection:
-            hashes = await tree_store.consistency_proof(connection, tenant, first[0], second[0])
+            try:
+                hashes = await tree_store.consistency_proof(connection, tenant, first[0], second[0])
+            except ValueError as error:
+                raise NotProven(str(error)) from error
         verify_consistency(first[0], second[0], first[1], second[1], hashes)

@@ -1,6 +1,8 @@
 """`tria restore`: a dump into an empty database, brought to this release's schema, and its audit log proven.
 
-The dump is restored in one transaction: whatever goes wrong, the database is as empty as it was.
+The dump is restored in one transaction: when it fails the database is as empty as it was. What goes wrong afterwards
+leaves a full database that is not proven and must be dropped; `restore_into` does that by itself, and gives the
+database its name only when it is proven.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ from server.db.pool import Database, PoolSettings
 from server.envelope import MasterKeys
 from server.signing import PublicKey
 
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,54}")  # with the ending below at most the 63 bytes of PostgreSQL
+_PARTIAL = "_partial"
+_DROP_IT = "; the database holds the dump and is NOT proven: drop it before another attempt, and let nobody use it"
 
 
 class Refused(Exception):
@@ -64,18 +68,47 @@ class Restoring:
     homes: Sequence[Path]
     tell: Tell
 
-    async def restore(
-        self, folder: Path, kept: Mapping[str, Sequence[Checkpoint]], *, checked: Manifest | None = None
-    ) -> Restored:
-        """All of it; `checked` is the manifest when the files were looked at already. Raises Refused and BadBackup
-        before anything is changed, ToolFailed with the database empty, and LogBroken when the restored log is not what
-        was signed."""
+    async def restore(self, folder: Path, kept: Mapping[str, Sequence[Checkpoint]]) -> Restored:
+        """All of it. Raises Refused and BadBackup before anything is changed, ToolFailed with the database empty, and
+        LogBroken when the restored log is not what was signed. Whatever is raised once the database is full has a note
+        that says to drop it."""
         took: dict[str, float] = {}
         with _timed(took, "checking"):
-            made = checked or await self._checked(folder)
-            await self._fits(made)
+            made = await self._checked(folder)
+            await self.fits(made)
+        try:
+            return await self.fill(folder, made, kept, took)
+        except BaseException as error:
+            if "restoring" in took:
+                error.add_note(_DROP_IT)
+            raise
+
+    async def restore_into(self, name: str, folder: Path, kept: Mapping[str, Sequence[Checkpoint]]) -> Restored:
+        """The same into a new database on the same server, which is made when the backup is whole, has that name when
+        it is proven, and is dropped when it is not. A kill leaves NAME_partial."""
+        took: dict[str, float] = {}
+        with _timed(took, "checking"):
+            made = await self._checked(folder)
+            aside = await self._created(name)
+        try:
+            await aside.fits(made)
+            restored = await aside.fill(folder, made, kept, took)
+            async with moment.session(self.dsn) as connection:
+                await connection.execute(f'alter database "{name}{_PARTIAL}" rename to "{name}"')
+        except BaseException:  # also when cancelled: nobody shall take it for a restored one
+            async with moment.session(self.dsn) as connection:
+                await connection.execute(f'drop database if exists "{name}{_PARTIAL}" with (force)')
+            raise
+        return restored
+
+    async def fill(
+        self, folder: Path, made: Manifest, kept: Mapping[str, Sequence[Checkpoint]], took: dict[str, float]
+    ) -> Restored:
+        """Fills an empty database from a backup that was checked; notes each step that is done in `took`."""
         with _timed(took, "restoring"):
             await self._pg_restore(folder, made)
+        with _timed(took, "counting"):
+            await self._compare_counts(made)
         with _timed(took, "migrating"):
             migrated = await migrate(self.dsn, progress=lambda name: self.tell(f"migrating: {name}", 0, 0))
         with _timed(took, "verifying"):
@@ -83,11 +116,6 @@ class Restoring:
         restored = Restored(made, migrated, logs, await self._now(), took)
         await self._record(restored)
         return restored
-
-    async def restore_into(self, name: str, folder: Path, kept: Mapping[str, Sequence[Checkpoint]]) -> Restored:
-        """The same into a new database of that name on the same server, which is made when the backup is whole."""
-        made = await self._checked(folder)
-        return await (await self._created(name)).restore(folder, kept, checked=made)
 
     async def verify(self, made: Manifest, kept: Mapping[str, Sequence[Checkpoint]]) -> Sequence[LogProof]:
         """Proves the logs of a database that stems from the backup, and that its sealed fields open. Raises
@@ -122,15 +150,19 @@ class Restoring:
                 await operator(log.tenant).record(connection, Action.ADMIN_COMMAND, (), details)
 
     async def _created(self, name: str) -> Restoring:
-        """The same into a new, empty database of that name on the same server. Raises Refused."""
+        """The same into a new, empty database on the same server that is called NAME_partial for now. Raises
+        Refused."""
         if not _NAME.fullmatch(name):
-            raise Refused(f"{name!r} is no name for a database: small letters, digits and _")
+            raise Refused(f"{name!r} is no name for a database: at most 55 small letters, digits and _")
+        partial = name + _PARTIAL
         async with moment.session(self.dsn) as connection:
+            if await moment.database_exists(connection, name):
+                raise Refused(f"the database {name} is there already; its contents are not touched")
             try:
-                await connection.execute(f'create database "{name}" template template0')
+                await connection.execute(f'create database "{partial}" template template0')
             except asyncpg.DuplicateDatabaseError as there:
-                raise Refused(f"the database {name} is there already; its contents are not touched") from there
-        return replace(self, dsn=pgtools.other_database(self.dsn, name))
+                raise Refused(f"{partial} is there already: a restore is under way, or was killed (drop it)") from there
+        return replace(self, dsn=pgtools.other_database(self.dsn, partial))
 
     async def _checked(self, folder: Path) -> Manifest:
         made = await asyncio.to_thread(manifest.read, folder, self.keys)
@@ -144,7 +176,8 @@ class Restoring:
         )
         return made
 
-    async def _fits(self, made: Manifest) -> None:
+    async def fits(self, made: Manifest) -> None:
+        """Raises Refused when the server is too old or the database is not empty."""
         async with moment.session(self.dsn) as connection:
             server = await moment.server_of(connection)
             if server.major < made.server_major:
@@ -178,7 +211,6 @@ class Restoring:
             f"--dbname={target.url}", folder / DUMP,
         ]  # fmt: skip
         await pgtools.run(tool, arguments, target, heard)
-        await self._compare_counts(made)
 
     async def _compare_counts(self, made: Manifest) -> None:
         async with moment.session(self.dsn) as connection:

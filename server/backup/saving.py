@@ -59,8 +59,9 @@ class Saving:
                     )
                 made = await self._manifest(Mode.BASE, at, tool, {}, {})
             await self._pg_basebackup(tool, draft)
+            verified = await self._pg_verifybackup(tool, draft)
             files = {f"{BASE}/{_BASE_MANIFEST}": await self._summed(draft / BASE / _BASE_MANIFEST)}
-            made = replace(made, files=files)
+            made = replace(made, files=files, verified=verified)
             await asyncio.to_thread(manifest.write, draft, made, self.key)
         return made
 
@@ -85,6 +86,19 @@ class Saving:
             "--no-password", "--verbose", f"--dbname={target.url}",
         ]  # fmt: skip
         await pgtools.run(tool, arguments, target, lambda _: None)
+
+    async def _pg_verifybackup(self, made_by: Tool, draft: Path) -> str:
+        """By what the copy was read again and compared; empty when the program of this version is not there, or lacks
+        what it needs to read the log. Raises ToolFailed when the copy is not whole."""
+        try:
+            tool = await pgtools.fitting("pg_verifybackup", made_by.major, self.homes)
+        except pgtools.ToolMissing:
+            return ""
+        if tool.major != made_by.major or not tool.path.resolve().with_name("pg_waldump").exists():
+            return ""
+        self.tell("verifying the copy", 0, 0)
+        await pgtools.run(tool, [draft / BASE], Target.of(self.dsn), lambda _: None)
+        return f"{tool.path.name} {tool.version}"
 
     async def _summed(self, path: Path) -> FileSum:
         return await asyncio.to_thread(manifest.sum_of, path, lambda done: self.tell("hashing", done, 0))

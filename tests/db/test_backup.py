@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from server.audit.sinks import FileSink
 from server.audit.tree_store import latest_checkpoint
 from server.backup.draft import drafted
-from server.backup.pgtools import Target, other_database
+from server.backup.pgtools import Target, ToolFailed, other_database
 from server.cli import main
 from server.db.pool import Database
 from server.tenants import ensure_tenant
@@ -56,7 +56,7 @@ async def tria(*arguments: str | Path, environ: Mapping[str, str]) -> tuple[int,
 async def keep_checkpoints(database: Database, path: Path) -> None:
     """What the courier would have sent out by now."""
     async with database.connection() as connection:
-        heads = [await latest_checkpoint(connection, tenant) for tenant in ("acme", "globex")]
+        heads = [await latest_checkpoint(connection, tenant) for tenant in ("acme", "globex", "initech")]
     await FileSink(path).push([head for head in heads if head is not None])
 
 
@@ -127,11 +127,12 @@ async def _same_rows(dsn: str, other: str, except_for: set[str]) -> bool:
 
 async def test_records_after_the_backup_are_counted_as_lost(backups: Backups, dsn: str, empty_dsn: str) -> None:
     async with sequencing(dsn):
+        await add(backups.database, [a_leaf(number, "initech") for number in range(2)])  # a log that is wholly lost
         await drained(backups.database)
     await keep_checkpoints(backups.database, backups.kept)
     code, found, errors = await backups.restore("--checkpoints", backups.kept, TRIA_DATABASE_URL=empty_dsn)
     assert code == 0, errors
-    assert {log["tenant"]: log["lost"] for log in found["logs"]} == {"acme": 5, "globex": 0}
+    assert {log["tenant"]: log["lost"] for log in found["logs"]} == {"acme": 5, "globex": 0, "initech": 2}
     verified = await tria(
         "restore", backups.folder, "--verify-only", "--checkpoints", backups.kept,
         environ=backups.environ | {"TRIA_DATABASE_URL": empty_dsn},
@@ -263,9 +264,16 @@ async def test_a_checkpoint_of_another_past_is_not_continued(backups: Backups, e
             await drained(other)
         forged = backups.kept.with_name("forged.jsonl")
         await keep_checkpoints(other, forged)
-    code, found, _ = await backups.restore("--checkpoints", forged, TRIA_DATABASE_URL=empty_dsn)
+    both = ("--checkpoints", backups.kept, "--checkpoints", forged)  # a larger one that is right hides none
+    code, found, _ = await backups.restore(*both, "--into", "tria_unproven")
     assert code == 1
     assert "the log of acme" in found["error"]
+    for name in ("tria_unproven", "tria_unproven_partial"):
+        with pytest.raises(asyncpg.InvalidCatalogNameError):
+            await asyncpg.connect(other_database(empty_dsn, name))
+    code, found, _ = await backups.restore(*both, TRIA_DATABASE_URL=empty_dsn)
+    assert code == 1
+    assert "drop it" in found["error"], "it is full, and not proven"
 
 
 async def test_wrong_use(backups: Backups, tmp_path: Path) -> None:
@@ -300,9 +308,15 @@ def test_half_a_backup_has_no_name(tmp_path: Path) -> None:
         ("postgresql://a:pw@/d?host=%2Frun%2Fpg&port=5", "postgresql://a@/d?host=%2Frun%2Fpg&port=5", "pw"),
         ("postgres://h/d?password=x&user=a", "postgres://h/d?user=a", "x"),
         ("postgresql://h1:1,h2:2/d", "postgresql://h1:1,h2:2/d", ""),
+        ("postgresql://h/d?options=-c%20a%3Db", "postgresql://h/d?options=-c%20a%3Db", ""),
     ],
 )
 def test_a_password_is_on_no_command_line(dsn: str, url: str, password: str) -> None:
     assert Target.of(dsn) == Target(url, password)
     assert Target.of(dsn).environment()["PGPASSWORD"] == password
     assert password not in url or not password
+
+
+def test_the_password_of_a_key_file_is_refused() -> None:
+    with pytest.raises(ToolFailed, match="sslpassword"):
+        Target.of("postgresql://a@h/d?sslkey=/k&sslpassword=x")

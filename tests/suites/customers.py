@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -74,10 +74,7 @@ async def customer(up: System, number: int, history: History, stop: asyncio.Even
             if placed < orders:
                 history.orders.append(await _order(client, number, placed))
                 placed += 1
-            with suppress(
-                TriaError
-            ):  # it was refused, or nobody answered for long: nothing was told that could be wrong
-                history.streams.append(await _ask(client, talk.next().text))
+            await _ask(client, talk.next().text, history)
             await asyncio.sleep(0.2)
 
 
@@ -95,21 +92,45 @@ async def _order(client: TriaClient, number: int, turn: int) -> Placed:
     return Placed(create.request_id, made.name, total.units + Decimal(total.nanos) / 10**9, confirmed)
 
 
-async def _ask(client: TriaClient, text: str) -> Followed:
+async def _ask(client: TriaClient, text: str, history: History) -> None:
+    """Asks and takes down all that was seen, also of a stream that broke: it was refused, or nobody answered for
+    long."""
+    seen = _Seen()
+    try:
+        await _follow(client, text, seen)
+    except TriaError:
+        seen.broken = True
+    if seen.numbers or not seen.broken:
+        history.streams.append(
+            Followed(seen.run, seen.numbers, seen.ends, hash_of(seen.words), seen.told, broken=seen.broken)
+        )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A stream so far."""
+
+    run: str = ""
+    numbers: list[int] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    words: str = ""
+    told: str = ""
+    broken: bool = False
+
+
+async def _follow(client: TriaClient, text: str, seen: _Seen) -> None:
     made = await insist(lambda: client.conversations.CreateConversation(chat_service_pb2.CreateConversationRequest()))
-    run, numbers, ends, words, told = "", [], [], "", ""
     async for event in client.send(made.name if made else "", text, timeout=PATIENCE):
         kind = event.WhichOneof("event") or ""
-        run = event.run or run
+        seen.run = event.run or seen.run
         if kind == "snapshot":  # the log is gone: the text so far, and the numbers up to here
-            words, numbers = event.snapshot.text, list(range(1, event.snapshot.last_seq))
+            seen.words, seen.numbers = event.snapshot.text, list(range(1, event.snapshot.last_seq))
         if event.seq:
-            numbers.append(event.seq)
-        words += event.text_delta.text
-        told = event.text_done.sha256 or told
+            seen.numbers.append(event.seq)
+        seen.words += event.text_delta.text
+        seen.told = event.text_done.sha256 or seen.told
         if kind in {"completed", "cancelled", "interrupted", "failed"}:
-            ends.append(kind)
-    return Followed(run, numbers, ends, hash_of(words), told)
+            seen.ends.append(kind)
 
 
 async def stored(dsn: str, sandbox: str) -> Stored:

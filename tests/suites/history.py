@@ -32,13 +32,15 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A stream as its reader saw it: the numbers in the order in which they came, over all connections."""
+    """A stream as its reader saw it: the numbers in the order in which they came, over all connections. `broken`: it
+    ended in an error, and may lack its end."""
 
     run: str
     numbers: Sequence[int]
     terminals: Sequence[str]
     text_sha256: str
     told_sha256: str
+    broken: bool = False
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ def broken_streams(history: History) -> list[str]:
     for followed in history.streams:
         if list(followed.numbers) != list(range(1, len(followed.numbers) + 1)):
             found.append(f"{followed.run} was told as {followed.numbers}")
-        if len(followed.terminals) != 1:
+        if len(followed.terminals) > 1 or not (followed.terminals or followed.broken):
             found.append(f"{followed.run} ended {len(followed.terminals)} times")
         if followed.told_sha256 and followed.told_sha256 != followed.text_sha256:
             found.append(f"the words of {followed.run} are not those of its hash")

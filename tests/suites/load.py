@@ -9,6 +9,7 @@ product of the catalogue, so the cache helps as it would in use.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -142,7 +143,7 @@ def _judge(result: Result, name: str, phases: Sequence[Phase], watch: Watch, end
     result.most(f"{name}: memory growth at its height", highest - before.ours, MEMORY, "R7", unit=" MiB", strict=True)
     result.most(f"{name}: memory growth afterwards", after.ours - before.ours, MEMORY, "R7", unit=" MiB", strict=True)
     result.most(f"{name}: open files left over", sum(files.values()), FILES, "R7")
-    result.most(f"{name}: audit leaves lost", after.metrics.get("tria_audit_lost", 0), 0, "R10")
+    result.most(f"{name}: audit leaves lost", after.metrics.get("tria_audit_lost", math.inf), 0, "R10")
     result.figures[name] = {
         "phases": {phase.name: phase.figures() for phase in phases},
         "pool_limit": after.metrics.get("tria_pool_max_connections"),

@@ -3,8 +3,8 @@
     python -m tests.suites.readiness
 
 A requirement passes when a run has bars for it and all of them hold, those for its tests (`make promises`) among them;
-without a run it says "not run". Exit status 1 unless everything passes. A suite takes part whose file has the shape of
-tests/suites/results.py.
+without a run it says "not run", and "stale" when one of its runs was of another commit than what is checked out. Exit
+status 1 unless everything passes. A suite takes part whose file has the shape of tests/suites/results.py.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import click
 
 from tests.suites.pages import frame
 from tests.suites.requirements import NEEDS_ACCOUNT, TESTS, TITLES
-from tests.suites.results import REPORTS
+from tests.suites.results import REPORTS, commit
 
-PASS, FAIL, PARTLY, NOT_RUN = "pass", "fail", "partly run", "not run"
+PASS, FAIL, PARTLY, NOT_RUN, STALE = "pass", "fail", "partly run", "not run", "stale"
 KEYS = {"suite", "passed", "commit", "machine", "command", "bars", "unproven", "began", "ended"}
 
 
@@ -36,6 +36,7 @@ class Evidence:
     wanted: str
     measured: str
     passed: bool
+    stale: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Standing:
             return NOT_RUN
         if not all(each.passed for each in self.evidence):
             return FAIL
+        if any(each.stale for each in self.evidence):
+            return STALE
         return PARTLY if self.missing else PASS
 
 
@@ -70,14 +73,14 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def standings(runs: Sequence[Mapping[str, Any]]) -> list[Standing]:
-    """Every requirement, in order."""
+def standings(runs: Sequence[Mapping[str, Any]], now: str) -> list[Standing]:
+    """Every requirement, in order; `now` is the commit that is to be ready."""
     return [
         Standing(
             number,
             title,
             [
-                Evidence(run["suite"], bar["name"], bar["wanted"], bar["measured"], bar["passed"])
+                Evidence(run["suite"], bar["name"], bar["wanted"], bar["measured"], bar["passed"], run["commit"] != now)
                 for run in runs
                 for bar in run["bars"]
                 if number in bar["requirements"]
@@ -122,10 +125,12 @@ def markdown(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> st
 
 
 def _summary(found: Sequence[Standing]) -> str:
-    count = {verdict: sum(each.verdict == verdict for each in found) for verdict in (PASS, FAIL, PARTLY, NOT_RUN)}
+    verdicts = (PASS, FAIL, PARTLY, NOT_RUN, STALE)
+    count = {verdict: sum(each.verdict == verdict for each in found) for verdict in verdicts}
+    stale = f" {count[STALE]} are stale: run again what is of another commit." if count[STALE] else ""
     return (
         f"{count[PASS]} of {len(found)} requirements pass, {count[FAIL]} fail, "
-        f"{count[PARTLY]} were run in part, {count[NOT_RUN]} were not run."
+        f"{count[PARTLY]} were run in part, {count[NOT_RUN]} were not run.{stale}"
     )
 
 
@@ -143,7 +148,7 @@ def html(text: str) -> str:
     from markdown_it import MarkdownIt  # noqa: PLC0415  # only the page needs it
 
     body = MarkdownIt().enable("table").render(text)
-    for verdict, kind in ((FAIL, "fail"), (PARTLY, "unrun"), (NOT_RUN, "unrun"), (PASS, "pass")):
+    for verdict, kind in ((FAIL, "fail"), (PARTLY, "unrun"), (NOT_RUN, "unrun"), (STALE, "unrun"), (PASS, "pass")):
         body = body.replace(f"<td>{verdict}</td>", f'<td class="{kind}">{escape(verdict)}</td>')
         body = body.replace(f"<td><strong>{verdict}</strong></td>", f'<td class="{kind}">{escape(verdict)}</td>')
     return frame("TRIA: readiness", body)
@@ -152,7 +157,7 @@ def html(text: str) -> str:
 def report(folder: Path) -> list[Standing]:
     """Writes readiness.md and readiness.html into `folder`."""
     runs = read(folder)
-    found = standings(runs)
+    found = standings(runs, commit())
     text = markdown(runs, found)
     (folder / "readiness.md").write_text(text)
     (folder / "readiness.html").write_text(html(text))

@@ -131,11 +131,11 @@ def percentile(values: list[float], share: float) -> float:
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else 0.0
 
 
-def store(result: Result) -> Path:
-    """Writes reports/SUITE.json and reports/SUITE.html; the JSON's path."""
-    REPORTS.mkdir(exist_ok=True)
+def store(result: Result, folder: Path = REPORTS) -> Path:
+    """Writes SUITE.json and SUITE.html into the folder; the JSON's path."""
+    folder.mkdir(exist_ok=True)
     document = result.document()
-    path = REPORTS / f"{result.suite}.json"
+    path = folder / f"{result.suite}.json"
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     path.with_suffix(".html").write_text(page(document))
     return path
@@ -160,12 +160,25 @@ def progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def finish(suite: str, measure: Callable[[Result, Progress], Coroutine[Any, Any, None]], runner: Any) -> None:
-    """Runs a suite to its end, stores and shows what it found; exit status 1 when a bar failed."""
+def finish(
+    suite: str, measure: Callable[[Result, Progress], Coroutine[Any, Any, None]], runner: Any, folder: Path = REPORTS
+) -> None:
+    """Runs a suite to its end, stores and shows what it found; exit status 1 when a bar failed. What ends a
+    run early is a bar that failed."""
     result = Result(suite, command=" ".join(["python -m", f"tests.suites.{suite}", *sys.argv[1:]]))
-    with progress() as told:
-        runner(measure(result, told))
-    path = store(result)
+    for old in (folder / f"{suite}.json", folder / f"{suite}.html"):
+        old.unlink(missing_ok=True)  # a run that is killed leaves none, and not the one before
+    try:
+        with progress() as told:
+            runner(measure(result, told))
+    except BaseException as error:  # also an interrupt: it was run, and it did not end well
+        begun = sorted({number for bar in result.bars for number in bar.requirements})
+        result.bars.append(
+            Bar("ran to its end", "holds", f"{type(error).__name__}: {error}"[:400], False, tuple(begun))
+        )
+        store(result, folder)
+        raise
+    path = store(result, folder)
     show(result)
     click.echo(f"{path.relative_to(ROOT)} and {path.with_suffix('.html').relative_to(ROOT)}")
     sys.exit(0 if result.passed else FAILED)

@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from interceptors.policy import Method, contract, read_policies
 from server.caller import Role
@@ -100,6 +101,8 @@ class Attacker:
         self.findings.calls += 1
         self.findings.codes[code.name] += 1
         assert code not in NEVER, f"{method.path} answered {code.name}: {text[:200]}"
+        late = code is grpc.StatusCode.DEADLINE_EXCEEDED and not method.response_streaming
+        assert not late, f"{method.path} did not answer within {timeout:g} s"
         found = LEAK.search(text)
         assert found is None or found[0].encode() in body, f"{method.path} says {found and found[0]!r}: {text[:200]}"
         return code
@@ -248,7 +251,26 @@ def _noting(findings: Findings, call: Callable[[], object]) -> None:
     try:
         call()
     except AssertionError as wrong:
-        findings.wrong.append(str(wrong).splitlines()[0][:400])
+        findings.wrong.append(_first_line(wrong))
+    except BaseExceptionGroup as several:  # hypothesis found more than one; Flaky of it is one too
+        wrong_ones, others = several.split(AssertionError)
+        if others is not None and not isinstance(several, Flaky):
+            raise others from several
+        findings.wrong += [_first_line(each) for each in _leaves(wrong_ones or several)]
+    except Flaky as wavering:  # wrong once, and not again
+        findings.wrong.append(_first_line(wavering))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:400]
 
 
 def deep_json(levels: int = 20_000) -> bytes:

@@ -41,14 +41,14 @@ class ValkeyCluster:
 async def valkey_cluster(place: Path, count: int = 3) -> AsyncIterator[ValkeyCluster]:
     """`count` nodes without replicas, the slots shared out evenly."""
     password = "of-the-cluster"
-    # The bus of a node listens at its port + 10000.
-    ports = [port for port in free_ports(8 * count) if port < 55000][:count]
-    assert len(ports) == count
+    free = free_ports(2 * count)
+    ports, buses = free[:count], free[count:]
     async with AsyncExitStack() as stack:
         nodes = {}
-        for port in ports:
+        for port, bus in zip(ports, buses, strict=True):
             settings = {
                 "port": str(port),
+                "cluster-port": str(bus),  # port + 10000 by itself, which may be anybody's
                 "bind": "127.0.0.1",
                 "cluster-enabled": "yes",
                 "cluster-config-file": str(place / f"{port}.nodes"),
@@ -62,13 +62,13 @@ async def valkey_cluster(place: Path, count: int = 3) -> AsyncIterator[ValkeyClu
             (place / f"valkey-{port}" / "password").write_text(password)
             await nodes[port].start()
             stack.push_async_callback(nodes[port].stop)
-        await _join(ports, password)
+        await _join(ports, buses, password)
         cluster = ValkeyCluster(nodes, password)
         await eventually(cluster.whole, within=60)
         yield cluster
 
 
-async def _join(ports: list[int], password: str) -> None:
+async def _join(ports: list[int], buses: list[int], password: str) -> None:
     share = -(-_SLOTS // len(ports))
     for number, port in enumerate(ports):
         async with redis.asyncio.Redis(port=port, password=password) as node:
@@ -76,5 +76,5 @@ async def _join(ports: list[int], password: str) -> None:
             await node.cluster("ADDSLOTSRANGE", first, last)
             await node.cluster("SET-CONFIG-EPOCH", number + 1)
     async with redis.asyncio.Redis(port=ports[0], password=password) as node:
-        for port in ports[1:]:
-            await node.cluster("MEET", "127.0.0.1", port)
+        for port, bus in list(zip(ports, buses, strict=True))[1:]:
+            await node.cluster("MEET", "127.0.0.1", port, bus)

@@ -42,6 +42,26 @@ def test_a_good_environment_is_read() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("direct", "same"),
+    [
+        ("postgresql://other:pw@db:5433/app?sslmode=require", True),
+        ("postgresql://db/?user=a&database=app", True),
+        ("postgresql://app@db", True),  # named as its user is
+        ("postgresql://app:hidden-direct@localhost/app_restored", False),
+        ("postgresql://a:hidden-direct@localhost/", False),
+    ],
+)
+def test_both_ways_to_the_database_lead_to_one(direct: str, same: bool) -> None:
+    settings = {**GOOD, "TRIA_DATABASE_DIRECT_URL": direct}
+    if same:
+        assert load(settings, version="1").store.pooled
+        return
+    with pytest.raises(ConfigError, match="TRIA_DATABASE_DIRECT_URL must name the same database") as caught:
+        load(settings, version="1")
+    assert "hidden" not in str(caught.value)
+
+
 def test_everything_missing_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load({}, version="1")

@@ -126,6 +126,7 @@ DAMAGE: list[tuple[str, Callable[[Case], Case]]] = [
     ("no stream with a gap", _stream(numbers=[1, 3])),
     ("no stream with a gap", _stream(numbers=[1, 2, 2, 3])),
     ("no stream with a gap", _stream(terminals=[])),
+    ("no stream with a gap", _stream(terminals=[], numbers=[1, 3], broken=True)),
     ("no stream with a gap", _stream(terminals=["completed", "completed"])),
     ("no stream with a gap", _stream(text_sha256=hash_of("hell"))),
 ]

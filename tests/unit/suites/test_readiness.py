@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis.errors import Flaky, FlakyFailure
 
 from tests.suites.pages import page
-from tests.suites.readiness import FAIL, NOT_RUN, PARTLY, PASS, report
+from tests.suites.readiness import FAIL, NOT_RUN, PARTLY, PASS, STALE, report
 from tests.suites.requirements import NEEDS_ACCOUNT, TESTS, TITLES
-from tests.suites.results import ROOT, Result, percentile
+from tests.suites.results import ROOT, Result, finish, percentile
+from tests.suites.wire_fuzzing import Findings, _noting
 
 
 def run(folder: Path, suite: str, **bars: bool) -> None:
@@ -44,6 +47,45 @@ def test_a_requirement_whose_tests_were_not_run_is_run_in_part(tmp_path: Path) -
     run(tmp_path, "soak", R3=True)
     assert {each.number: each.verdict for each in report(tmp_path)}["R3"] == PARTLY
     assert "- R3: tests/db/test_pool.py: not run" in (tmp_path / "readiness.md").read_text()
+
+
+def test_a_run_of_another_commit_is_stale(tmp_path: Path) -> None:
+    run(tmp_path, "perf", R6=True, R7=False)
+    document = json.loads((tmp_path / "perf.json").read_text())
+    (tmp_path / "perf.json").write_text(json.dumps(document | {"commit": "0123456789ab"}))
+    found = {each.number: each.verdict for each in report(tmp_path)}
+    assert (found["R6"], found["R7"]) == (STALE, FAIL)
+
+
+def test_what_ends_a_run_early_is_stored_as_a_failure(tmp_path: Path) -> None:
+    run(tmp_path, "perf", R6=True)
+
+    async def measure(result: Result, _: object) -> None:
+        assert not (tmp_path / "perf.json").exists(), "the old result is gone before anything is measured"
+        result.holds("something", True, "", "R6")
+        raise RuntimeError("the system did not start")
+
+    with pytest.raises(RuntimeError):
+        finish("perf", measure, asyncio.run, tmp_path)
+    assert {each.verdict for each in report(tmp_path) if each.evidence} == {FAIL}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        AssertionError("said too much\nand more"),
+        ExceptionGroup("two", [AssertionError("said too much"), AssertionError("said too much")]),
+        FlakyFailure("said too much", [AssertionError("said too much")]),
+        Flaky("said too much"),
+    ],
+)
+def test_what_hypothesis_raises_is_a_finding(wrong: Exception) -> None:
+    def call() -> None:
+        raise wrong
+
+    findings = Findings()
+    _noting(findings, call)
+    assert set(findings.wrong) == {"said too much"}
 
 
 def test_other_files_are_passed_over(tmp_path: Path) -> None:
