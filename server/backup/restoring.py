@@ -97,9 +97,12 @@ class Restoring:
             restored = await aside.fill(folder, made, kept, took)
             async with moment.session(self.dsn) as connection:
                 await connection.execute(f'alter database "{name}{_PARTIAL}" rename to "{name}"')
-        except BaseException:  # also when cancelled: nobody shall take it for a restored one
-            async with moment.session(self.dsn) as connection:
-                await connection.execute(f'drop database if exists "{name}{_PARTIAL}" with (force)')
+        except BaseException as error:  # also when cancelled: nobody shall take it for a restored one
+            try:
+                async with moment.session(self.dsn) as connection:
+                    await connection.execute(f'drop database if exists "{name}{_PARTIAL}" with (force)')
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                error.add_note(f"; {name}{_PARTIAL} could not be dropped and is NOT proven: drop it")
             raise
         return restored
 
