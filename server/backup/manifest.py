@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -61,7 +61,8 @@ class LogState:
 class Manifest:
     """What was copied, when, from what, by what. `pending` are audit records without a place in a log yet; `tables`
     counts rows (none are counted for a base backup, which is of no single moment). `verified` is the program that read
-    a base backup again and compared it; empty: none did."""
+    a base backup again and compared it; empty: none did. `sealed` has for each master key one key of a person that it
+    seals: tenant, id, the box in base64; it shows before a restore whether the master keys are the right ones."""
 
     mode: Mode
     created_at: datetime
@@ -77,6 +78,7 @@ class Manifest:
     tables: Mapping[str, int]
     files: Mapping[str, FileSum]
     verified: str = ""
+    sealed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         found = {"format": FORMAT, "version": VERSION, **asdict(self), "created_at": self.created_at.isoformat()}
@@ -140,7 +142,7 @@ def _parsed(content: bytes) -> Manifest:
     found: dict[str, Any] = json.loads(content)  # signed: nobody else wrote it
     if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
         raise BadBackup(f"{MANIFEST} is of another version of TRIA: {found.get('format')} {found.get('version')}")
-    known = {field.name: found[field.name] for field in fields(Manifest) if field.name in found}
+    known = {each.name: found[each.name] for each in fields(Manifest) if each.name in found}
     return Manifest(
         **known
         | {

@@ -8,6 +8,7 @@ database its name only when it is proven.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 
@@ -95,9 +97,12 @@ class Restoring:
             restored = await aside.fill(folder, made, kept, took)
             async with moment.session(self.dsn) as connection:
                 await connection.execute(f'alter database "{name}{_PARTIAL}" rename to "{name}"')
-        except BaseException:  # also when cancelled: nobody shall take it for a restored one
-            async with moment.session(self.dsn) as connection:
-                await connection.execute(f'drop database if exists "{name}{_PARTIAL}" with (force)')
+        except BaseException as error:  # also when cancelled: nobody shall take it for a restored one
+            try:
+                async with moment.session(self.dsn) as connection:
+                    await connection.execute(f'drop database if exists "{name}{_PARTIAL}" with (force)')
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                error.add_note(f"; {name}{_PARTIAL} could not be dropped and is NOT proven: drop it")
             raise
         return restored
 
@@ -170,6 +175,9 @@ class Restoring:
             raise Refused("this is a base backup: PostgreSQL is started on a copy of it, see deploy/RESTORE.md")
         if missing := sorted(set(made.master_keys) - self.masters.ids):
             raise Refused(f"TRIA_MASTER_KEYS lacks {', '.join(missing)}: what people wrote could not be read")
+        for master, (tenant, id, box) in made.sealed.items():
+            if not opens(self.masters, tenant, UUID(id), base64.b64decode(box)):
+                raise Refused(f"the keys of people do not open: {master} of TRIA_MASTER_KEYS is another key")
         total = sum(file.bytes for file in made.files.values())
         await asyncio.to_thread(
             manifest.check_files, folder, made, lambda done: self.tell("comparing hashes", done, total)

@@ -7,6 +7,7 @@ they are missing), and Redis holds limits, kept answers and the logs of runs, no
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,6 +108,7 @@ class Saving:
         self, mode: Mode, at: Moment, tool: Tool, tables: Mapping[str, int], files: Mapping[str, FileSum]
     ) -> Manifest:
         connection = at.connection
+        wrapped = await moment.wrapped_keys(connection)
         return Manifest(
             mode=mode,
             created_at=at.server.now,
@@ -116,9 +118,13 @@ class Saving:
             tool=f"{tool.path.name} {tool.version}",
             migration=await moment.migration_of(connection),
             database_bytes=at.server.database_bytes,
-            master_keys=sorted(await moment.wrapped_keys(connection)),
+            master_keys=sorted(wrapped),
             pending=await moment.pending_of(connection),
             logs=await moment.logs_of(connection),
             tables=tables,
             files=files,
+            sealed={
+                master: (tenant, str(id), base64.b64encode(box).decode())
+                for master, (tenant, id, box) in wrapped.items()
+            },
         )

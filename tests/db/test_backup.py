@@ -234,6 +234,7 @@ async def test_wrong_keys_are_refused(backups: Backups, empty_dsn: str) -> None:
     assert await _tables(empty_dsn) == 0
     code, found, _ = await backups.restore(TRIA_DATABASE_URL=empty_dsn, TRIA_MASTER_KEYS=f"test={other}")
     assert (code, "do not open" in found["error"]) == (1, True)
+    assert await _tables(empty_dsn) == 0
 
 
 async def test_a_log_that_was_changed_before_the_backup_is_not_proven(
