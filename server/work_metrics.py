@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Final, LiteralString
 
@@ -21,6 +22,7 @@ from server.jobs import JobStats
 log = logging.getLogger(__name__)
 
 _INTERVAL = 5.0
+_ALL_INVOICES = 300.0  # seconds between counts of the whole table, which only grows; what is on its way has an index
 
 COUNT_JOBS: Final[LiteralString] = """
 select count(*) filter (where status = 'queued' and execute_after <= now()) as queued,
@@ -32,6 +34,10 @@ from pgqueuer"""
 
 COUNT_INVOICES: Final[LiteralString] = """
 select state, count(*) as invoices from invoice group by state"""
+
+COUNT_UNSETTLED: Final[LiteralString] = (
+    "select state, count(*) as invoices from invoice where " + UNSETTLED + " group by state"
+)
 
 INVOICES_IN_TROUBLE: Final[LiteralString] = (
     """
@@ -62,6 +68,7 @@ _STATES: Final = (
     "NOT_CONNECTED", "QUEUED", "WAITING_BUDGET", "SENDING", "OUTCOME_UNKNOWN", "DRAFT", "AUTHORISED", "PAID", "VOIDED",
     "MISMATCH", "NEEDS_ATTENTION",
 )  # fmt: skip
+_ON_THEIR_WAY: Final = ("QUEUED", "WAITING_BUDGET", "SENDING", "OUTCOME_UNKNOWN")
 _OUTCOMES: Final = ("succeeded", "retried", "postponed", "held")
 
 
@@ -75,7 +82,7 @@ class WorkMetrics:
         self._connected = gauge("tria_worker_connected", "1 while this worker has its jobs' PostgreSQL.")
         self._jobs = gauge("tria_jobs", "Jobs: queued and due, running, held for a person.", ["state"])
         self._oldest_job = gauge("tria_jobs_oldest_seconds", "For how long the oldest due job has waited.")
-        self._invoices = gauge("tria_invoices", "Invoices by state.", ["state"])
+        self._invoices = gauge("tria_invoices", "Invoices by state; settled ones at most five minutes ago.", ["state"])
         self._stopped = gauge("tria_invoices_stopped", "Invoices that a person must look at (dead letters).")
         self._oldest_invoice = gauge("tria_invoices_oldest_seconds", "Age of the oldest invoice on its way.")
         self._cost = gauge("tria_answers_cost_micros_last_hour", "Millionths of a USD that answers cost.")
@@ -89,6 +96,7 @@ class WorkMetrics:
         self._counted: dict[tuple[str, str], int] = {}
         self._losses = 0
         self._entrypoints = tuple(entrypoints)
+        self._count_all_at = 0.0
 
     async def keep_sampling(self, database: Database, stats: JobStats) -> None:
         """Samples until cancelled."""
@@ -99,9 +107,7 @@ class WorkMetrics:
                     await self.sample(connection)
             except AppError as away:
                 log.debug("the work is not measured: %s", away)
-            except (
-                Exception
-            ):  # the root of a background task: figures are no reason to end a worker that posts invoices
+            except Exception:  # the root of a background task: figures are no reason to end what posts invoices
                 log.exception("the work is not measured")
             await asyncio.sleep(_INTERVAL)
 
@@ -126,12 +132,19 @@ class WorkMetrics:
         for state in ("queued", "running", "held"):
             self._jobs.labels(state).set(jobs[state])
         self._oldest_job.set(jobs["oldest"])
-        by_state = {row["state"]: row["invoices"] for row in await connection.fetch(COUNT_INVOICES)}
-        for state in _STATES:
-            self._invoices.labels(state).set(by_state.get(state, 0))
+        await self._sample_invoices(connection)
         self._stopped.set(invoices["stopped"])
         self._oldest_invoice.set(invoices["oldest"])
         self._cost.set(answers["cost_micros"])
         self._lost.set(answers["lost"])
         self._waiting.set(people["waiting"])
         self._overdue.set(people["overdue"])
+
+    async def _sample_invoices(self, connection: Connection) -> None:
+        everything = time.monotonic() >= self._count_all_at
+        if everything:
+            self._count_all_at = time.monotonic() + _ALL_INVOICES
+        rows = await connection.fetch(COUNT_INVOICES if everything else COUNT_UNSETTLED)
+        found = {row["state"]: row["invoices"] for row in rows}
+        for state in _STATES if everything else _ON_THEIR_WAY:
+            self._invoices.labels(state).set(found.get(state, 0))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from prometheus_client import CollectorRegistry
 
+from server.accounting.invoice_store import UNSETTLED
 from server.db.pool import Database
 from server.jobs import JobStats, enqueue
-from server.work_metrics import _STATES, WorkMetrics
+from server.work_metrics import _ON_THEIR_WAY, _STATES, WorkMetrics
 
 TENANT = "demo"
 
@@ -19,6 +21,26 @@ async def test_the_states_are_those_of_the_schema(database: Database) -> None:
             "select pg_get_constraintdef(oid) from pg_constraint where conname = 'invoice_state_check'"
         )
     assert sorted(part.split("'")[0] for part in rule.split("ARRAY['")[1].split(", '")) == sorted(_STATES)
+
+
+async def test_what_is_on_its_way_is_counted_often_and_the_rest_seldom(database: Database) -> None:
+    registry = CollectorRegistry()
+    metrics = WorkMetrics(registry, [])
+
+    def count(state: str) -> float | None:
+        return registry.get_sample_value("tria_invoices", {"state": state})
+
+    assert sorted(re.findall(r"'(\w+)'", UNSETTLED)) == sorted(_ON_THEIR_WAY)
+    async with database.connection() as connection:
+        await metrics.sample(connection)
+        await connection.execute("create temporary table invoice as table invoice with no data")
+        await connection.execute("insert into invoice (state) values ('QUEUED'), ('VOIDED')")
+        await metrics.sample(connection)
+        assert (count("QUEUED"), count("VOIDED")) == (1, 0)
+        metrics._count_all_at = 0.0
+        await metrics.sample(connection)
+        assert (count("QUEUED"), count("VOIDED")) == (1, 1)
+        await connection.execute("drop table pg_temp.invoice")
 
 
 async def test_jobs_by_what_they_wait_for(database: Database) -> None:
