@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import redis.asyncio
+from redis._parsers.commands import AsyncCommandsParser
 from redis.asyncio.cluster import ClusterPipeline, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -39,6 +40,10 @@ def open_redis(url: str, *, cluster: bool, timeout: float, patient: bool = True)
 class _Cluster(RedisCluster):
     """A cluster that says what one server says when it is away: RedisClusterException is no RedisError."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands_parser = _Commands(self)
+
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return await super().execute_command(*args, **kwargs)
@@ -47,6 +52,26 @@ class _Cluster(RedisCluster):
 
     def pipeline(self, transaction: Any | None = None, shard_hint: Any | None = None) -> ClusterPipeline:  # noqa: ARG002  # redis-py's signature
         return _Pipeline(self, transaction)  # type: ignore[abstract]  # redis-py types it so, and makes one like this
+
+
+class _Commands(AsyncCommandsParser):
+    """Which commands there are, from the first node that answers: redis-py asks one primary only, and a client cannot
+    begin, nor begin anew, while that one is away."""
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+
+    async def initialize(self, node: Any | None = None) -> None:
+        away: RedisConnectionError | None = None
+        for each in dict.fromkeys([*filter(None, [node]), *self._cluster.get_primaries()]):
+            try:
+                await super().initialize(each)
+            except RedisConnectionError as error:
+                away = error
+            else:
+                return
+        raise away or RedisConnectionError("the cluster has no primary")
 
 
 class _Pipeline(ClusterPipeline):

@@ -131,7 +131,9 @@ def release(folder: Path, *, slow: str = "", standing: str = "pwd") -> tuple[sub
     fakes = {"PATH": f"{folder}:{os.environ['PATH']}", "TRIA": str(folder / "tria"), "REAL": kubectl()}
     asked = {"LOG": str(log), "SLOW": slow, "STANDING": standing, "MANIFESTS": str(folder / "manifests.yaml")}
     environ = {**os.environ, **TOLD, **fakes, **asked}
-    started = subprocess.Popen(["deploy/release", "staging"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)  # noqa: S607
+    # A shell cannot trap what was ignored when it began, and tests that run in the background ignore SIGINT.
+    command = ["env", "--default-signal=INT", "deploy/release", "staging"]
+    started = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     return started, log
 
 
