@@ -54,7 +54,12 @@ class ClusterReader:
         pipe = self._client.pipeline(transaction=False)
         for key, position in after.items():
             pipe.xread({key: position}, count=200)
-        answers: list[Any] = await pipe.execute(raise_on_error=False)
+        answers: list[Any]
+        try:
+            answers = await pipe.execute(raise_on_error=False)
+        except (RedisError, OSError):  # of one node that is away: the pipeline gives up the others' answers with it
+            reads = (self._client.xread({key: position}, count=200) for key, position in after.items())
+            answers = await asyncio.gather(*reads, return_exceptions=True)
         failed = [answer for answer in answers if isinstance(answer, RedisError | OSError)]
         if len(failed) == len(answers):
             raise failed[0]
