@@ -115,7 +115,9 @@ class Smoke:
             return f"{len(orders)} newest orders, no invoice of them waits for a person"
         order = {"lines": [await self._line()], "note": "smoke test"}
         made = await self._call("POST", f"/v1/orders?request_id={uuid.uuid4()}", order)
-        await self._call("POST", f"/v1/{made['name']}:confirm", {"request_id": str(uuid.uuid4())})
+        confirmed = await self._call("POST", f"/v1/{made['name']}:confirm", {"request_id": str(uuid.uuid4())})
+        if held := confirmed.get("holdReasons"):
+            raise CheckFailed(f"{made['number']} is held for staff ({', '.join(held)}): ask for less of something else")
         while (state := await self._invoice_state(made["name"])) not in _BOOKED:
             if state in _STUCK:
                 raise CheckFailed(f"the invoice of {made['number']} is {state}")
