@@ -30,7 +30,6 @@ from server.audit.desk import AuditDesk, audit_desk
 from server.audit.erasures import ErasureFeed
 from server.audit.handler import AuditHandler
 from server.audit.subjects import Subjects
-from server.audit.tailing import TailLimits
 from server.chat.assistant import Assistant, Tools
 from server.chat.cache.sources import DeskSources
 from server.chat.cache.warming import Warming
@@ -61,13 +60,13 @@ from server.order.handler import OrderHandler
 from server.order.invoicing import Invoicing
 from server.order.showing import order_with_invoice
 from server.order.terms import MoneyRules
-from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.owned_tasks import own
 from server.paging import PageTokens
 from server.people_wiring import subjects
 from server.probe import ALIVE
 from server.served import REGISTER, SERVED, SERVICES
+from server.stream_life import StreamLimits
 from server.waiting import first_of
 
 log = logging.getLogger(__name__)
@@ -268,7 +267,7 @@ def _orders(
         invoicing,
         MoneyRules(config.money.tax_rates, config.money.currency),
         tokens,
-        WatchLimits(config.stream.heartbeat, config.stream.max_age),
+        StreamLimits(config.stream.heartbeat, config.stream.max_age),
         threads=OrderNews(stores.vault),
     )
 
@@ -279,7 +278,7 @@ def _audit(config: Config, database: Database, tokens: PageTokens) -> AuditDesk:
         config.store.direct.reveal(),
         (config.audit.key.public, *config.audit.old_keys),
         tokens,
-        TailLimits(config.stream.heartbeat, config.stream.max_age),
+        StreamLimits(config.stream.heartbeat, config.stream.max_age),
     )
 
 

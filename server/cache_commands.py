@@ -25,6 +25,7 @@ from server.ops.flags import Flags
 from server.order.catalogue import Catalogue
 from server.redis_client import open_redis
 from server.state_dir import NotRunning, environment
+from server.state_option import STATE_DIR
 
 
 @click.group("cache")
@@ -35,11 +36,7 @@ def cache() -> None:
 @cache.command("warm")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--tenant", required=True, help="Tenant whose customers will ask.")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where the environment is the server's.",
-)
+@STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def warm(file: Path, tenant: str, state_dir: Path | None, as_json: bool) -> None:
     """Answer the questions of FILE, one a line, and keep the answers; they become the tenant's standing list.

@@ -26,15 +26,11 @@ from server.errors import AppError
 from server.idempotency import Idempotency
 from server.people_wiring import open_vault, subjects
 from server.state_dir import NotRunning, environment
+from server.state_option import STATE_DIR
 
 T = TypeVar("T")
 
 _tenant = click.option("--tenant", required=True, help="Tenant that the person belongs to.")
-_state_dir = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where the environment configures the stores.",
-)
 
 
 @click.group("subjects")
@@ -46,7 +42,7 @@ def subjects_command() -> None:
 @subjects_command.command("export")
 @click.argument("subject")
 @_tenant
-@_state_dir
+@STATE_DIR
 def export_subject(subject: str, tenant: str, state_dir: Path | None) -> None:
     """Everything that is held about a person, as JSON on standard output."""
 
@@ -59,7 +55,7 @@ def export_subject(subject: str, tenant: str, state_dir: Path | None) -> None:
 @subjects_command.command("erase")
 @click.argument("subject")
 @_tenant
-@_state_dir
+@STATE_DIR
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase_subject(subject: str, tenant: str, state_dir: Path | None, yes: bool) -> None:
     """Erase a person's data, and print the signed receipt."""
@@ -76,7 +72,7 @@ def erase_subject(subject: str, tenant: str, state_dir: Path | None, yes: bool) 
 @click.argument("subject")
 @click.option("--reason", required=True, help="Why, for the audit log; sealed with the person's key.")
 @_tenant
-@_state_dir
+@STATE_DIR
 def hold_subject(subject: str, reason: str, tenant: str, state_dir: Path | None) -> None:
     """Keep what is held of a person, whatever is asked or grows old, until it is released."""
 
@@ -89,7 +85,7 @@ def hold_subject(subject: str, reason: str, tenant: str, state_dir: Path | None)
 @subjects_command.command("release")
 @click.argument("subject")
 @_tenant
-@_state_dir
+@STATE_DIR
 def release_subject(subject: str, tenant: str, state_dir: Path | None) -> None:
     """End a hold. Exit status 1 when there was none."""
 
@@ -107,7 +103,7 @@ def keys() -> None:
 
 
 @keys.command()
-@_state_dir
+@STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
 def rewrap(state_dir: Path | None, as_json: bool) -> None:
     """Seal the keys of people with the first of TRIA_MASTER_KEYS, so that the others can be taken away.

@@ -17,6 +17,7 @@ from server.errors import AppError
 from server.retention import Report, Retention
 from server.retention_policy import cutoffs
 from server.state_dir import NotRunning, environment
+from server.state_option import STATE_DIR
 
 
 @click.group()
@@ -27,11 +28,7 @@ def retention() -> None:
 @retention.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where the environment configures the stores.",
-)
+@STATE_DIR
 def run(dry_run: bool, as_json: bool, state_dir: Path | None) -> None:
     """Remove what is too old, now. Exit status 1 when some of it could not be removed."""
     try:

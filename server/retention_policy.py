@@ -35,6 +35,22 @@ class Kind:
     patience: float | None = None
 
 
+def _by_age(name: str, table: LiteralString, time: LiteralString) -> Kind:
+    """A kind whose rows go by one of their times, and for no other reason."""
+    old: LiteralString = f"select tenant, count(*) as count from {table} where {time} < $1 group by tenant"
+    remove: LiteralString = f"""
+with removed as (
+    delete from {table} where ctid = any(array(
+        select ctid from {table} where {time} >= $3 and {time} < $1
+        order by {time}
+        limit $2
+        for update skip locked))
+    returning tenant, {time} as time
+)
+select tenant, count(*) as count, max(time) as until from removed group by tenant"""
+    return Kind(name, old, remove)
+
+
 OLD_CONVERSATIONS: Final[LiteralString] = """
 select conversation.tenant, count(*) as count from conversation
 where update_time < $1 and not exists (
@@ -108,33 +124,6 @@ with removed as (
 )
 select tenant, count(*) as count, max(time) as until from removed group by tenant"""
 
-OLD_EVENTS: Final[LiteralString] = """
-select tenant, count(*) as count from order_event where time < $1 group by tenant"""
-
-REMOVE_EVENTS: Final[LiteralString] = """
-with removed as (
-    delete from order_event where ctid = any(array(
-        select ctid from order_event where time >= $3 and time < $1
-        order by time
-        limit $2
-        for update skip locked))
-    returning tenant, time
-)
-select tenant, count(*) as count, max(time) as until from removed group by tenant"""
-
-OLD_ANSWERS: Final[LiteralString] = """
-select tenant, count(*) as count from idempotency where created_at < $1 group by tenant"""
-
-REMOVE_ANSWERS: Final[LiteralString] = """
-with removed as (
-    delete from idempotency where ctid = any(array(
-        select ctid from idempotency where created_at >= $3 and created_at < $1
-        order by created_at
-        limit $2
-        for update skip locked))
-    returning tenant, created_at as time
-)
-select tenant, count(*) as count, max(time) as until from removed group by tenant"""
 
 OLD_WEBHOOKS: Final[LiteralString] = """
 select '-' as tenant, count(*) as count from webhook_event where receive_time < $1 having count(*) > 0"""
@@ -151,19 +140,6 @@ with removed as (
 )
 select '-' as tenant, count(*) as count, max(time) as until from removed having count(*) > 0"""
 
-OLD_TOMBSTONES: Final[LiteralString] = """
-select tenant, count(*) as count from subject_key where destroyed_at < $1 group by tenant"""
-
-REMOVE_TOMBSTONES: Final[LiteralString] = """
-with removed as (
-    delete from subject_key where ctid = any(array(
-        select ctid from subject_key where destroyed_at >= $3 and destroyed_at < $1
-        order by destroyed_at
-        limit $2
-        for update skip locked))
-    returning tenant, destroyed_at as time
-)
-select tenant, count(*) as count, max(time) as until from removed group by tenant"""
 
 # By whole months; the function refuses what no checkpoint covers.
 OLD_AUDIT: Final[LiteralString] = """
@@ -180,10 +156,10 @@ group by tenant"""
 CONVERSATIONS = Kind("conversations", OLD_CONVERSATIONS, REMOVE_CONVERSATIONS)
 PROPOSALS = Kind("proposals", OLD_PROPOSALS, REMOVE_PROPOSALS)
 LEARNT_WORDS = Kind("learnt_words", OLD_WORDS, REMOVE_WORDS)
-ORDER_EVENTS = Kind("order_events", OLD_EVENTS, REMOVE_EVENTS)
-KEPT_ANSWERS = Kind("kept_answers", OLD_ANSWERS, REMOVE_ANSWERS)
+ORDER_EVENTS = _by_age("order_events", "order_event", "time")
+KEPT_ANSWERS = _by_age("kept_answers", "idempotency", "created_at")
 WEBHOOK_EVENTS = Kind("webhook_events", OLD_WEBHOOKS, REMOVE_WEBHOOKS)
-DESTROYED_KEYS = Kind("destroyed_keys", OLD_TOMBSTONES, REMOVE_TOMBSTONES)
+DESTROYED_KEYS = _by_age("destroyed_keys", "subject_key", "destroyed_at")
 AUDIT = Kind("audit_log", OLD_AUDIT, RETIRE_AUDIT, patience=600.0)  # it reads whole months before it drops them
 
 ANSWERS_DAYS = 7  # CONTRACT: what a request_id is good for

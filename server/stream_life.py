@@ -1,11 +1,38 @@
-"""How long a stream may last, and waiting for news within that time. Times are of `time.monotonic`."""
+"""How long a stream may last, waiting for news within that time, and what every stream with a cursor says besides news.
+
+Times are of `time.monotonic`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from server.caller import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Seconds of silence before a heartbeat, and the age at which whoever follows must come back."""
+
+    heartbeat: float
+    max_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Nothing happened."""
+
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComeBack:
+    """The stream ends here; go on from the cursor after `delay` seconds."""
+
+    cursor: str
+    delay: float
 
 
 def must_come_back_at(caller: Caller, max_age: float) -> float:

@@ -24,12 +24,8 @@ from server.db.pool import Database, PoolSettings
 from server.errors import AppError
 from server.redis_client import open_redis
 from server.state_dir import NotRunning, environment
+from server.state_option import STATE_DIR
 
-_STATE_DIR = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where TRIA_DATABASE_URL is set.",
-)
 _TENANT = click.option("--tenant", default="", help="Whose books; not needed where there is one tenant only.")
 
 
@@ -40,7 +36,7 @@ def accounting() -> None:
 
 @accounting.command()
 @_TENANT
-@_STATE_DIR
+@STATE_DIR
 def connect(tenant: str, state_dir: Path | None) -> None:
     """Connect a tenant to its organisation in Xero.
 
@@ -68,7 +64,7 @@ def connect(tenant: str, state_dir: Path | None) -> None:
 
 @accounting.command()
 @_TENANT
-@_STATE_DIR
+@STATE_DIR
 def disconnect(tenant: str, state_dir: Path | None) -> None:
     """End a tenant's connection, here and in Xero. Invoices wait until it is connected again."""
 
@@ -81,7 +77,7 @@ def disconnect(tenant: str, state_dir: Path | None) -> None:
 
 @accounting.command()
 @_TENANT
-@_STATE_DIR
+@STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(tenant: str, state_dir: Path | None, *, as_json: bool) -> None:
     """How a tenant is connected, and what is left of its budget of calls."""

@@ -85,6 +85,10 @@ class Invoice:
         times = [time for time in (self.taken_until, self.next_attempt_time) if time is not None]
         return max((max(times) - now).total_seconds(), 0.0) if times else 0.0
 
+    def knows(self, found: Booked) -> bool:
+        """Whether that is the one that we were told of as ours."""
+        return self.booked is not None and self.booked.id == found.id
+
     @property
     def stopped(self) -> bool:
         """Whether it needs a person."""

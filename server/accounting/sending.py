@@ -234,7 +234,7 @@ class _Posting:
             return
         if found is None:
             await self._settle(invoice, answer)
-        elif _known(invoice, found) and found.state in GONE and not invoice.in_doubt:
+        elif invoice.knows(found) and found.state in GONE and not invoice.in_doubt:
             await self._renumber(invoice)
         else:
             await self._settle(invoice, found)
@@ -290,7 +290,3 @@ class _Posting:
         if fresh.taken(now):
             wait = min(wait, _LOOK_AGAIN)
         raise Postpone(wait, f"the invoice is {fresh.state}")
-
-
-def _known(invoice: Invoice, found: Booked) -> bool:
-    return invoice.booked is not None and invoice.booked.id == found.id

@@ -138,8 +138,7 @@ def taken(invoice: Invoice, now: datetime, patience: Patience) -> Invoice:
 
 def booked(invoice: Invoice, found: Booked) -> Invoice:
     """The invoice as the books have it. What is found under its number and has another reference is not ours."""
-    known = invoice.booked is not None and invoice.booked.id == found.id
-    if not known and found.reference != invoice.posting.reference:
+    if not invoice.knows(found) and found.reference != invoice.posting.reference:
         return replace(refused(invoice, foreign(found)), in_doubt=False)
     rest: dict[str, Any] = {
         **_RELEASED, "booked": found, "in_doubt": False, "read_first": False, "absences": 0, "absent_at": None,

@@ -10,11 +10,12 @@ from server.audit.log_store import CHANNEL
 from server.audit.proving import Proving
 from server.audit.reading import AuditReading
 from server.audit.recording import Recording
-from server.audit.tailing import Tailing, TailLimits
+from server.audit.tailing import Tailing
 from server.db.listening import Bell
 from server.db.pool import Database
 from server.paging import PageTokens
 from server.signing import PublicKey
+from server.stream_life import StreamLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class AuditDesk:
 
 
 def audit_desk(
-    database: Database, dsn: str, keys: Sequence[PublicKey], tokens: PageTokens, limits: TailLimits
+    database: Database, dsn: str, keys: Sequence[PublicKey], tokens: PageTokens, limits: StreamLimits
 ) -> AuditDesk:
     """The use cases over one database; `dsn` is the same database's, for the connection that listens; `keys` are those
     that sign its checkpoints."""

@@ -21,6 +21,7 @@ from server.audit.exporting import Exporting, FormatName, format_of
 from server.audit.operating import OfLog, log_of
 from server.db.pool import Database, PoolSettings
 from server.errors import AppError
+from server.state_option import STATE_DIR
 
 
 @click.command()
@@ -31,11 +32,7 @@ from server.errors import AppError
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="From this record on.")
 @click.option("--last", type=click.IntRange(0), help="To this record; by default the newest that is signed for.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File; by default standard output.")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where TRIA_DATABASE_URL is set.",
-)
+@STATE_DIR
 def export(tenant: str, form: str, first: int, last: int | None, out: Path | None, state_dir: Path | None) -> None:
     """Export a tenant's trail: NDJSON with proofs (for `tria audit verify`), OCSF for a SIEM, CSV for people.
 

@@ -8,14 +8,11 @@ from pathlib import Path
 import click
 
 from server.audit.operating import log_of
+from server.state_option import STATE_DIR
 
 
 @click.command()
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where TRIA_DATABASE_URL is set.",
-)
+@STATE_DIR
 def key(state_dir: Path | None) -> None:
     """Print the public keys that sign the trail, the current one first: for `tria audit verify --key`, on paper or over
     another channel than the export itself."""

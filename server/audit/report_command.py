@@ -18,6 +18,7 @@ from server.audit.report_html import html_report
 from server.audit.report_pdf import NoBrowser, print_pdf
 from server.db.pool import Database, PoolSettings
 from server.errors import AppError
+from server.state_option import STATE_DIR
 
 _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
@@ -28,11 +29,7 @@ _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @click.option("--to", "until", type=_DAY, required=True, help="End, not included (UTC).")
 @click.option("--format", "form", type=click.Choice(["html", "csv", "pdf"]), default="html", show_default=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File; by default standard output.")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where TRIA_DATABASE_URL is set.",
-)
+@STATE_DIR
 def report(tenant: str, since: datetime, until: datetime, form: str, out: Path | None, state_dir: Path | None) -> None:
     """Summarise a period: counts by action, refused access, failed authentication, erasures, administration, suspected
     attacks, and who read the trail. Making a report is itself in the trail."""

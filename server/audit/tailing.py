@@ -18,20 +18,12 @@ from server.caller import Caller
 from server.db.listening import Bell
 from server.db.pool import Database
 from server.errors import AppError, Code
-from server.stream_life import must_come_back_at, news_until
+from server.stream_life import StreamLimits, must_come_back_at, news_until
 
 log = logging.getLogger(__name__)
 
 _BATCH = 100
 _POLL = 5.0  # seconds: the longest that a lost notification delays an event
-
-
-@dataclass(frozen=True, slots=True)
-class TailLimits:
-    """Seconds of silence before a heartbeat, and the age at which a reader must come back."""
-
-    heartbeat: float
-    max_age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ Item = Event | Alive | ComeBack
 class Tailing:
     """The use case behind TailEvents. `drain` is called once, when the process is about to stop."""
 
-    def __init__(self, database: Database, bell: Bell, limits: TailLimits) -> None:
+    def __init__(self, database: Database, bell: Bell, limits: StreamLimits) -> None:
         self._database = database
         self._bell = bell
         self._limits = limits

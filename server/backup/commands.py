@@ -31,17 +31,13 @@ from server.errors import AppError
 from server.settings import parse_audit_key, parse_master_keys, parse_public_keys
 from server.signing import PublicKey, SigningKey
 from server.state_dir import NotRunning, direct_database, environment
+from server.state_option import STATE_DIR
 
 _FAILURES = (
     BadBackup, BadKept, LogBroken, MigrationError, NotRunning, Refused, ToolFailed, ToolMissing,
     AppError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError,
 )  # fmt: skip
 
-_STATE_DIR = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where TRIA_DATABASE_URL is set.",
-)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 
@@ -58,7 +54,7 @@ class _System:
 @click.command("backup")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--base", is_flag=True, help="Copy the server's files (pg_basebackup): what recovery to a time needs.")
-@_STATE_DIR
+@STATE_DIR
 @_AS_JSON
 def backup(directory: Path, base: bool, state_dir: Path | None, as_json: bool) -> None:
     """Back up the database into DIRECTORY, which must not be there yet.
@@ -93,7 +89,7 @@ def backup(directory: Path, base: bool, state_dir: Path | None, as_json: bool) -
     "and say what is lost. May be given again.",
 )  # fmt: skip
 @click.option("--verify-only", is_flag=True, help="Restore nothing: prove the database as it is, after a recovery.")
-@_STATE_DIR
+@STATE_DIR
 @_AS_JSON
 def restore(
     directory: Path, into: str | None, kept_files: Sequence[Path], verify_only: bool, state_dir: Path | None,

@@ -80,7 +80,7 @@ class Restoring:
             await self.fits(made)
         try:
             return await self.fill(folder, made, kept, took)
-        except BaseException as error:
+        except BaseException as error:  # also when interrupted: whoever reads it must be told what is left behind
             if "restoring" in took:
                 error.add_note(_DROP_IT)
             raise

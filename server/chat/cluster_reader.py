@@ -60,7 +60,9 @@ class ClusterReader:
         except (RedisError, OSError):  # of one node that is away: the pipeline gives up the others' answers with it
             reads = (self._client.xread({key: position}, count=200) for key, position in after.items())
             answers = await asyncio.gather(*reads, return_exceptions=True)
-        failed = [answer for answer in answers if isinstance(answer, RedisError | OSError)]
+        failed = [answer for answer in answers if isinstance(answer, BaseException)]
+        if defects := [each for each in failed if not isinstance(each, RedisError | OSError)]:
+            raise defects[0]
         if len(failed) == len(answers):
             raise failed[0]
         found: dict[str, News] = {}

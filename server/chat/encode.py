@@ -36,12 +36,13 @@ from server.chat.following import Item
 from server.chat.hand_off import HandOff
 from server.chat.messages import Message, StoredCitation
 from server.chat.runs import Run
-from server.chat.watching import Alive, ComeBack, Told
 from server.chat.watching import Item as WatchItem
+from server.chat.watching import Told
 from server.errors import AppError
 from server.order.money import Money
 from server.order.pricing import Line, plain
 from server.order.proposal import Proposal
+from server.stream_life import Alive, ComeBack
 from tria.chat.v1 import chat_event_pb2, chat_pb2, chat_service_pb2
 
 

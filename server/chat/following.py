@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from server.audit.sealing import Vault
@@ -27,6 +26,7 @@ from server.db.pool import Database
 from server.errors import AppError, not_found
 from server.knowledge.passages import Passage
 from server.order.proposals import Proposals
+from server.stream_life import StreamLimits, must_come_back_at
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,6 @@ _POLLS_OF_TOUCH = 4  # such looks between notes that somebody waits
 _LAST_WORDS = 3.0  # seconds that the last events of a run may take into the shared log
 _LOOK_AGAIN = 0.05  # seconds before a follower whose log was given up looks elsewhere
 _SPREAD = 2.0  # seconds over which followers of a stopping process come back
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Seconds of silence before a heartbeat, and the age at which a stream must come back."""
-
-    heartbeat: float
-    max_age: float
 
 
 class Following:
@@ -83,7 +75,7 @@ class Following:
         citations and cost, then the terminal. With `to_the_end` the stream is never sent elsewhere: a unary caller
         cannot follow it there.
         """
-        until = math.inf if to_the_end else self._until(caller)
+        until = math.inf if to_the_end else must_come_back_at(caller, self._limits.max_age)
         position, begun = after_seq, False
         while True:
             try:
@@ -137,13 +129,6 @@ class Following:
     async def _cut_short(self, caller: Caller, run: str) -> bool:
         """Whether a follower may have seen more than the log of the run holds, the terminal included."""
         return (await self._stored(caller, run))[0].state is RunState.INTERRUPTED
-
-    def _until(self, caller: Caller) -> float:
-        """When this stream must come back: its age limit, or the end of the caller's credential."""
-        end = time.monotonic() + self._limits.max_age
-        if caller.expires_at is not None:
-            end = min(end, time.monotonic() + max(0.0, caller.expires_at - time.time()))
-        return end
 
     def _leave(self, until: float) -> float | None:
         if until is math.inf:

@@ -6,13 +6,13 @@ from server.audit.sealing import Vault
 from server.chat.control import Control
 from server.chat.feed import Bell
 from server.chat.feedback import Feedback
-from server.chat.following import StreamLimits
 from server.chat.hand_off_handler import People
 from server.chat.runner import Runner
 from server.chat.watching import Watching
 from server.config import StreamConfig
 from server.db.pool import Database
 from server.paging import PageTokens
+from server.stream_life import StreamLimits
 
 
 def people_desk(

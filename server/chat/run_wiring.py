@@ -17,7 +17,7 @@ from server.audit.sealing import Vault
 from server.chat import encode
 from server.chat.assistant import Assistant, Tools
 from server.chat.cluster_reader import ClusterReader
-from server.chat.following import Following, StreamLimits
+from server.chat.following import Following
 from server.chat.keeping import Keeping
 from server.chat.mirrors import Mirrors
 from server.chat.relay import SharedTick
@@ -31,6 +31,7 @@ from server.config import StreamConfig
 from server.db.pool import Database
 from server.order.proposals import Proposals
 from server.redis_client import open_redis
+from server.stream_life import StreamLimits
 
 _WAIT = 5.0  # seconds that the reader waits for news in one go
 _FLUSH = 2.0  # seconds for the last events to reach the shared log

@@ -18,11 +18,10 @@ from server.caller import Caller
 from server.chat import feed
 from server.chat.access import conversation_id, outlet_scope
 from server.chat.feed import Bell, FeedEvent
-from server.chat.following import StreamLimits
 from server.db.pool import Database
 from server.errors import AppError, Code, not_found
 from server.paging import PageTokens
-from server.stream_life import must_come_back_at
+from server.stream_life import Alive, ComeBack, StreamLimits, must_come_back_at
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +37,6 @@ class Told:
 
     cursor: str
     event: FeedEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """Nothing happened."""
-
-    cursor: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComeBack:
-    """The stream ends here; go on from the cursor after `delay` seconds."""
-
-    cursor: str
-    delay: float
 
 
 Item = Told | Alive | ComeBack

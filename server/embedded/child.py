@@ -169,6 +169,21 @@ class Child:
                 raise StartFailed(f"{self.name} was not ready after {timeout:.0f} s:\n{_tail(log)}")
             await asyncio.sleep(_POLL)
 
+    async def start(
+        self, argv: Sequence[str | Path], probe: Callable[[], Awaitable[bool]], *, timeout: float, log: Path
+    ) -> None:
+        """Own the state directory, spawn unless it runs, and wait until it is ready; what never gets ready, or is
+        waited for no longer, is stopped. Raises StartFailed or OwnedElsewhere."""
+        private_directory(self.state)
+        await self.own()
+        if self.pid is None:
+            self.spawn(argv, log=log)
+        try:
+            await self.until_ready(probe, timeout=timeout, log=log)
+        except BaseException:  # also when cancelled: a child that nobody holds would run for ever
+            await self.stop()
+            raise
+
     async def wait_exit(self) -> int:
         """Return the child's exit code (negative: the signal that ended it) once it has ended."""
         process = self._process

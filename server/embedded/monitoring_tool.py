@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.embedded.child import Child, StartFailed, private_directory
+from server.embedded.child import Child, StartFailed
 from server.embedded.installed import root
 from server.embedded.loopback import HOST, ask
 
@@ -32,16 +32,8 @@ class Tool:
 
     async def start(self) -> str:
         """Start (again) and return host:port; raises StartFailed with the end of its log, or OwnedElsewhere."""
-        private_directory(self.state)
-        await self._child.own()
-        log = self.state / f"{self.name}.log"
-        if self._child.pid is None:
-            self._child.spawn([program(self.name), *self._arguments], log=log)
-        try:
-            await self._child.until_ready(self._is_ready, timeout=_READY, log=log)
-        except BaseException:  # also when cancelled: a child that nobody holds would run for ever
-            await self._child.stop()
-            raise
+        argv, log = [program(self.name), *self._arguments], self.state / f"{self.name}.log"
+        await self._child.start(argv, self._is_ready, timeout=_READY, log=log)
         return f"{HOST}:{self._port}"
 
     async def stop(self) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.embedded.child import Child, private_directory
+from server.embedded.child import Child
 from server.embedded.loopback import listens
 
 _PROGRAM = (sys.executable, "-m", "server")
@@ -48,15 +48,8 @@ class PythonProcess:
 
     async def start(self) -> None:
         """Start (again); raises StartFailed with the end of its log, or OwnedElsewhere."""
-        private_directory(self.state)
-        await self._child.own()
-        if self._child.pid is None:
-            self._child.spawn([*_PROGRAM, *self._arguments], log=self.log)
-        try:
-            await self._child.until_ready(self._is_ready, timeout=self._ready_timeout, log=self.log)
-        except BaseException:  # also when cancelled: a child that nobody holds would run for ever
-            await self._child.stop()
-            raise
+        argv = [*_PROGRAM, *self._arguments]
+        await self._child.start(argv, self._is_ready, timeout=self._ready_timeout, log=self.log)
 
     async def stop(self) -> None:
         """SIGTERM, wait for its drain, release the state directory."""

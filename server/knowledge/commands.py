@@ -30,6 +30,7 @@ from server.knowledge.vectors import KnowledgeIndexUnavailable
 from server.knowledge.wiring import Knowledge, KnowledgeSettings, open_knowledge
 from server.settings import Secret
 from server.state_dir import NotRunning, direct_database, environment
+from server.state_option import STATE_DIR
 from server.tenants import ensure_tenant
 
 _INDEX_PATIENCE = 60.0  # seconds in any case, and as much again for
@@ -59,18 +60,13 @@ def knowledge() -> None:
     """The documents behind the answers."""
 
 
-_STATE_DIR = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; by default the environment is looked at, then the usual place.",
-)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 
 @knowledge.command("import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--tenant", required=True, help="Tenant whose documents they are.")
-@_STATE_DIR
+@STATE_DIR
 @_AS_JSON
 def import_command(paths: tuple[Path, ...], tenant: str, state_dir: Path | None, as_json: bool) -> None:
     """Import Markdown, text and PDF files, and those in the folders named, as documents/{file name}.
@@ -93,7 +89,7 @@ def import_command(paths: tuple[Path, ...], tenant: str, state_dir: Path | None,
 
 
 @knowledge.command("reindex")
-@_STATE_DIR
+@STATE_DIR
 @_AS_JSON
 def reindex_command(state_dir: Path | None, as_json: bool) -> None:
     """Have the vectors that are missing made anew, of all tenants: after a restore, or when Chroma was lost.
@@ -120,7 +116,7 @@ async def _reindex(stores: _Stores) -> int:
 
 
 @knowledge.command("evaluate")
-@_STATE_DIR
+@STATE_DIR
 @_AS_JSON
 @click.option("--misses", is_flag=True, help="List the questions that went wrong.")
 def evaluate_command(state_dir: Path | None, as_json: bool, misses: bool) -> None:

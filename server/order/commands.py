@@ -19,6 +19,7 @@ from server.errors import AppError
 from server.order.catalogue import Catalogue, ImportReport
 from server.order.catalogue_csv import CatalogueFileError, Row, read_catalogue
 from server.state_dir import NotRunning, direct_database, environment
+from server.state_option import STATE_DIR
 
 # Rows per transaction: a kill loses at most these, and importing again stores what is missing.
 _BATCH = 200
@@ -33,11 +34,7 @@ def products() -> None:
 @products.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--tenant", required=True, help="Tenant whose catalogue it is.")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="State directory of `tria up`; not needed where TRIA_DATABASE_URL is set.",
-)
+@STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def import_products(file: Path, tenant: str, state_dir: Path | None, as_json: bool) -> None:
     """Import a price list (CSV). Good rows are stored, bad ones listed; exit status 1 when there are bad ones."""

@@ -16,7 +16,8 @@ from server.order.money import Money
 from server.order.order import Order
 from server.order.pricing import Line, Priced, plain
 from server.order.product import CatalogueProduct
-from server.order.watching import Alive, Changed, Item
+from server.order.watching import Changed, Item
+from server.stream_life import Alive
 from tria.order.v1 import order_pb2, order_service_pb2
 
 _MOST_ERRORS = 1000

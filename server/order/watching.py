@@ -18,21 +18,13 @@ from server.order.access import outlet_scope
 from server.order.feed import FeedEvent
 from server.order.states import State
 from server.paging import PageTokens
-from server.stream_life import must_come_back_at, news_until
+from server.stream_life import Alive, ComeBack, StreamLimits, must_come_back_at, news_until
 
 log = logging.getLogger(__name__)
 
 _BATCH = 100
 _POLL = 5.0  # seconds: the longest that a lost notification delays an event
 _SPREAD = 2.0  # seconds over which watchers of a stopping process come back
-
-
-@dataclass(frozen=True, slots=True)
-class WatchLimits:
-    """Seconds of silence before a heartbeat, and the age at which a watcher must come back."""
-
-    heartbeat: float
-    max_age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +35,13 @@ class Changed:
     event: FeedEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """Nothing happened."""
-
-    cursor: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComeBack:
-    """The stream ends here; go on from the cursor after `delay` seconds."""
-
-    cursor: str
-    delay: float
-
-
 Item = Changed | Alive | ComeBack
 
 
 class Watching:
     """Streams of order events. `drain` is called once, when the process is about to stop."""
 
-    def __init__(self, database: Database, vault: Vault, bell: Bell, tokens: PageTokens, limits: WatchLimits) -> None:
+    def __init__(self, database: Database, vault: Vault, bell: Bell, tokens: PageTokens, limits: StreamLimits) -> None:
         self._database = database
         self._vault = vault
         self._bell = bell

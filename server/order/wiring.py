@@ -21,8 +21,9 @@ from server.order.reading import Reading
 from server.order.taking import Taking
 from server.order.terms import MoneyRules
 from server.order.threads import NoThreads, Threads
-from server.order.watching import Watching, WatchLimits
+from server.order.watching import Watching
 from server.paging import PageTokens
+from server.stream_life import StreamLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def order_desk(
     invoicing: Invoicing,
     money: MoneyRules,
     tokens: PageTokens,
-    limits: WatchLimits,
+    limits: StreamLimits,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     threads: Threads | None = None,
 ) -> OrderDesk:

@@ -27,10 +27,10 @@ from server.order.placing import Draft
 from server.order.pricing import Wanted
 from server.order.states import Move, Party, State, after
 from server.order.terms import MoneyRules
-from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
 from server.settings import Secret, TaxRate
+from server.stream_life import StreamLimits
 from tests.support.ledger import Ledger
 from tests.support.orders import OUTLET, TENANT, fill
 from tests.support.stores import _TEMPLATE, _own_database
@@ -63,7 +63,7 @@ class Orders(RuleBasedStateMachine):
             await connection.execute("""update tenant set settings = jsonb_set(settings, '{ordering}', settings
                 -> 'ordering' || '{"duplicate_minutes": 0, "hold": {"usual_percent": "150"}}')""")
         tokens, money = PageTokens(Secret("s" * 40)), MoneyRules([TaxRate(date(2024, 1, 1), Decimal("0.09"))], "SGD")
-        limits = WatchLimits(15, 600)
+        limits = StreamLimits(15, 600)
         self.desk: OrderDesk = order_desk(
             self.database,
             a_vault(),

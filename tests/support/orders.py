@@ -38,11 +38,11 @@ from server.order.invoicing import Invoicing
 from server.order.money import Money
 from server.order.product import CatalogueProduct
 from server.order.terms import MoneyRules
-from server.order.watching import WatchLimits
 from server.order.wiring import OrderDesk, order_desk
 from server.paging import PageTokens
 from server.served import SERVICES
 from server.settings import Secret, parse_tax_rates
+from server.stream_life import StreamLimits
 from tests.support.app import configuration
 from tests.support.ledger import CREATE, Ledger
 from tests.support.vaults import a_vault
@@ -228,7 +228,7 @@ def desk_without_accounting(database: Database, dsn: str) -> OrderDesk:
         Invoices(connected=False),
         money,
         PageTokens(Secret("x" * 32)),
-        WatchLimits(15.0, 600.0),
+        StreamLimits(15.0, 600.0),
     )
 
 
@@ -257,7 +257,7 @@ async def shop_server(
         )
         tokens = PageTokens(config.auth.state_secret)
         money = MoneyRules(config.money.tax_rates, config.money.currency)
-        limits = WatchLimits(heartbeat, max_age)
+        limits = StreamLimits(heartbeat, max_age)
         desk = order_desk(
             database, a_vault(), Catalogue(database), dsn, invoicing or Ledger(), money, tokens, limits, clock
         )

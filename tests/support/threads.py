@@ -20,7 +20,7 @@ from server.chat.assistant import Answered, AnswerKind, Delta, Event, Intent, La
 from server.chat.control import Control
 from server.chat.conversations import Conversation
 from server.chat.feed import Bell, FeedEvent
-from server.chat.following import Following, Item, StreamLimits
+from server.chat.following import Following, Item
 from server.chat.run_wiring import RunParts, run_desk
 from server.chat.runner import Runner
 from server.chat.sending import Incoming, Sending
@@ -32,6 +32,7 @@ from server.idempotency import Idempotency
 from server.owned_tasks import end
 from server.paging import PageTokens
 from server.settings import Secret
+from server.stream_life import StreamLimits
 from tests.support.vaults import a_vault
 
 STREAMS = StreamConfig(15.0, 600.0, 120.0, 0.1, 30.0, 120.0, 0.3)

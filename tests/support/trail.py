@@ -28,7 +28,6 @@ from server.audit.leaf import Actor, Leaf
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
 from server.audit.store import Entry
-from server.audit.tailing import TailLimits
 from server.audit.wiring import LogKeeper, log_keeper
 from server.caller import Role
 from server.config import Config, load
@@ -38,6 +37,7 @@ from server.foundations import open_chain
 from server.paging import PageTokens
 from server.people_wiring import open_vault, subjects
 from server.served import SERVICES
+from server.stream_life import StreamLimits
 from tests.support.app import configuration
 from tests.support.stores import eventually
 from tria.audit.v1 import audit_service_pb2_grpc
@@ -153,7 +153,7 @@ async def trail_server(
             log_keeper(config.audit, dsn, database, CollectorRegistry(), asyncio.Event())
         )
         keys = (config.audit.key.public, *config.audit.old_keys)
-        desk = audit_desk(database, dsn, keys, PageTokens(config.auth.state_secret), TailLimits(heartbeat, max_age))
+        desk = audit_desk(database, dsn, keys, PageTokens(config.auth.state_secret), StreamLimits(heartbeat, max_age))
         listening = asyncio.create_task(desk.bell.keep_listening())
         stack.callback(listening.cancel)
         chain = await stack.enter_async_context(
