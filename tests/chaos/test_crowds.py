@@ -16,6 +16,7 @@ from llmock.pytest_plugin import LLMock
 
 from server.db.migrate import migrate
 from tests.support.app import configuration, fill
+from tests.support.llmock import model_variables
 from tests.support.reading import check_stream, kinds, text_of
 from tests.support.replicas import Replicas, replicas
 from tria.chat.v1 import chat_event_pb2, chat_service_pb2
@@ -33,10 +34,7 @@ pytestmark = pytest.mark.timeout(600)
 @asynccontextmanager
 async def two_processes(folder: Path, urls: dict[str, str], llmock: LLMock, limit: int) -> AsyncIterator[Replicas]:
     model = {
-        "TRIA_ASSISTANT": "openai",
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": llmock.base_url(),
-        "OPENAI_MODEL": "desk-test",
+        **model_variables(llmock.base_url()),
         "OPENAI_REQUESTS_PER_MINUTE": str(limit),
     }
     await migrate(urls["TRIA_DATABASE_URL"])

@@ -23,6 +23,7 @@ from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.valkey import EmbeddedValkey
 from tests.chaos.test_stores_away import kill
 from tests.support.app import configuration, fill
+from tests.support.llmock import model_variables
 from tests.support.reading import TERMINALS, check_stream, kinds, text_of
 from tests.support.replicas import Replicas, replicas
 from tests.support.stores import eventually
@@ -56,10 +57,7 @@ async def stores(stores_root: Path, tmp_path: Path, llmock: LLMock, chroma_url: 
     await migrate(dsn)
     urls = {"TRIA_DATABASE_URL": dsn, "TRIA_REDIS_URL": await valkey.start(), "TRIA_CHROMA_URL": chroma_url}
     model = {
-        "TRIA_ASSISTANT": "openai",
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": llmock.base_url(),
-        "OPENAI_MODEL": "desk-test",
+        **model_variables(llmock.base_url()),
         "TRIA_RUN_LEASE": str(LEASE),
         "TRIA_DRAIN": str(8 + STREAMS // 5),  # two cores carry so many answers at once, as a deployment would not
     }

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from llmock.pytest_plugin import LLMock
 
+from tests.support.llmock import model_variables
 from tests.support.reading import TERMINALS, check_stream
 from tests.support.replicas import Events, Replica, Replicas, replicas
 from tria.chat.v1 import chat_event_pb2, chat_service_pb2
@@ -104,10 +105,7 @@ async def test_a_transcript_in_pieces_is_the_log(
     llmock.reply("Deliveries leave on Wednesday and Saturday, 每周三和周六. " * 2, times=None).pace(8)
     urls = {"TRIA_DATABASE_URL": filled_dsn, "TRIA_REDIS_URL": redis_url, "TRIA_CHROMA_URL": chroma_url}
     model = {
-        "TRIA_ASSISTANT": "openai",
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": llmock.base_url(),
-        "OPENAI_MODEL": "desk-test",
+        **model_variables(llmock.base_url()),
         "TRIA_POOL_MAX": "8",
     }
     seed = random.SystemRandom().randrange(1 << 32)

@@ -11,7 +11,7 @@ import pytest
 from llmock.pytest_plugin import LLMock
 
 from tests.support.app import Desk, running_desk
-from tests.support.llmock import all_closed
+from tests.support.llmock import all_closed, model_variables
 from tests.support.reading import check_stream, kinds, text_of
 from tests.support.stores import eventually
 from tria.chat.v1 import chat_event_pb2, chat_pb2
@@ -30,10 +30,7 @@ def open_desk(tmp_path: Path, filled_dsn: str, valkey: str, chroma_url: str, llm
     @asynccontextmanager
     async def opened() -> AsyncIterator[Desk]:
         model = {
-            "TRIA_ASSISTANT": "openai",
-            "OPENAI_API_KEY": "sk-test",
-            "OPENAI_BASE_URL": llmock.base_url(),
-            "OPENAI_MODEL": "desk-test",
+            **model_variables(llmock.base_url()),
             "OPENAI_PRICES": "desk-test=2/0.5/8",
             "OPENAI_IDLE_TIMEOUT": "0.4",
             "OPENAI_TIMEOUT": "10",

@@ -10,6 +10,7 @@ from llmock.pytest_plugin import LLMock
 
 from server.health import Status
 from tests.support.app import running_desk
+from tests.support.llmock import model_variables
 from tests.support.reading import text_of
 from tria.chat.v1 import chat_pb2
 from tria.chat.v1 import chat_service_pb2 as chat
@@ -22,10 +23,7 @@ async def test_a_stream_is_sent_elsewhere_and_its_run_finishes(
 ) -> None:
     llmock.reply("word " * 40).pace(25)
     model = {
-        "TRIA_ASSISTANT": "openai",
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": llmock.base_url(),
-        "OPENAI_MODEL": "desk-test",
+        **model_variables(llmock.base_url()),
         "TRIA_DRAIN": "10",
     }
     async with running_desk(tmp_path, filled_dsn, valkey, chroma_url, model) as desk:

@@ -17,6 +17,7 @@ from server.caller import Role
 from server.chat import prompts
 from server.db.pool import Database
 from tests.support.app import Desk, running_desk
+from tests.support.llmock import model_variables
 from tests.support.reading import check_stream, text_of
 from tria.chat.v1 import chat_event_pb2, chat_pb2
 from tria.ops.v1 import ops_pb2, ops_service_pb2, ops_service_pb2_grpc
@@ -35,10 +36,7 @@ def open_desk(tmp_path: Path, filled_dsn: str, valkey: str, chroma_url: str, llm
     @asynccontextmanager
     async def opened(**more: str) -> AsyncIterator[Desk]:
         model = {
-            "TRIA_ASSISTANT": "openai",
-            "OPENAI_API_KEY": "sk-test",
-            "OPENAI_BASE_URL": llmock.base_url(),
-            "OPENAI_MODEL": FIRST,
+            **model_variables(llmock.base_url(), FIRST),
             "OPENAI_FALLBACK_MODEL": SECOND,
             "OPENAI_PRICES": f"{FIRST}=2/0.5/8,{SECOND}=1/0.25/4",
             "OPENAI_TIMEOUT": "10",

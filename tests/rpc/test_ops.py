@@ -23,6 +23,7 @@ from server.embedded import demo
 from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import read_catalogue
 from tests.support.app import Desk, running_desk
+from tests.support.llmock import model_variables
 from tests.support.reading import check_stream, reason, text_of
 from tria.chat.v1 import chat_event_pb2, chat_pb2
 from tria.chat.v1 import chat_service_pb2 as chat
@@ -41,10 +42,7 @@ def open_desk(tmp_path: Path, filled_dsn: str, valkey: str, chroma_url: str, llm
     @asynccontextmanager
     async def opened(more: Mapping[str, str] | None = None) -> AsyncIterator[Desk]:
         model = {
-            "TRIA_ASSISTANT": "openai",
-            "OPENAI_API_KEY": "sk-test",
-            "OPENAI_BASE_URL": llmock.base_url(),
-            "OPENAI_MODEL": f"desk-{secrets.token_hex(4)}",
+            **model_variables(llmock.base_url(), f"desk-{secrets.token_hex(4)}"),
             "TRIA_STATE_SECRET": secrets.token_hex(20),
             **(more or {}),
         }

@@ -40,6 +40,7 @@ from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import read_catalogue
 from tests.support.app import Desk, configuration, running_desk
 from tests.support.canaries import Canaries, methods, planted
+from tests.support.llmock import model_variables
 from tests.support.reading import text_of
 from tests.support.sentry import SentryServer, sentry_server
 from tria.chat.v1 import chat_pb2, chat_service_pb2
@@ -124,10 +125,7 @@ async def desk_with_a_model(
         rows, _ = read_catalogue((demo.DATA / "products.csv").read_bytes())
         await Catalogue(database).import_rows(operator(demo.TENANT), rows)
     overrides = {
-        "TRIA_ASSISTANT": "openai",
-        "OPENAI_API_KEY": "sk-test",
-        "OPENAI_BASE_URL": llmock.base_url(),
-        "OPENAI_MODEL": "desk-test",
+        **model_variables(llmock.base_url()),
         "OPENAI_PRICES": "desk-test=2/0.5/8",
         "SENTRY_DSN": reports.dsn,
         "TRIA_LOG_LEVEL": "DEBUG",

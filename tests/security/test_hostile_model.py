@@ -35,6 +35,7 @@ from server.order.catalogue import Catalogue
 from server.order.catalogue_csv import read_catalogue
 from tests.support.app import Desk, configuration, running_desk
 from tests.support.edge import edge_settings, until
+from tests.support.llmock import model_variables
 from tests.support.reading import check_stream, kinds, text_of
 from tests.support.scripted_model import Script, ScriptedModel, calls, scripted_model, text
 from tests.support.stores import _TEMPLATE, _own_database
@@ -111,10 +112,7 @@ async def fill(dsn: str, variables: dict[str, str]) -> None:
 async def staged(folder: Path, dsn: str, valkey: str, chroma_url: str) -> AsyncIterator[Stage]:
     async with scripted_model(lambda _: text("Nothing.")) as model:
         settings = {
-            "TRIA_ASSISTANT": "openai",
-            "OPENAI_API_KEY": "sk-test",
-            "OPENAI_BASE_URL": model.url,
-            "OPENAI_MODEL": "desk-test",
+            **model_variables(model.url),
             "OPENAI_PRICES": "desk-test=2/0.5/8",
             "OPENAI_MAX_OUTPUT_TOKENS": "400",
             "OPENAI_IDLE_TIMEOUT": "5",

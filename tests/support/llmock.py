@@ -66,6 +66,16 @@ BOX = Product(
 OFFLINE_TEXT = "This answer was made offline."
 
 
+def model_variables(base_url: str, model: str = "desk-test") -> dict[str, str]:
+    """Configuration of a server whose answers come from the model at that address."""
+    return {
+        "TRIA_ASSISTANT": "openai",
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": base_url,
+        "OPENAI_MODEL": model,
+    }
+
+
 def passage(text: str = CUT_OFF, number: int = 1, score: float = 0.9) -> Passage:
     """A passage of an invented document."""
     document = f"documents/delivery-{number}"

@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from server.audit.changes import Author
 from server.audit.recorder import AuditRecorder
 from server.audit.spool import Spool
 from server.caller import AuthMethod, Caller, Request, Role
-from server.chat.assistant import Answered, AnswerKind, Delta, Event, Intent, Language, Tools, Turn, Usage
+from server.chat.assistant import Answered, AnswerKind, Delta, Event, Intent, Language, Tools, Turn
 from server.chat.control import Control
 from server.chat.conversations import Conversation
 from server.chat.feed import Bell, FeedEvent
@@ -33,6 +33,7 @@ from server.owned_tasks import end
 from server.paging import PageTokens
 from server.settings import Secret
 from server.stream_life import StreamLimits
+from tests.support.run_processes import ScriptedReply
 from tests.support.vaults import a_vault
 
 STREAMS = StreamConfig(15.0, 600.0, 120.0, 0.1, 30.0, 120.0, 0.3)
@@ -44,18 +45,6 @@ CUSTOMER = Caller(TENANT, "ann", frozenset({Role.CUSTOMER}), AuthMethod.JWT, out
 def staff(name: str) -> Caller:
     """A member of staff."""
     return Caller(TENANT, name, frozenset({Role.STAFF}), AuthMethod.JWT, person=f"p-{name}")
-
-
-@dataclass
-class _Reply:
-    events: AsyncGenerator[Event, None]
-    usage: Usage = field(default_factory=Usage)
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self.events
-
-    async def aclose(self) -> None:
-        await self.events.aclose()
 
 
 class Talker:
@@ -71,8 +60,8 @@ class Talker:
     ) -> None:
         self._words, self._pause, self._kind = words, pause, kind
 
-    def reply(self, turn: Turn, _tools: Tools) -> _Reply:
-        return _Reply(self._events(turn))
+    def reply(self, turn: Turn, _tools: Tools) -> ScriptedReply:
+        return ScriptedReply(self._events(turn))
 
     async def _events(self, turn: Turn) -> AsyncGenerator[Event, None]:
         for number in range(self._words):
