@@ -29,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     *address.RULES,
 )
 _TRIGGERS = Triggers(RULES)
+_SECRET_RULES = frozenset(network.RULES)  # nothing else finds secrets
 
 # How far a finding (with the text that decides about it) can reach from where it starts, by what stands there.
 _KEY_OPEN = re.compile(r"-----BEGIN ")
@@ -142,7 +143,8 @@ class Window:
         ranges: list[tuple[int, int]] = []  # of every candidate: asked for only where more text may follow
         rest = folded
         if identifiers := _identifiers(folded.text):
-            secrets = resolve([c for c in candidates(rest, triggered(rest)) if c.kind is Kind.SECRET])
+            named = [rule for rule in triggered(rest) if rule in _SECRET_RULES]
+            secrets = resolve([c for c in candidates(rest, named) if c.kind is Kind.SECRET])
             spans.extend(Span(*rest.original(c.start, c.end), c.kind) for c in secrets)
             ranges.extend((span.start, span.end) for span in spans)
             hidden = [(c.start, c.end) for c in secrets]
