@@ -77,12 +77,12 @@ async def test_postgres_killed_and_back(own_server: EmbeddedPostgres) -> None:
                 while True:  # until the loss is felt
                     await connection.fetchval("select count(*) from kept")
         assert (lost.value.code, lost.value.reason) == (Code.UNAVAILABLE, Reason.STORE_UNAVAILABLE)
-        await eventually(lambda: _holds(not database.available), within=2)
+        await eventually(lambda: _holds(not database.available))
         assert not await database.ping()
         assert (await refused(database)).reason is Reason.STORE_UNAVAILABLE
         assert database.stats().outages == 1
         await own_server.start()
-        await eventually(lambda: _holds(database.available), within=3)
+        await eventually(lambda: _holds(database.available))
         async with database.connection() as connection:
             assert await connection.fetchval("select count(*) from kept") == 0
 
@@ -95,7 +95,7 @@ async def test_starts_without_postgres_and_finds_it_later(own_server: EmbeddedPo
         assert not await database.ping()
         assert (await refused(database)).reason is Reason.STORE_UNAVAILABLE
         await own_server.start()
-        await eventually(lambda: _holds(database.available), within=3)
+        await eventually(lambda: _holds(database.available))
         async with database.connection() as connection:
             assert await connection.fetchval("select 1") == 1
 
@@ -107,12 +107,12 @@ async def test_a_silent_postgres_is_noticed_and_does_not_hold_calls(own_server: 
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         try:
-            await eventually(lambda: _holds(not database.available), within=5)
+            await eventually(lambda: _holds(not database.available))
             assert (await refused(database)).reason is Reason.STORE_UNAVAILABLE
         finally:
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
-        await eventually(lambda: _holds(database.available), within=5)
+        await eventually(lambda: _holds(database.available))
         assert await backend(database)
 
 
