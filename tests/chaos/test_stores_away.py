@@ -166,9 +166,13 @@ async def test_answers_given_while_the_database_restarts_are_stored_or_refused(o
     async def everybody_has(answers: int) -> bool:
         return min(rounds.values()) >= answers
 
+    async def somebody_refused() -> bool:
+        return bool(refused)
+
     asking = [asyncio.create_task(ask(conversation)) for conversation in conversations]
     await eventually(lambda: everybody_has(1))
     await kill(own.postgres)
+    await eventually(somebody_refused)  # it can be back before anybody asks
     await own.postgres.start()
     before = max(rounds.values())
     await eventually(lambda: everybody_has(before + 1), within=60)
