@@ -149,7 +149,7 @@ def test_prometheus_may_find_and_reach_them(environment: str) -> None:
 
 
 def test_figures_are_served_to_the_network_of_the_pods() -> None:
-    """The server keeps them on loopback unless it is told otherwise: the image tells it, at the port of the manifest."""
+    """On loopback unless the server is told otherwise: the image tells it, at the port of the manifest."""
     told = dict(re.findall(r"(TRIA_\w*METRICS_LISTEN)=(\S+)", " ".join(instructions("ENV"))))
     ports = {
         name: {port["name"]: port["containerPort"] for one in containers(pod) for port in one.get("ports", ())}
