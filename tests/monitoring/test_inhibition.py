@@ -67,7 +67,8 @@ NOT_HELD: list[Pair] = [
 
 def named(matchers: list[str]) -> tuple[list[str], dict[str, str]]:
     """The alerts that matchers name, and the other labels that they ask for."""
-    read = dict(re.fullmatch(r'(\w+)\s*=~?\s*"(.+)"', matcher).groups() for matcher in matchers)  # type: ignore[union-attr]
+    read = dict(re.findall(r'(\w+)\s*=~?\s*"(.+)"', "\n".join(matchers)))
+    assert len(read) == len(matchers)
     return read.pop("alertname").split("|"), read
 
 

@@ -90,7 +90,7 @@ def test_it_is_the_other_configuration_but_for_discovery() -> None:
     for key in ("global", "rule_files", "alerting"):
         assert CONFIG[key] == BESIDE_COMPOSE[key]
     for job in BESIDE_COMPOSE["scrape_configs"]:
-        of_targets = {"static_configs", "kubernetes_sd_configs", "relabel_configs"}
+        of_targets = {"static_configs", "dns_sd_configs", "kubernetes_sd_configs", "relabel_configs"}
         assert {k: v for k, v in job.items() if k not in of_targets} == {
             k: v for k, v in JOBS[job["job_name"]].items() if k not in of_targets
         }

@@ -42,6 +42,20 @@ def test_an_alert_without_severity_is_read_by_us() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_heartbeat_comes_first_and_alone() -> None:
+    """Nobody else is told of it, nothing else goes there, and it is repeated before the service outside is alarmed."""
+    route = yaml.safe_load(CONFIG.read_text())["route"]
+    assert [each["receiver"] for each in route["routes"]].count("dead-man-switch") == 1
+    first = route["routes"][0]
+    assert (first["receiver"], first["matchers"]) == ("dead-man-switch", ['alertname = "Watchdog"'])
+    assert not first.get("continue", False)
+    assert (first["repeat_interval"], first["group_interval"], first["group_wait"]) == ("1m", "1m", "0s")
+    odd = ("severity=none", "alertname=AnotherWithoutSeverity"), ("severity=critical", "alertname=ServerDown")
+    for labels in odd:
+        done = amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels)
+        assert "dead-man-switch" not in done.stdout
+
+
 def test_no_secret_is_in_it() -> None:
     """Every key is a file's name."""
 
