@@ -67,3 +67,12 @@ async def test_a_renewed_certificate_is_used_without_a_restart(mounted: Edge, tm
     renewed = x509.load_pem_x509_certificate(second.certificate_path.read_bytes())
     await until(lambda: presented(mounted) == renewed)
     assert await mounted.stat("server.days_until_first_cert_expiring") > 0, "an alert reads it"
+
+
+async def test_a_pair_that_does_not_fit_changes_nothing(mounted: Edge, tmp_path: Path) -> None:
+    before = presented(mounted)
+    second = new_issuer(tmp_path / "second")
+    second.certificate_path.write_bytes(new_issuer(tmp_path / "third").certificate_path.read_bytes())
+    mount(tmp_path / "mounted", second)
+    await until(lambda: mounted.stat("sds.certificate.key_rotation_failed"))
+    assert presented(mounted) == before
