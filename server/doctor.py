@@ -22,6 +22,8 @@ from rich.table import Table
 from server.accounting_config import AccountingChoice
 from server.config import AssistantChoice, Config, ConfigError, describe, load
 from server.db.migrate import MigrationError, pending
+from server.db.pool import PoolSettings
+from server.db.timeouts import missing_timeouts
 from server.redis_client import open_redis
 from server.state_dir import NotRunning, environment
 
@@ -35,6 +37,10 @@ class Finding:
     part: str
     ok: bool
     said: str
+
+
+class TimeoutsMissing(Exception):
+    """Sessions behind the pooler wait for ever."""
 
 
 class BooksNotConnected(Exception):
@@ -73,6 +79,7 @@ def doctor(state_dir: Path | None, *, as_json: bool) -> None:
 async def _look(config: Config) -> list[Finding]:
     probes: dict[str, Callable[[Config], Awaitable[str]]] = {
         "PostgreSQL": _postgres,
+        **({"pooler": _pooler} if config.store.pooled else {}),
         "Redis": _redis,
         "Chroma": _chroma,
         "token keys": _keys,
@@ -97,6 +104,7 @@ async def _ask(part: str, probe: Callable[[Config], Awaitable[str]], config: Con
         aiohttp.ClientError,
         ValueError,
         BooksNotConnected,
+        TimeoutsMissing,
     ) as error:
         return Finding(part, ok=False, said=f"{type(error).__name__}: {error}")
 
@@ -112,6 +120,16 @@ async def _postgres(config: Config) -> str:
     if missing:
         raise MigrationError(f"{len(missing)} migrations are missing: run `tria migrate`")
     return f"PostgreSQL {server.major}.{server.minor}, schema up to date"
+
+
+async def _pooler(config: Config) -> str:
+    connection = await asyncpg.connect(config.store.database_url.reveal(), timeout=_PATIENCE, statement_cache_size=0)
+    try:
+        if missing := await missing_timeouts(connection, PoolSettings().timeouts):
+            raise TimeoutsMissing(missing)
+    finally:
+        await connection.close()
+    return "answers, and sessions behind it have their timeouts"
 
 
 async def _redis(config: Config) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ import asyncpg
 import click
 from rich.console import Console
 
+from server.backup.fingerprints import STATE_SECRET, fingerprints
 from server.backup.kept import BadKept, read_kept, together
 from server.backup.manifest import BadBackup, Manifest, Mode
 from server.backup.pgtools import ToolFailed, ToolMissing
@@ -43,12 +44,14 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the resul
 
 @dataclass(frozen=True, slots=True)
 class _System:
-    """The database, the keys of its log (the one that signs comes first) and the keys of what is sealed."""
+    """The database, the keys of its log (the one that signs comes first), the keys of what is sealed, and the
+    fingerprints of what finds people."""
 
     dsn: str
     key: SigningKey
     keys: tuple[PublicKey, ...]
     masters: MasterKeys
+    secrets: Mapping[str, str]
 
 
 @click.command("backup")
@@ -67,7 +70,7 @@ def backup(directory: Path, base: bool, state_dir: Path | None, as_json: bool) -
     try:
         system = _system(state_dir)
         with shown(Console(stderr=True)) as tell:
-            saving = Saving(system.dsn, system.key, version("tria"), _homes(), tell)
+            saving = Saving(system.dsn, system.key, version("tria"), _homes(), tell, system.secrets)
             made = asyncio.run(saving.base(directory) if base else saving.dump(directory))
     except _FAILURES as error:
         raise click.ClickException(_said(error)) from error
@@ -89,11 +92,16 @@ def backup(directory: Path, base: bool, state_dir: Path | None, as_json: bool) -
     "and say what is lost. May be given again.",
 )  # fmt: skip
 @click.option("--verify-only", is_flag=True, help="Restore nothing: prove the database as it is, after a recovery.")
+@click.option(
+    "--other-secrets",
+    is_flag=True,
+    help="Restore although TRIA_STATE_SECRET or TRIA_PSEUDONYM_KEYS are lost: people are not found again.",
+)
 @STATE_DIR
 @_AS_JSON
 def restore(
-    directory: Path, into: str | None, kept_files: Sequence[Path], verify_only: bool, state_dir: Path | None,
-    as_json: bool,
+    directory: Path, into: str | None, kept_files: Sequence[Path], verify_only: bool, other_secrets: bool,
+    state_dir: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Restore the backup in DIRECTORY into the database of TRIA_DATABASE_URL, which must be empty.
 
@@ -106,7 +114,8 @@ def restore(
     try:
         system = _system(state_dir)
         with shown(Console(stderr=True)) as tell:
-            restoring = Restoring(system.dsn, system.keys, system.masters, _homes(), tell)
+            secrets = None if other_secrets else system.secrets
+            restoring = Restoring(system.dsn, system.keys, system.masters, _homes(), tell, secrets)
             restored = asyncio.run(_restore(restoring, directory, into, kept_files, verify_only=verify_only))
     except _FAILURES as error:
         if as_json:
@@ -133,11 +142,14 @@ def _system(state_dir: Path | None) -> _System:
         key = parse_audit_key(variables["TRIA_AUDIT_KEY"])
         keys = (key.public, *parse_public_keys(variables.get("TRIA_AUDIT_KEYS_OLD", "")))
         masters = MasterKeys(parse_master_keys(variables["TRIA_MASTER_KEYS"]))
-        return _System(direct_database(variables), key, keys, masters)
+        return _System(direct_database(variables), key, keys, masters, fingerprints(variables))
     except KeyError as error:
         raise click.ClickException(f"{error.args[0]} is not set") from error
     except ValueError as error:
-        raise click.ClickException(f"TRIA_AUDIT_KEY, TRIA_AUDIT_KEYS_OLD or TRIA_MASTER_KEYS {error}") from error
+        raise click.ClickException(
+            "one of TRIA_AUDIT_KEY, TRIA_AUDIT_KEYS_OLD, TRIA_MASTER_KEYS, TRIA_STATE_SECRET and TRIA_PSEUDONYM_KEYS "
+            f"{error}"
+        ) from error
 
 
 def _homes() -> list[Path]:
@@ -167,4 +179,6 @@ def _tell_backup(directory: Path, made: Manifest, seconds: float) -> None:
     click.echo(f"{len(made.logs)} audit logs with {records} records; {made.pending} more wait for their place")
     for tenant, log in made.logs.items():
         click.echo(f"  {tenant}: {log.size} records, {log.signed} of them under a checkpoint")
+    if STATE_SECRET not in made.secrets:
+        click.echo(f"{STATE_SECRET} is not set here: a restore cannot compare it")
     click.echo("not in it: Chroma (made anew from the documents), Redis (nothing there must survive), the keys")

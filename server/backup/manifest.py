@@ -62,7 +62,8 @@ class Manifest:
     """What was copied, when, from what, by what. `pending` are audit records without a place in a log yet; `tables`
     counts rows (none are counted for a base backup, which is of no single moment). `verified` is the program that read
     a base backup again and compared it; empty: none did. `sealed` has for each master key one key of a person that it
-    seals: tenant, id, the box in base64; it shows before a restore whether the master keys are the right ones."""
+    seals: tenant, id, the box in base64; it shows before a restore whether the master keys are the right ones.
+    `secrets` are fingerprints of others that are needed (server/backup/fingerprints.py)."""
 
     mode: Mode
     created_at: datetime
@@ -79,6 +80,7 @@ class Manifest:
     files: Mapping[str, FileSum]
     verified: str = ""
     sealed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         found = {"format": FORMAT, "version": VERSION, **asdict(self), "created_at": self.created_at.isoformat()}

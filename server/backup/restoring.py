@@ -26,6 +26,7 @@ from server.audit.checkpoint import Checkpoint
 from server.audit.leaf import Plain
 from server.audit.sealing import opens
 from server.backup import manifest, moment, pgtools
+from server.backup.fingerprints import differences
 from server.backup.manifest import DUMP, BadBackup, Manifest, Mode
 from server.backup.pgtools import Target
 from server.backup.proof import LogBroken, LogProof, LogProofs
@@ -62,13 +63,15 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Restoring:
-    """How a backup becomes a database again. `keys` may sign the logs, `masters` open what is sealed."""
+    """How a backup becomes a database again. `keys` may sign the logs, `masters` open what is sealed;
+    `secrets` are fingerprints of what finds people, which must be those of the backup (None: whatever they are)."""
 
     dsn: str
     keys: Sequence[PublicKey]
     masters: MasterKeys
     homes: Sequence[Path]
     tell: Tell
+    secrets: Mapping[str, str] | None = None
 
     async def restore(self, folder: Path, kept: Mapping[str, Sequence[Checkpoint]]) -> Restored:
         """All of it. Raises Refused and BadBackup before anything is changed, ToolFailed with the database empty, and
@@ -138,6 +141,7 @@ class Restoring:
         took: dict[str, float] = {}
         with _timed(took, "verifying"):
             made = await asyncio.to_thread(manifest.read, folder, self.keys)
+            self._know(made)
             logs = await self.verify(made, kept)
         return Restored(made, (), logs, await self._now(), took)
 
@@ -178,11 +182,18 @@ class Restoring:
         for master, (tenant, id, box) in made.sealed.items():
             if not opens(self.masters, tenant, UUID(id), base64.b64decode(box)):
                 raise Refused(f"the keys of people do not open: {master} of TRIA_MASTER_KEYS is another key")
+        self._know(made)
         total = sum(file.bytes for file in made.files.values())
         await asyncio.to_thread(
             manifest.check_files, folder, made, lambda done: self.tell("comparing hashes", done, total)
         )
         return made
+
+    def _know(self, made: Manifest) -> None:
+        if self.secrets is not None and (wrong := differences(made.secrets, self.secrets)):
+            raise Refused(
+                f"{'; '.join(wrong)}: people in the backup would not be found again (--other-secrets restores it so)"
+            )
 
     async def fits(self, made: Manifest) -> None:
         """Raises Refused when the server is too old or the database is not empty."""

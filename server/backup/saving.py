@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from server.backup import manifest, moment, pgtools
@@ -27,13 +27,15 @@ _BASE_MANIFEST = "backup_manifest"  # PostgreSQL's own: sizes and hashes of all 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """How backups of one database are made. `homes` are PostgreSQL installations to look for programs in."""
+    """How backups of one database are made. `homes` are PostgreSQL installations to look for programs in;
+    `secrets` are fingerprints for the manifest."""
 
     dsn: str
     key: SigningKey
     version: str
     homes: Sequence[Path]
     tell: Tell
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     async def dump(self, path: Path) -> Manifest:
         """A dump in PostgreSQL's custom format. Raises ToolMissing, ToolFailed, OSError, PostgresError."""
@@ -127,4 +129,5 @@ class Saving:
                 master: (tenant, str(id), base64.b64encode(box).decode())
                 for master, (tenant, id, box) in wrapped.items()
             },
+            secrets=self.secrets,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias, cast
@@ -19,6 +19,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from server.db.errors import AWAY, store_busy, store_unavailable, translate_errors
+from server.db.timeouts import missing_timeouts
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class PoolSettings:
     after which a connection is tried before it is handed out (a firewall may have forgotten it). `recycle` is the age
     at which connections are replaced, so that a failover or a changed role setting reaches every process. `pooled` is
     for a pooler that gives each transaction another connection: no prepared statement is kept, and timeouts are not
-    asked for, because the pooler refuses settings of a session; they are the role's there.
+    asked for, because the pooler refuses settings of a session; they are the role's there, and a warning names
+    those that it lacks.
     """
 
     min_size: int = 10
@@ -53,6 +55,15 @@ class PoolSettings:
     probe_backoff_max: float = 1.0
     application_name: str = "tria"
     pooled: bool = False
+
+    @property
+    def timeouts(self) -> Mapping[str, int]:
+        """What a session must have, ms by PostgreSQL's name."""
+        return {
+            "statement_timeout": round(self.statement_timeout * 1000),
+            "lock_timeout": round(self.lock_timeout * 1000),
+            "idle_in_transaction_session_timeout": 60_000,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +300,8 @@ class Database:
         )
         probe.add_termination_listener(lambda _: self._probe_lost.set())
         self._probe = probe
+        if settings.pooled and (missing := await missing_timeouts(probe, settings.timeouts)):
+            log.warning("%s", missing)  # no reason to serve nobody: command_timeout below ends a statement too, later
         if self._pool is None:
             self._pool = await asyncpg.create_pool(
                 self._dsn,
@@ -305,12 +318,8 @@ class Database:
         settings = self._settings
         if settings.pooled:
             return {"application_name": settings.application_name}
-        return {
-            "application_name": settings.application_name,
-            "statement_timeout": f"{settings.statement_timeout * 1000:.0f}",
-            "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
-            "idle_in_transaction_session_timeout": "60000",
-        }
+        timeouts = {name: str(ms) for name, ms in settings.timeouts.items()}
+        return {"application_name": settings.application_name, **timeouts}
 
     async def _watch(self) -> None:
         """Return when PostgreSQL stops answering; meanwhile recycle the pool's connections when they are old."""

@@ -51,6 +51,7 @@ class EdgeSettings:
     audience: str
     certificate: Path
     certificate_key: Path
+    secret: Path  # the file that names both to Envoy; written at each start
     pages: Path
     access_log: Path
     split: Path  # how many percent of the calls the green version gets; made when it is missing
@@ -124,6 +125,7 @@ class EmbeddedEnvoy:
             access_log.replace(access_log.with_suffix(".log.old"))
         if not (self._settings.green and self._settings.split.exists()):
             split.write(self._settings.split, 0)
+        write_secret(self._settings)
         config = self.state / "envoy.json"
         config.write_text(json.dumps(render(load(self._template or config_file()), self._settings), indent=1))
         # fmt: off
@@ -179,8 +181,8 @@ def render(config: Config, settings: EdgeSettings) -> Config:
     _set_green(config, clusters["green"], settings)
 
     tls = listeners["https"]["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
-    tls["tls_certificates"][0]["certificate_chain"]["filename"] = str(settings.certificate)
-    tls["tls_certificates"][0]["private_key"]["filename"] = str(settings.certificate_key)
+    secret = tls["tls_certificate_sds_secret_configs"][0]["sds_config"]["path_config_source"]
+    secret["path"] = str(settings.secret)
 
     manager = listeners["http"]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["access_log"][0]["typed_config"]["path"] = str(settings.access_log)
@@ -194,6 +196,17 @@ def render(config: Config, settings: EdgeSettings) -> Config:
     cors["allow_origin_string_match"] = [{"exact": origin} for origin in settings.origins]
     manager["route_config"]["virtual_hosts"][0]["routes"].insert(0, _session_refusal())
     return config
+
+
+def write_secret(settings: EdgeSettings) -> None:
+    """Where the certificate is, in the file that the configuration names; Envoy refuses to start without it."""
+    made = load(installed_file("envoy/certificate.yaml"))
+    made["resources"][0]["tls_certificate"] = {
+        "certificate_chain": {"filename": str(settings.certificate)},
+        "private_key": {"filename": str(settings.certificate_key)},
+        "watched_directory": {"path": str(settings.certificate.parent)},
+    }
+    settings.secret.write_text(json.dumps(made))
 
 
 def binary() -> Path:

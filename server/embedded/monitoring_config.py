@@ -67,6 +67,7 @@ def prometheus_config(
     config["global"]["scrape_timeout"] = f"{min(10, pace.scrape)}s"
     for job in config["scrape_configs"]:
         name = job["job_name"]
+        job.pop("dns_sd_configs", None)  # here is one version
         job["static_configs"][0]["targets"] = [probes[name] if name in probes else targets[name]]
         for step in job.get("relabel_configs", ()):
             if step.get("target_label") == "__address__":

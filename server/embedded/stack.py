@@ -208,6 +208,7 @@ class Stack:
             audience=variables["TRIA_JWT_AUDIENCE"],
             certificate=issuer.certificate_path,
             certificate_key=issuer.certificate_key_path,
+            secret=self._state / "envoy" / "certificate.json",
             pages=self._state / "www",
             access_log=self._state / "envoy" / "access.log",
             split=self._state / "envoy" / "split" / "split.yaml",

@@ -186,6 +186,22 @@ def test_every_store_is_allowed(environment: str) -> None:
     assert allowed[8000] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_is_mounted_follows_a_rotation(environment: str) -> None:
+    """A kubelet renews directories; a file that is mounted by `subPath` stays what it was."""
+    gateway = (ROOT / "envoy" / "envoy.yaml").read_text()
+    secret = yaml.safe_load((ROOT / "envoy" / "certificate.yaml").read_text())["resources"][0]["tls_certificate"]
+    for name, pod in pods(environment):
+        volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
+        for mount in (mount for one in containers(pod) for mount in one.get("volumeMounts", ())):
+            assert "subPath" not in mount, f"{name} {mount['mountPath']}"
+            if "secret" in volumes[mount["name"]]:
+                assert secret["watched_directory"]["path"] == mount["mountPath"]
+                assert Path(secret["private_key"]["filename"]).parent == Path(mount["mountPath"])
+            elif mount["name"] == "jwks" and name == "gateway":
+                assert f"{mount['mountPath']}/jwks.json" in gateway
+
+
 def test_the_migration_goes_around_a_pooler() -> None:
     environ = {
         one["name"]: one for one in of("staging", "Job")["migrate"]["spec"]["template"]["spec"]["containers"][0]["env"]

@@ -30,6 +30,8 @@ from tests.support.vaults import a_vault
 AUDIT_KEY = f"{KEY.name}={base64.b64encode(KEY.seed).decode()}"
 MASTER = "test=" + base64.b64encode(b"k" * 32).decode()  # of tests/support/vaults.py
 
+PSEUDONYMS = "2=" + base64.b64encode(b"p" * 32).decode()
+
 
 @dataclass(frozen=True, slots=True)
 class Backups:
@@ -74,7 +76,10 @@ async def backups(dsn: str, database: Database, tmp_path: Path) -> AsyncIterator
     kept = tmp_path / "checkpoints.jsonl"
     await keep_checkpoints(database, kept)
     await add(database, [a_leaf(number) for number in range(700, 705)])  # no place yet
-    environ = {"TRIA_DATABASE_URL": dsn, "TRIA_AUDIT_KEY": AUDIT_KEY, "TRIA_MASTER_KEYS": MASTER}
+    environ = {
+        "TRIA_DATABASE_URL": dsn, "TRIA_AUDIT_KEY": AUDIT_KEY, "TRIA_MASTER_KEYS": MASTER,
+        "TRIA_STATE_SECRET": "s" * 40, "TRIA_PSEUDONYM_KEYS": PSEUDONYMS,
+    }  # fmt: skip
     folder = tmp_path / "backup"
     code, output, errors = await tria("backup", folder, environ=environ)
     assert code == 0, errors
@@ -235,6 +240,41 @@ async def test_wrong_keys_are_refused(backups: Backups, empty_dsn: str) -> None:
     code, found, _ = await backups.restore(TRIA_DATABASE_URL=empty_dsn, TRIA_MASTER_KEYS=f"test={other}")
     assert (code, "do not open" in found["error"]) == (1, True)
     assert await _tables(empty_dsn) == 0
+
+
+async def test_secrets_that_find_people_are_compared(backups: Backups, empty_dsn: str, dsn: str) -> None:
+    other = base64.b64encode(b"q" * 32).decode()
+    for variables, said in (
+        ({"TRIA_STATE_SECRET": "t" * 40}, "TRIA_STATE_SECRET is another one:"),
+        ({"TRIA_STATE_SECRET": ""}, "TRIA_STATE_SECRET is not set:"),
+        ({"TRIA_PSEUDONYM_KEYS": ""}, "TRIA_PSEUDONYM_KEYS 2 is not set:"),
+        ({"TRIA_PSEUDONYM_KEYS": f"2={other}"}, "TRIA_PSEUDONYM_KEYS 2 is another one:"),
+    ):
+        code, found, _ = await backups.restore(TRIA_DATABASE_URL=empty_dsn, **variables)
+        assert (code, found["error"].startswith(said)) == (1, True), found
+        code, found, _ = await backups.restore("--verify-only", **variables)
+        assert (code, found["error"].startswith(said)) == (1, True), found
+    assert await _tables(empty_dsn) == 0
+    more = f"{PSEUDONYMS},3={other}"  # a key that came since
+    code, found, errors = await backups.restore("--verify-only", TRIA_PSEUDONYM_KEYS=more)
+    assert code == 0, (found, errors)
+    lost = {"TRIA_STATE_SECRET": "t" * 40, "TRIA_PSEUDONYM_KEYS": ""}
+    code, found, errors = await backups.restore("--other-secrets", TRIA_DATABASE_URL=empty_dsn, **lost)
+    assert code == 0, (found, errors)
+
+
+async def test_fingerprints_tell_no_secret(backups: Backups, tmp_path: Path) -> None:
+    text = (backups.folder / "manifest.json").read_text()
+    assert set(json.loads(text)["secrets"]) == {"TRIA_STATE_SECRET", "TRIA_PSEUDONYM_KEYS 2"}
+    for value in ("s" * 40, PSEUDONYMS.partition("=")[2], MASTER.partition("=")[2], b"p" * 32):
+        spelled = value if isinstance(value, str) else value.hex()
+        assert spelled not in text
+    environ = backups.environ | {"TRIA_STATE_SECRET": "", "TRIA_PSEUDONYM_KEYS": ""}
+    code, output, errors = await tria("backup", tmp_path / "without", environ=environ)
+    assert code == 0, errors
+    assert "TRIA_STATE_SECRET is not set here" in output
+    code, found, _ = await tria("restore", tmp_path / "without", "--verify-only", "--json", environ=backups.environ)
+    assert code == 0, found
 
 
 async def test_a_log_that_was_changed_before_the_backup_is_not_proven(

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from server.embedded.child import StartFailed
-from server.embedded.envoy import config_file, load, render, validate
+from server.embedded.envoy import config_file, load, render, validate, write_secret
 from server.embedded.installed import installed_file
 from server.embedded.issuer import Issuer
 from server.rollout.gateway import GatewaySettings, deployed
@@ -52,23 +52,32 @@ def route_of(path: str) -> dict[str, Any]:
     raise AssertionError(path)
 
 
+def lay_files(place: Path, issuer: Issuer) -> None:
+    """What a deployment has below /etc/tria, in `place`."""
+    settings = edge_settings(place, issuer, 1)  # `split` is there already
+    files = {
+        "jwks/jwks.json": settings.jwks,
+        "tls/tls.crt": settings.certificate,
+        "tls/tls.key": settings.certificate_key,
+    }
+    for name, source in {**files, "tria.binpb": settings.descriptor}.items():
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_bytes(source.read_bytes())
+    secret = (config_file().parent / "certificate.yaml").read_text()
+    (place / "certificate.yaml").write_text(secret.replace("/etc/tria/", f"{place}/"))
+
+
 async def test_deployment_file_is_valid(issuer: Issuer, tmp_path: Path) -> None:
     """As it stands, but for the directory of its files: /etc/tria does not exist on a build machine."""
-    settings = edge_settings(tmp_path, issuer, 1)
-    files = {"jwks.json": settings.jwks, "tls.crt": settings.certificate, "tls.key": settings.certificate_key}
-    for name, source in {**files, "tria.binpb": settings.descriptor}.items():
-        (tmp_path / name).write_bytes(source.read_bytes())
-    config = tmp_path / "envoy.yaml"  # `split` is there already, beside them
+    lay_files(tmp_path, issuer)
+    config = tmp_path / "envoy.yaml"
     config.write_text(config_file().read_text().replace("/etc/tria/", f"{tmp_path}/"))
     await validate(config)
 
 
 async def test_file_of_an_environment_is_valid_and_its_own(issuer: Issuer, tmp_path: Path) -> None:
     """What `tria deploy gateway` makes of it; the files that it names lie elsewhere here."""
-    settings = edge_settings(tmp_path, issuer, 1)
-    files = {"jwks.json": settings.jwks, "tls.crt": settings.certificate, "tls.key": settings.certificate_key}
-    for name, source in {**files, "tria.binpb": settings.descriptor}.items():
-        (tmp_path / name).write_bytes(source.read_bytes())
+    lay_files(tmp_path, issuer)
     own = GatewaySettings("https://id.sg", "tria-sg", ("https://desk.sg",), "server-blue:1", "server-green:2", 1)
     made = json.dumps(deployed(load(config_file()), own))
     config = tmp_path / "tria.json"
@@ -80,7 +89,9 @@ async def test_file_of_an_environment_is_valid_and_its_own(issuer: Issuer, tmp_p
 
 
 async def test_rendered_file_is_valid_and_stays_on_loopback(issuer: Issuer, tmp_path: Path) -> None:
-    rendered = render(load(config_file()), edge_settings(tmp_path, issuer, 50051))
+    settings = edge_settings(tmp_path, issuer, 50051)
+    rendered = render(load(config_file()), settings)
+    write_secret(settings)
     config = tmp_path / "envoy.json"
     config.write_text(json.dumps(rendered))
     await validate(config)

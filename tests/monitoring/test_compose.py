@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
-from tests.support.monitored import MONITORING
+from tests.support.monitored import MONITORING, TOOLS
 
 COMPOSE = MONITORING / "compose.yaml"
 DEPLOYED = yaml.safe_load((MONITORING.parent / "deploy" / "compose.yaml").read_text())  # the system that is watched
@@ -42,11 +45,52 @@ def test_what_is_mounted_is_there() -> None:
                 assert (MONITORING / source).exists()
 
 
+def scrape_configs() -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text())[
+        "scrape_configs"
+    ]
+    return loaded
+
+
+def test_both_versions_of_the_server_are_scraped(tmp_path: Path) -> None:
+    """Each under its own name; the second one by a lookup, because it is not always there."""
+    job = next(job for job in scrape_configs() if job["job_name"] == "tria-server")
+    found = {f"{name}:{each['port']}" for each in job.pop("dns_sd_configs") for name in each["names"]}
+    found |= {target for each in job["static_configs"] for target in each["targets"]}
+    versions = [name for name, service in DEPLOYED["services"].items() if re.fullmatch(r"server(-\w+)?", name)]
+    assert found == {f"{name}:9464" for name in versions} == {"server:9464", "server-green:9464"}
+    # As the lookup hands it over: an address, and the name that was asked for.
+    job["static_configs"].append({"targets": ["172.18.0.9:9464"], "labels": {"__meta_dns_name": "server-green"}})
+    config = tmp_path / "prometheus.yml"
+    config.write_text(yaml.safe_dump({"scrape_configs": [job]}))
+    command = [str(TOOLS / "promtool"), "check", "service-discovery", "--timeout=1s", str(config), "tria-server"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert {each["labels"]["instance"] for each in json.loads(done.stdout)} == found
+
+
+def test_the_heartbeat_leaves_this_machine() -> None:
+    """From Alertmanager by a relay that is in this file, to an address that whoever starts it must give."""
+    config = yaml.safe_load((MONITORING / "alertmanager" / "alertmanager.yml").read_text())
+    (receiver,) = (each for each in config["receivers"] if each["name"] == "dead-man-switch")
+    (webhook,) = receiver["webhook_configs"]
+    relay = urlsplit(webhook["url"])
+    assert not webhook["send_resolved"]
+    service = compose()["services"][relay.hostname]
+    assert set(service["networks"]) == {"inside", "outside"}
+    assert service["environment"]["DEAD_MAN_SWITCH_URL"].startswith("${DEAD_MAN_SWITCH_URL:?")
+    (template,) = (volume.split(":")[0] for volume in service["volumes"])
+    passed = (MONITORING / template).read_text()
+    assert f"listen {relay.port};" in passed
+    assert f"location = {relay.path} {{" in passed
+    assert re.findall(r"\$\{(\w+)\}", passed) == ["DEAD_MAN_SWITCH_URL"]
+    assert 'set $outside "${DEAD_MAN_SWITCH_URL}";' in passed
+    assert "proxy_pass $outside;" in passed
+
+
 def test_every_target_is_a_service() -> None:
-    config = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text())
     names = {
         target.removeprefix("http://").split(":")[0]
-        for job in config["scrape_configs"]
+        for job in scrape_configs()
         for target in job["static_configs"][0]["targets"]
     }
     assert names - {"localhost"} <= {*compose()["services"], *DEPLOYED["services"]}

@@ -206,6 +206,7 @@ def edge_settings(directory: Path, issuer: Issuer, upstream_port: int) -> EdgeSe
         audience=AUDIENCE,
         certificate=issuer.certificate_path,
         certificate_key=issuer.certificate_key_path,
+        secret=directory / "certificate.json",
         pages=pages,
         access_log=directory / "access.log",
         split=directory / "split" / "split.yaml",
