@@ -49,7 +49,7 @@ _TRUNK = Pattern(r"\(?\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d{2,9}){1,4}\b")  # a nationa
 _NORTH_AMERICA = Pattern(r"(?:\b1[\s.\-])?(?:\(\d{3}\)\s?|\b\d{3}[\s.\-])\d{3}[\s.\-]\d{4}\b")
 _CHINA_MOBILE = Pattern(r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b")
 _BARE_COUNTRY = Pattern(
-    r"\b(?:65[\s.\-]?[3689]\d{3}[\s.\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
+    r"(?:\(65\)\s?|\b65[\s.\-]?)[3689]\d{3}[\s.\-]?\d{4}\b|\b(?:60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
     r"86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b"
 )
 _AFTER_WORD = Pattern(r"\(?\b\d(?:[\s().\-]{0,2}\d){6,14}\b")
@@ -264,7 +264,7 @@ RULES = (
     Rule("Chinese mobile", r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b", _shaped(_CHINA_MOBILE)),
     Rule(
         "country code without +",
-        r"\b(?:65[\s.\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s.\-]?\d){7}",
+        r"\b(?:65\)?[\s.\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s.\-]?\d){7}",
         _shaped(_BARE_COUNTRY),
     ),
     Rule(

@@ -7,7 +7,9 @@ import re
 from server.pii.patterns import Context
 
 _LEFT = 28  # code points looked at before a number
-_RIGHT = 14  # and behind it
+_RIGHT = 24  # and behind it
+_SERIES = 4  # how many numbers of a row are followed back to the word before the first
+_ALIKE = 4  # leading digits that the numbers of one row share
 
 # A word like "order" counts only when nothing but filler stands between it and the number.
 _FILLER = (
@@ -20,18 +22,39 @@ _BUSINESS_WORDS = Context(
     r"product|part|parts|model|serial|s/n|sn|batch|lot|ref|reference|tracking|awb|consignment|shipment|parcel|"
     r"ticket|case|"
     r"booking|receipt|transaction|txn|trace|request|uen|roc|brn|gst|barcode|ean|upc|gtin|isbn|hs|version|build|"
-    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|code|catalogue|docket|voucher|page|figure|"
-    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang)|订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|"
-    r"总价|库存|编号|追踪|快递|物流|运单)" + _FILLER
+    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|codes?|catalogue|"
+    r"dockets?|vouchers?|page|figure|"
+    r"way ?bills?|bill|labels?|cartons?|pallets?|articles?|jobs?|tasks?|grn|rma|proforma|pr|dn|cn|req|requisition|"
+    r"(?:credit|debit|delivery|packing) notes?|advice|permits?|licen[cs]es?|certificates?|cert|documents?|doc|"
+    r"contracts?|claims?|complaints?|policy|meter|readings?|sensor|device|machine|terminal|mou?ld|locker|pin|sticker|"
+    r"tag|ids?|membership|logs?|cheques?|chq|fpx|approx|approximately|"
+    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang|produk|kod|siri|rujukan|penjejakan|dokumen|baucar|"
+    r"lesen|aduan|bil|cek)|订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|"
+    r"总价|总共|一共|库存|编号|追踪|快递|物流|运单|条码|代码|单据|收据|账单|合同|证号|序列号|参考|支票)"
+    # "the code on the lid is": what a number of that kind says, not whom it reaches
+    r"(?:(?: [a-z]+){0,3} (?:is|was|are|reads?|says?|shows?)\b)?" + _FILLER
 )
 _MONEY_BEFORE = re.compile(r"(?:[$€£¥₹#]|\b(?:sgd|usd|myr|rm|eur|gbp|cny|rmb|idr))\s?\Z", re.IGNORECASE)
 _UNIT_BEHIND = re.compile(
     r"\s?(?:%|pcs?\b|pieces?\b|box(?:es)?\b|cartons?\b|ctns?\b|packs?\b|pkts?\b|units?\b|rolls?\b|bags?\b|"
-    r"cases?\b|sleeves?\b|"
+    r"cases?\b|sleeves?\b|cups?\b|lids?\b|bowls?\b|plates?\b|trays?\b|straws?\b|napkins?\b|sheets?\b|sets?\b|pax\b|"
     r"kgs?\b|grams?\b|ml\b|mm\b|cm\b|inch\b|in\b(?= (?:total|stock))|dollars\b|sgd\b|usd\b|keping\b|kotak\b|"
-    r"biji\b|个|箱|包|件|盒|元|块|卷|袋)",
+    r"biji\b|cawan\b|个|只|箱|包|件|盒|元|块|卷|袋)",
     re.IGNORECASE,
 )
+# What happens to orders, parcels and papers and not to people's numbers.
+_FATE_BEHIND = re.compile(
+    r"\s(?:(?:is|was|are|were|has|have|had|still|been|not|never|already|sudah|telah|belum)\s){0,3}(?:cancell?ed|expired?|"
+    r"delivered|shipped|dispatched|packed|rejected|missing|short|refunded|applied|invoiced|discontinued|unpaid|overdue|"
+    r"voided|bounced|dibatalkan|tamat)\b",
+    re.IGNORECASE,
+)
+_BEFORE_IN_ROW = re.compile(
+    r"(?<!\d)(\d[\d\-]{4,14})\s?(?:[,&/;、]|\b(?:and|or|vs|versus|to|not|dan|atau|hingga)\b|和|与|到|至|或|及){1,2}"
+    r"\s?(?:[a-z]{1,10} )?\Z",
+    re.IGNORECASE,
+)
+_ROUND = re.compile(r"[1-9]\d{0,2}0{5,}\Z")
 # "IC:" and "Michelle," end a word; "1:" and "1," go on with the number.
 _JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9_$#@&=%]|[0-9][\-/.:,+*]|[A-Za-z][\-/.+*]|[A-Za-z]{2}[\-/]\s)\Z")
 _JOINED_BEHIND = re.compile(r"[A-Za-z0-9_%]|[\-/.+*][A-Za-z0-9]|[:,]\d")
@@ -39,7 +62,8 @@ _LETTER = re.compile(r"[^\W\d_]")  # without one the word lists need not be trie
 _PHONE_WORDS = Context(
     r"(?:\b(?:phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|"
     r"sms|text|dial|fax|"
-    r"reach|telefon|tel|hubungi|telepon|bimbit|wa\.me)|电话|手机|手机号|致电|联系|打给|打|拨打|微信|传真)"
+    r"reach|telefon|tel|hubungi|telepon|bimbit|wa\.me|(?:my|his|her|our|their) (?:new )?(?:no|number)|nombor saya)|"
+    r"电话|手机|手机号|致电|联系|打给|打|拨打|微信|传真)"
     r"(?:\s*(?:no|num|number|nombor|is|at|on|me|us|him|her|them|ke|saya|dia|kami|di|or|and|via|by|the)\b|"
     r"[\s.:#=()+\-/]|号码?|是|为|我|他|她){0,6}\z"
 )
@@ -51,18 +75,33 @@ def left(text: str, start: int) -> str:
 
 
 def right(text: str, end: int) -> str:
-    """The text just behind `end`, at most 14 code points."""
+    """The text just behind `end`, at most 24 code points."""
     return text[end : end + _RIGHT]
 
 
-def is_business_number(text: str, start: int, end: int) -> bool:
-    """True when the words around say that the number is an order number, a price, a quantity or the like."""
+def is_business_number(text: str, start: int, end: int, *, rows: int = _SERIES) -> bool:
+    """True when the words around say that the number is an order number, a price, a quantity or the like. In a row of
+    numbers, `rows` of them are followed back."""
     before = left(text, start)
     if _LETTER.search(before) and _BUSINESS_WORDS.occurs(before):
         return True
-    if _MONEY_BEFORE.search(before):
+    if _MONEY_BEFORE.search(before) or _ROUND.match(text[start:end]):
         return True
-    return _UNIT_BEHIND.match(right(text, end)) is not None
+    behind = right(text, end)
+    if _UNIT_BEHIND.match(behind) or _FATE_BEHIND.match(behind):
+        return True
+    return rows > 0 and _goes_on_a_row(text, start, before, rows)
+
+
+def _goes_on_a_row(text: str, start: int, before: str, rows: int) -> bool:
+    """True behind a number that is no phone number and begins alike: "dockets 93302218, 93302219 and 93302220"."""
+    previous = _BEFORE_IN_ROW.search(before)
+    if previous is None:
+        return False
+    first, last = (start - len(before) + at for at in previous.span(1))
+    return text[first : first + _ALIKE] == text[start : start + _ALIKE] and is_business_number(
+        text, first, last, rows=rows - 1
+    )
 
 
 def is_joined(text: str, start: int, end: int) -> bool:
