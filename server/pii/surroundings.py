@@ -83,9 +83,9 @@ def is_business_number(text: str, start: int, end: int, *, rows: int = _SERIES) 
     """True when the words around say that the number is an order number, a price, a quantity or the like. In a row of
     numbers, `rows` of them are followed back."""
     before = left(text, start)
-    if _LETTER.search(before) and _BUSINESS_WORDS.occurs(before):
+    if _LETTER.search(before) and (_ROUND.match(text[start:end]) or _BUSINESS_WORDS.occurs(before)):
         return True
-    if _MONEY_BEFORE.search(before) or _ROUND.match(text[start:end]):
+    if _MONEY_BEFORE.search(before):
         return True
     behind = right(text, end)
     if _UNIT_BEHIND.match(behind) or _FATE_BEHIND.match(behind):
