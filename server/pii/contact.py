@@ -119,7 +119,7 @@ def _phone(text: str, start: int, end: int, *, rank: int = _PHONE_RANK) -> Candi
     if called:  # "hp:9123 4567", "tel.9123 4567": what joins the number is its own label
         if surroundings.is_continued(text, end) and not _LISTED_BEHIND.match(text[end : end + 10]):
             return None
-    elif surroundings.is_business_number(text, start, end) or _is_part_of_code(text, start, end):
+    elif surroundings.is_number_of_thing(text, start, end) or _is_part_of_code(text, start, end):
         return None
     return Candidate(start, end, Kind.PHONE, rank + (5 if called else 0))
 
@@ -145,7 +145,7 @@ def _international(folded: Folded) -> Iterator[Candidate]:
         if length == 0:
             return None
         end = match.start + length
-        if written[0] != "+" and surroundings.is_business_number(text, match.start, end):
+        if written[0] != "+" and surroundings.is_number_of_thing(text, match.start, end):
             return None
         if text[end : end + 1].isalnum() and text[end : end + 1].isascii():
             return None

@@ -237,7 +237,7 @@ def _likely_account(text: str, cue: int, start: int, end: int, rank: int) -> Can
     if (
         _NOT_A_BANK.search(surroundings.left(text, cue))
         or surroundings.is_joined(text, start, end)
-        or surroundings.is_business_number(text, start, end)
+        or surroundings.is_number_of_thing(text, start, end)
     ):
         return None
     return Candidate(start, end, Kind.BANK_ACCOUNT, rank)

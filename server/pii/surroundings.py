@@ -8,7 +8,7 @@ from server.pii.patterns import Context
 
 _LEFT = 28  # code points looked at before a number
 _RIGHT = 24  # and behind it
-_SERIES = 4  # how many numbers of a row are followed back to the word before the first
+_ROW = 4  # how many numbers of a row are followed back to the word before the first
 _ALIKE = 4  # leading digits that the numbers of one row share
 
 # A word like "order" counts only when nothing but filler stands between it and the number.
@@ -16,21 +16,27 @@ _FILLER = (
     r"(?:\s*(?:no|nos|num|number|nombor|code|id|ref|reference|is|was|are|adalah|of|the|our|your|my|new|"
     r"old)\b|[\s.:#=_/()\-]|号码?|编号|是|为){0,6}\z"
 )
-_BUSINESS_WORDS = Context(
-    r"(?:\b(?:orders?|ord|po|p\.o|so|do|purchase order|sales order|delivery order|invoices?|inv|quote|quotation|"
+_ORDER_WORDS = (
+    r"orders?|ord|po|p\.o|so|do|purchase order|sales order|delivery order|invoices?|inv|quote|quotation|"
     r"quot|sku|item|"
     r"product|part|parts|model|serial|s/n|sn|batch|lot|ref|reference|tracking|awb|consignment|shipment|parcel|"
     r"ticket|case|"
     r"booking|receipt|transaction|txn|trace|request|uen|roc|brn|gst|barcode|ean|upc|gtin|isbn|hs|version|build|"
-    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|codes?|catalogue|"
-    r"dockets?|vouchers?|page|figure|"
-    r"way ?bills?|bill|labels?|cartons?|pallets?|articles?|jobs?|tasks?|grn|rma|proforma|pr|dn|cn|req|requisition|"
-    r"(?:credit|debit|delivery|packing) notes?|advice|permits?|licen[cs]es?|certificates?|cert|documents?|doc|"
-    r"contracts?|claims?|complaints?|policy|meter|readings?|sensor|device|machine|terminal|mou?ld|locker|pin|sticker|"
-    r"tag|ids?|membership|logs?|cheques?|chq|fpx|approx|approximately|"
-    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang|produk|kod|siri|rujukan|penjejakan|dokumen|baucar|"
-    r"lesen|aduan|bil|cek)|订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|"
-    r"总价|总共|一共|库存|编号|追踪|快递|物流|运单|条码|代码|单据|收据|账单|合同|证号|序列号|参考|支票)"
+    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|code|catalogue|docket|"
+    r"voucher|page|figure|"
+    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang"
+)
+_ORDER_WORDS_CHINESE = "订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|总价|库存|编号|追踪|快递|物流|运单"
+_BUSINESS_WORDS = Context(rf"(?:\b(?:{_ORDER_WORDS})|{_ORDER_WORDS_CHINESE})" + _FILLER)
+# Papers, things and measures as well: enough against eight digits, too much against a number that passes a check.
+_THING_WORDS = Context(
+    rf"(?:\b(?:{_ORDER_WORDS}|"
+    r"codes|dockets|vouchers|way ?bills?|bill|labels?|cartons?|pallets?|articles?|jobs?|tasks?|grn|rma|proforma|pr|dn|"
+    r"cn|req|requisition|(?:credit|debit|delivery|packing) notes?|advice|permits?|licen[cs]es?|certificates?|cert|"
+    r"documents?|doc|contracts?|claims?|complaints?|policy|meter|readings?|sensor|device|machine|terminal|mou?ld|"
+    r"locker|pin|sticker|tag|ids?|membership|logs?|cheques?|chq|fpx|approx|approximately|"
+    r"produk|kod|siri|rujukan|penjejakan|dokumen|baucar|lesen|aduan|bil|cek)|"
+    rf"{_ORDER_WORDS_CHINESE}|总共|一共|条码|代码|单据|收据|账单|合同|证号|序列号|参考|支票)"
     # "the code on the lid is": what a number of that kind says, not whom it reaches
     r"(?:(?: [a-z]+){0,3} (?:is|was|are|reads?|says?|shows?)\b)?" + _FILLER
 )
@@ -79,29 +85,29 @@ def right(text: str, end: int) -> str:
     return text[end : end + _RIGHT]
 
 
-def is_business_number(text: str, start: int, end: int, *, rows: int = _SERIES) -> bool:
-    """True when the words around say that the number is an order number, a price, a quantity or the like. In a row of
-    numbers, `rows` of them are followed back."""
+def is_business_number(text: str, start: int, end: int) -> bool:
+    """True when the words around say that the number is an order number, a price, a quantity or the like."""
     before = left(text, start)
-    if _LETTER.search(before) and (_ROUND.match(text[start:end]) or _BUSINESS_WORDS.occurs(before)):
+    if _LETTER.search(before) and _BUSINESS_WORDS.occurs(before):
         return True
-    if _MONEY_BEFORE.search(before):
+    return _MONEY_BEFORE.search(before) is not None or _UNIT_BEHIND.match(right(text, end)) is not None
+
+
+def is_number_of_thing(text: str, start: int, end: int, *, row: int = _ROW) -> bool:
+    """The same for a number that only its length speaks for: words for things, papers and measures count too, so does
+    what happens to it ("is cancelled"), and in a row of numbers the word before the first, `row` numbers back."""
+    before = left(text, start)
+    if _LETTER.search(before) and (_ROUND.match(text[start:end]) or _THING_WORDS.occurs(before)):
         return True
     behind = right(text, end)
-    if _UNIT_BEHIND.match(behind) or _FATE_BEHIND.match(behind):
+    if _MONEY_BEFORE.search(before) or _UNIT_BEHIND.match(behind) or _FATE_BEHIND.match(behind):
         return True
-    return rows > 0 and _goes_on_a_row(text, start, before, rows)
-
-
-def _goes_on_a_row(text: str, start: int, before: str, rows: int) -> bool:
-    """True behind a number that is no phone number and begins alike: "dockets 93302218, 93302219 and 93302220"."""
-    previous = _BEFORE_IN_ROW.search(before)
+    previous = _BEFORE_IN_ROW.search(before) if row else None
     if previous is None:
         return False
     first, last = (start - len(before) + at for at in previous.span(1))
-    return text[first : first + _ALIKE] == text[start : start + _ALIKE] and is_business_number(
-        text, first, last, rows=rows - 1
-    )
+    alike = text[first : first + _ALIKE] == text[start : start + _ALIKE]
+    return alike and is_number_of_thing(text, first, last, row=row - 1)
 
 
 def is_joined(text: str, start: int, end: int) -> bool:
