@@ -1,0 +1,87 @@
+"""Names of people in Latin letters by what surrounds them: what they do, their number, the end of a letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from server.pii import names
+from server.pii.kinds import Kind
+from server.pii.normalise import Folded
+from server.pii.patterns import Candidate, Pattern, Rule
+from server.pii.person import NAME, NO_PERSON_BEHIND, RANK, candidate_in
+
+_CAPITAL = r"[A-Z][a-z]{1,14}"
+# "Ravi Shankar here", "Fatin said", "Zarina Malik will collect": what only a person does.
+_DEEDS = (
+    r"(?:here|speaking|who|from (?:the|our)|(?:will|can|to) (?:be|call|collect|come|confirm|pay|pick|send|sign|take)|"
+    r"called|collects|confirmed|ordered|paid|promised|said|says|signed|signs|told|asked|wants|approved|kata|cakap|"
+    r"is (?:away|in charge|no longer|on leave)|still)\b"
+)
+_DEED_OF_TWO = r"is (?:my|our|the)\b"  # one word before it is mostly "This" or "What"
+_ACTING = Pattern(
+    rf"\b(?:({_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}})[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|([A-Z][a-z]{{2,14}})[ \t]{_DEEDS})"
+)
+_AH = Pattern(r"\b(Ah[ \t][A-Z][a-z]{1,6})\b")  # "Ah Seng": how neighbours are called
+# "9123 4567 (Puspa)", "Puspa - 9123 4567": whose number it is.
+_NUMBER_ENDS = r"\d{3,4}[ \-]?\d{4}[ \t]?[(,\-/]?[ \t]?"
+_NUMBER_BEGINS = r"[ \t]?[,:(\-]?[ \t]?(?:\+\d|\(?[3689]\d{3}[ \-]?\d{4}|0\d{1,2}[ \-]?\d{3})"
+_OWNER_BEHIND = Pattern(rf"{_NUMBER_ENDS}({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}})\b")
+_OWNER_BEFORE = Pattern(rf"\b({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}}){_NUMBER_BEGINS}")
+_CLOSINGS = "regards|rgds|thanks|thank you|thks|thx|tks|cheers|sincerely|faithfully|truly|terima kasih|best|benar|salam"
+_SIGNED = Pattern(rf"(?i:{_CLOSINGS})[,.!]{{0,2}}[ \t]{{0,2}}\n\s{{0,3}}[\-~]?[ \t]{{0,2}}{NAME}[ \t]{{0,2}}(?:\n|$)")
+_DASHED = Pattern(rf"(?:^|\n)(?:--?|~)[ \t]{{0,2}}\n?({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}})[ \t]{{0,2}}(?:\n|$)")
+
+
+def _likely(text: str, start: int, end: int) -> Candidate | None:
+    """The name in capitalised words, without ordinary ones before it ("Thanks Kelvin"); the rest has to be like one."""
+    words = text[start:end].split()
+    while len(words) > 1 and words[0].lower() in names.NOT_NAMES and not names.is_like(" ".join(words)):
+        start += len(words.pop(0)) + 1
+    if any(word.lower() in names.NOT_NAMES for word in words[1:]) or not names.is_like(" ".join(words)):
+        return None
+    if len(words) == 1 and words[0].lower() in names.WORDS_TOO:
+        return None
+    return candidate_in(text, start, end, RANK - 5, lower=False)
+
+
+def _acting(folded: Folded) -> Iterator[Candidate]:
+    text = folded.text
+    for match in _ACTING.matches(folded.data):
+        start, end = max(match.groups)
+        candidate = _likely(text, start, end)
+        if candidate is not None:
+            yield candidate
+    for match in _AH.matches(folded.data):
+        start, end = match.groups[0]
+        if text[start + 3 : end].lower() in names.SYLLABLES:
+            yield Candidate(start, end, Kind.PERSON, RANK - 5)
+
+
+def _owner(folded: Folded) -> Iterator[Candidate]:
+    for pattern in (_OWNER_BEHIND, _OWNER_BEFORE):
+        for match in pattern.matches(folded.data):
+            candidate = _likely(folded.text, *match.groups[0])
+            if candidate is not None and not NO_PERSON_BEHIND.match(folded.text, candidate.end):
+                yield candidate
+
+
+def _signed(folded: Folded) -> Iterator[Candidate]:
+    for match in _SIGNED.matches(folded.data):
+        candidate = candidate_in(folded.text, *match.groups[0], RANK + 1, lower=False)
+        if candidate is not None:
+            yield candidate
+    for match in _DASHED.matches(folded.data):
+        candidate = _likely(folded.text, *match.groups[0])
+        if candidate is not None:
+            yield candidate
+
+
+RULES = (
+    Rule(
+        "acting person",
+        rf"{_CAPITAL}[ \t]{_CAPITAL}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|\b[A-Z][a-z]{{2,14}}[ \t]{_DEEDS}|\bAh[ \t][A-Z]",
+        _acting,
+    ),
+    Rule("owner of a number", rf"{_NUMBER_ENDS}[A-Z][a-z]|[A-Z][a-z]{{1,14}}{_NUMBER_BEGINS}", _owner),
+    Rule("signature", rf"(?i:{_CLOSINGS})[^\n]{{0,5}}\n|(?:^|\n)(?:--?|~)[ \t]{{0,2}}\n?[A-Z]", _signed),
+)
