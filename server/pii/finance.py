@@ -91,7 +91,7 @@ _MONEY_SENT = (
 )
 _LONG_NUMBER = r"(\d(?:[ \-]?\d){8,18})\b"
 # Labelled; or further away from a bank or an account, or where money is sent to, in the same sentence: there only what
-# is as long as an account.
+# is as long as an account. One pattern for the three, because each look at a text has its price.
 _ACCOUNT = Pattern(
     rf"\b(?:(?i:{_ACCOUNT_LABELS})\b(?i:(?:\s{{0,2}}(?:{_ACCOUNT_FILLER})){{0,5}}\s{{0,2}})(\d(?:[\s\-]?\d){{5,18}})\b|"
     rf"(?i:{_ACCOUNT_LABELS}|bank)\b[^\n\d.!?]{{0,40}}[ \-:(,.#]{_LONG_NUMBER}|"
@@ -216,14 +216,14 @@ def _accounts(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def accept(match: Match) -> Candidate | None:
-        labelled, *others = match.groups
-        if labelled[0] >= 0:
-            start, end = labelled
-            if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_continued(text, end):
-                return None
-            return Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
-        ((start, end), rank) = (others[0], _NEAR_RANK) if others[0][0] >= 0 else (others[1], _PAID_RANK)
-        return _likely_account(text, match.start, start, end, rank)
+        labelled, near, paid = match.groups
+        if labelled[0] < 0:
+            (start, end), rank = (near, _NEAR_RANK) if near[0] >= 0 else (paid, _PAID_RANK)
+            return _likely_account(text, match.start, start, end, rank)
+        start, end = labelled
+        if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_continued(text, end):
+            return None
+        return Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
 
     yield from _ACCOUNT.retrying(folded.data, accept)
     for match in _ACCOUNT_BEFORE_BANK.matches(folded.data):

@@ -67,6 +67,7 @@ class Pattern:
     """A compiled RE2 pattern for `Folded.data`. Matches are leftmost-first and do not overlap."""
 
     def __init__(self, pattern: str) -> None:
+        self.source = pattern
         self._compiled, self._find = _finder(pattern.encode("ascii"), _options(latin1=True))
 
     def matches(self, data: bytes) -> Iterator[Match]:
@@ -142,6 +143,21 @@ class Context:
     def occurs(self, text: str) -> bool:
         data = text.encode("utf-8", "replace")
         return self._find(_ANYWHERE, data, 0, len(data))[0] != _NONE
+
+
+class Several:
+    """Which of some patterns occur, in a single pass: looking for each costs more than finding out that it is not
+    there."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._patterns = patterns
+        self._set = re2.Set.SearchSet(_options(latin1=True))
+        for pattern in patterns:
+            self._set.Add(pattern.source)
+        self._set.Compile()
+
+    def occurring(self, data: bytes) -> set[Pattern]:
+        return {self._patterns[index] for index in self._set.Match(data) or ()}
 
 
 class Triggers:

@@ -57,30 +57,34 @@ _ADDRESSED = Pattern(
     r"speaking (?:to|with)|talk(?:ed|ing)? (?:to|with)|"
     r"this is|i am|i'm|it's|its|here is|attn|attention|contact|call|ring|text|whatsapp|message|email|reach|inform|"
     r"notify|tell|told|remind|"
-    r"let|hand(?: it| them)? to|pass(?: it| them)? to|leave(?: it| them)? with|give(?: it| them)? to|deliver to|"
-    r"send(?: it| them)? to|"
+    r"let|(?:hand|pass|give|return)(?:ed)?(?: [a-z]{1,10}){0,2} to|(?:gave|given)(?: [a-z]{1,10}){0,2} to|"
+    r"(?:leave|left)(?: [a-z]{1,10}){0,2} with|deliver to|send(?: it| them)? to|"
     r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|"
     r"cakap dengan|"
     rf"bagi (?:ke)?pada|serah(?:kan)? (?:ke)?pada|kepada|berjumpa|saya|{_ROLES}|"
     rf"(?:pic|in charge|contact person)(?: is| -)?|liaise with|copy|reply to|wait(?:ing)? for|it was|"
     rf"(?:sign|collect|receiv|approv|prepar|check|report|request|order|submitt)ed by|"
     rf"staff|employee|customer|under|find|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder)"
-    rf"[ \t]{{0,2}}[,:]?[ \t]{{1,2}}{_LIKELY_NAME_BEGINS}"
+    rf"[ \t]{{0,2}}[,:]?[ \t]{{1,2}}\(?{_LIKELY_NAME_BEGINS}"
 )
 # "Jun Kai" and "An Qi" are names, "Jun" and "an" are none.
 _SYLLABLES_FOLLOW = re.compile(
     r"(?:Jun|An|Sin|He|To|Sun|Ho)[ \t](?:" + "|".join(sorted(w.title() for w in names.SYLLABLES)) + r")\b"
 )
 _FIRST_WORD = re.compile(r"[A-Za-z]+(?![A-Za-z'.\-])")
-_STRONG = re.compile(
-    r"^(?:ask|asked|asking|look|looking|speak|spoke|speaking|talk|talked|talking|this is|i am|i'm|attn|attention|"
-    r"jumpa|cari|tanya|cakap|berjumpa|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder|"
-    r"pic|in charge|contact person|liaise|"
-    r"[a-z]{4,8}ed by|hubungi|bagi|serah|hand|pass|leave|call|ring|tell|told|inform|remind|let)\b",
-    re.IGNORECASE,
+# The first of the words before decides. Behind a strong one any capitalised word is a name; behind a role too, unless
+# it is written as a form or a headline has it ("Driver").
+_STRONG_WORDS = frozenset(
+    """
+    ask asked asking look looking speak spoke speaking talk talked talking this i i'm attn attention jumpa cari tanya
+    cakap berjumpa cc c/o beneficiary payee consignee receiver recipient card cardholder pic in liaise hubungi bagi
+    serah hand pass leave call ring tell told inform remind let
+    """.split()  # noqa: SIM905 - a list of words reads better as words
 )
-_ROLE = re.compile(rf"(?:{_ROLES})\b")  # "driver", not "Driver" as a form or a headline has it
-_GREETING = re.compile(r"(?:hi|hello|hey|dear|thanks|thank you|saya)\b", re.IGNORECASE)
+_GREETINGS = frozenset({"hi", "hello", "hey", "dear", "thanks", "thank", "saya"})
+_FIRST_OF_ROLES = frozenset(
+    word.split()[0] for word in re.split(r"[|(]", _ROLES.replace("?:", "")) if word[:1].isalpha()
+)
 _ENDS = re.compile(r"[ \t]?(?:[,!.\n]|\Z)|[ \t]dari(?:pada)?\b")
 _AND = re.compile(r"[ \t](?:and|&|or|dan|atau)[ \t](?=[A-Z])")
 NO_PERSON_BEHIND = re.compile(
@@ -100,10 +104,14 @@ _LINEAGE = Pattern(
     r"s/o|d/o|a/l|a/p)[ \t]{1,2}[A-Z][A-Za-z']{1,20}"
     r"(?:[ \t]{1,2}[A-Z][A-Za-z']{1,20}){0,2}\b"
 )
-_BARE = Pattern(r"\b[A-Z][A-Za-z]{1,14}(?:[ \t\-]{1,2}[A-Z][A-Za-z]{1,14}){1,3}\b")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _SEPARATOR = re.compile(r"[^A-Za-z]+")
 _WRITTEN_SURNAME = "(?:" + "|".join(f"{name.title()}|{name.upper()}" for name in sorted(names.SURNAMES)) + ")"
+_CAPITAL = r"[A-Z][A-Za-z]{1,14}"
+_BARE = Pattern(
+    rf"\b(?:(?:{_CAPITAL}[ \t\-]{{1,2}}){{1,3}}{_WRITTEN_SURNAME}\b(?:[ \t\-]{{1,2}}{_CAPITAL}){{0,3}}|"
+    rf"{_WRITTEN_SURNAME}(?:[ \t\-]{{1,2}}{_CAPITAL}){{1,3}})\b"
+)
 _CONNECTORS = frozenset(
     {"bin", "binti", "binte", "bte", "bt", "s/o", "d/o", "a/l", "a/p", "van", "von", "de", "da", "al", "el"}
 )
@@ -212,6 +220,7 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
     position = 0
     while (match := _ADDRESSED.first(folded.data, position)) is not None:
         start = max(text.rfind(" ", match.start, match.end), text.rfind("\t", match.start, match.end)) + 1
+        start += text[start] == "("
         position = start
         word = _FIRST_WORD.match(text, start)
         if word is not None and word[0].lower() in names.NOT_NAMES and not _SYLLABLES_FOLLOW.match(text, start):
@@ -219,13 +228,19 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
         name = _LIKELY_NAME.match(text, start)
         if name is None:
             continue
-        before = text[match.start : match.start + 14]
-        strong = _STRONG.match(before) is not None or _ROLE.match(before) is not None
+        first = text[match.start : start].split(maxsplit=1)[0].rstrip(",:")
+        leading = first.lower()
+        strong = (
+            leading in _STRONG_WORDS
+            or first in _FIRST_OF_ROLES
+            or leading.endswith("ed")
+            or text.startswith("contact person", match.start)
+        )
         candidate = _behind_words(text, *name.span(), strong=strong)
         if candidate is None:
             continue
         known = names.is_like(text[candidate.start : candidate.end])
-        if strong or known or (_GREETING.match(before) and _is_greeted(text, candidate)):
+        if strong or known or (leading in _GREETINGS and _is_greeted(text, candidate)):
             yield candidate
         if (strong or known) and (joint := _AND.match(text, candidate.end)) is not None:
             other = _LIKELY_NAME.match(text, joint.end())
@@ -288,8 +303,6 @@ def _bare(folded: Folded) -> Iterator[Candidate]:
     for match in _BARE.matches(folded.data):
         written = folded.text[match.start : match.end]
         words = [_plain_word(word) for word in _SEPARATOR.split(written)]
-        if names.SURNAMES.isdisjoint(words):
-            continue  # every shape has one
         found = _longest_bare(words)
         if found is None:
             continue
@@ -325,7 +338,7 @@ RULES = (
         r"hubungi|jumpa|cari|tanya|dengan|kepada|pada|berjumpa|saya|staff|employee|customer|under|find|cc|c/o|"
         rf"beneficiary|payee|consignee|receiver|recipient|card ?holder|pic|in charge|contact person|"
         rf"copy|it was|{_ROLES})"
-        rf"(?i: is| -)?[ \t,:]{{1,5}}(?:[A-Z]|{_KNOWN}\b)",
+        rf"(?i: is| -)?[ \t,:(]{{1,6}}(?:[A-Z]|{_KNOWN}\b)",
         _addressed,
     ),
     Rule("lineage", r"[ \t](?i:bin|binti|binte|bte|s/o|d/o|a/l|a/p)[ \t]", _lineage),
