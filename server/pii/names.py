@@ -7,17 +7,18 @@ import re
 
 SURNAMES = frozenset(
     """
-    abdullah ahmad anderson ang au aw aziz bakar balakrishnan boey bok boon brown cai cao chan chang cheah chen
-    cheng cheong cher cheung chew chia chiam chin chng chong choo choong choy chua clark cruz davies davis deng
-    ding dong dsouza du edwards eng evans feng fernandez fernando fong foo fu gan gao garcia goh gomez guo gupta
-    gwee hamid han harris hartono hassan heng ho hoe hong hu huang hughes ibrahim ismail jackson jiang johnson
-    jones kang kaur kho khoo kim koh kong krishnan kumar kwan kwek kwok lai lam lau lee leong leow lewis liang
-    liew lim lin liu loh loke low lu lum luo ma mah martin martinez menon miller mohamed mok nair neo ng nguyen
-    oh ong ooi osman othman pan pang park patel peh peng pereira pham phua pillai poh quek rahman raj rajan raju
-    razak ren reyes roberts robinson rodrigues salleh santos santoso sato seah sharma shen sim singh smith sng
-    soh song soon su subramaniam sun suzuki tan tanaka tang tay taylor teo tham thia thomas thompson tian toa
-    toh tong tran walker wang wee wei wijaya williams wilson wong wright wu xiao xie xu yang yao yap ye yeo yeoh
-    yong yu yuan yusof zeng zhang zhao zheng zhou zhu
+    abdullah ahmad anderson ang au aw aziz bakar balakrishnan beh boey bok boon brown cai cao chan chang cheah cheam
+    chen cheng cheok cheong cher cheung chew chia chiam chin chng chong choo choong chow choy chua clark cruz davies
+    davis deng ding dong dsouza du edwards eng evans feng fernandez fernando fong foo foong fu gan gao garcia goh
+    gomez guo gupta gwee hamid han harris hartono hassan heng hew ho hoe hong hu huang hughes hui ibrahim ismail
+    jackson jiang johnson jones kang kaur kho khoo khor kim koay koh kong krishnan kuan kumar kwan kwek kwok lai lam
+    lau lee leong leow lew lewis liang liew lim lin liu loh loke low lu lum luo lye ma mah martin martinez menon
+    miller mohamed mok moo nair neo ng nguyen oh ong ooi osman othman pan pang park patel peh peng pereira pham phua
+    pillai poh quah quek rahman raj rajan raju razak ren reyes roberts robinson rodrigues salleh santos santoso sato
+    seah seow sharma shen sia sim singh siow smith sng soh song soon su subramaniam sun suzuki tan tanaka tang tay
+    taylor tee teh teo tham thia thomas thompson tian tiong toa toh tong tran walker wang wee wei wijaya williams
+    wilson wong woo wright wu xiao xie xu yang yao yap yau ye yeo yeoh yip yong yu yuan yusof zeng zhang zhao zheng
+    zhou zhu
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
@@ -120,56 +121,56 @@ NOT_NAMES = frozenset(
     because bedok beehoon been before beijing bento best bhd billing biodegradable bishan bistro black blk block
     blue boleh boss both bowl bowls box boxes branch bread broken bubble buddhist buffet bugis bulk burger but by
     cafe cake call calling cambodian can canberra cancel canteen cardboard cards careful carousell carton cartons
-    cashier cashiers catering center central centre changed changi cheap checking chef cheras chilled chinatown
-    chinese chongqing christmas cik cimb city clear clementi clients closed co coffee cold colleague colleagues
-    color colour company compostable confirm confused contact container containers cooking corner corporate counter
-    counters courier couriers crockery cup cups currently customer customers cutlery cyberjaya damaged dan dari date
-    dbs dealer dear dec december deepavali deli deliveroo delivery dengan department dept desserts detpak dhl di did
-    dinner disappointed dispatch distributor do doctor does dover dr drinks driver duitnow duplicate durian each eco
-    email encik english enquiries enquiry esok eunos evening events every everyone everything extra extremely
-    facebook fairprice false fedex fiesta filipino finance fine first floor foil folks following food foodpanda
-    foods fork forks fortnight free fresh fri friday friend friends from frozen frustrated full furious further gate
-    gdex general gentlemen gents getting geylang giro glad gloves gmail going gold golden good goods google grab
-    grade granted great green grill guys habis had hajah haji halal halaman half hand hands happy hari has have
-    having hawker he hello help her here hi him hindu his hokkien holland hopeless horrible hot hotel hotline
-    hougang house how hq hr hsbc hub hubungi huhtamaki hungry i ialah ice if ikea immediately impossible in
-    incorrect indian indonesian info ini instagram insurance interested interestingly introduction invoice ipoh is
-    islam it item its itu jan janio january japanese jaya jb jinan jnt johor juga jul july jun june jurong just
-    kajang kak kallang kami kampung kasih katong ke kecewa kedai keen kepada kertas kfc khidmat kinabalu kindly
-    kiosk kitchen kl klang knives kopi kosong kota kotak kraft kranji kuala kuantan kuching kuih kulai la lactose
-    ladies lah lakeside lalamove larkin later latest lavender lazada lebar legal let level lid lids lift line linen
-    loading lobby locals located logistics longan looking lor lost loyang ltd lumpur lunch machine machines madam
-    mahu main makan malay malaysian malaysians mall management manager mandai mandarin mar march marina marketing
-    masai mastercard maxwell may maybank maybe mcdonald mdm me melaka member members membership merah metal metro
-    minimum ministry miri miss mister mixed mobile mon monday more morning motorola mr mrs ms muar muslim my nak
-    name nanjing napkin napkins nasi natural need neither nets never new newest next ninja ninjavan no nobody none
-    noodle noodles nordic normal normally north northern norway not noted nov november novena now number nurse
-    nursery nurses nursing o ocbc oct october of office often ok okay old on one online only operations operator ops
-    or orang orchard order ordered ordering orders original our out outdoor outlet outram outside oversea overseas
-    packaging packers packing pada paid pak pallet pallets panjang paper papers partner partners party pasir paya
-    paylah payment paynow payoh paypal pcs pe pelanggan pembelian penang penghantaran pengurus pengurusan penutup
-    pesanan pet petaling phone pickup pink pioneer pizza pla placing plain plastic plate plates please pls plus pos
-    posb poslaju powder premium pretty price printed printer pro procurement procuring product production prof
-    professor promo promotion promotions prompt proper pte puan puas puchong punggol purchasing putrajaya qc qty
-    quality quantity queenstown quick quite qxpress raffles ramadan ramadhan rather raya ready really receiver
-    receiving reception recipients recycled red redhill redmart refund regarding regards regular replacement
-    reseller restaurant ribbon rice ridiculous right ris rm road roll rolls rotten round rude running sabah salad
-    sales same samples sarawak sat satay saturday sauce sauces saya scan seafood seal section security see selangor
-    seletar seller sellers sembawang senai send sending sengkang sept september serangoon seremban service services
-    shah shanghai she sheets shenzhen shocked shop shopee shoppers shortly siglap sila silver simei simple since
-    singapore singaporean singaporeans singpost sir size skudai sleeve sleeves small smart snack snacks so some
-    somebody someone soon sorry speaking spicy spoon spoons square staff staffs stall stalls starbucks starch
-    starting sticker stickers still stock store stores straw straws street strict stripe student students subang
-    sugar sugarcane summer sun sunday sunny sup supervisor supplier suppliers support sure surprised sushi table
-    tables tak takeaway tamil tampines tanah tanjong tape tapes tea team tel tell tentatively terima terminal
-    terrible test thai than thank thanks that the their them then there these they thick thin this through thu
-    thursday tianjin tidak tiktok timah tin tissue tissues tmr to toa toast today tolong tomorrow tonight too top
-    total tower tradehub transparent transport tray trays tria true trying tuan tuas tues tuesday twin typo ubi
-    unable unacceptable unbelievable unbleached uncle unhappy unit until untuk uob up ups upset urgent urgently us
-    using usual utensils valued vegan vegetarian vendor vendors very vietnamese vip visa waffle wait waiting
-    warehouse was waxed we wed wednesday weekly welcome were wet what whatsapp when where which white who whoever
-    wholesale why will with wondering wood wooden woodlands worst would wrap wraps writing wrong xero yang yellow
-    yes yesterday yet yishun you your yours zip
+    cashier cashiers catering center central centre changed changi cheap checking chef cheras chilled china
+    chinatown chinese chongqing christmas cik cimb city clear clementi clients closed co coffee cold colleague
+    colleagues color colour company compostable confirm confused contact container containers cooking corner
+    corporate counter counters courier couriers crockery cup cups currently customer customers cutlery cyberjaya
+    damaged dan dari date dbs dealer dear dec december deepavali deli deliveroo delivery dengan department dept
+    desserts detpak dhl di did dinner disappointed dispatch distributor do doctor does dover dr drinks driver
+    duitnow duplicate durian each eco email encik english enquiries enquiry esok eunos evening events every everyone
+    everything extra extremely facebook fairprice false fedex fiesta filipino finance fine first floor foil folks
+    following food foodpanda foods fork forks fortnight free fresh fri friday friend friends from frozen frustrated
+    full furious further gate gdex general gentlemen gents getting geylang giro glad gloves gmail going gold golden
+    good goods google grab grade granted great green grill guys habis had hajah haji halal halaman half hand hands
+    happy hari has have having hawker he hello help her here hi him hindu his hokkien holland hopeless horrible hot
+    hotel hotline hougang house how hq hr hsbc hub hubungi huhtamaki hungry i ialah ice if ikea immediately
+    impossible in incorrect india indian indonesia indonesian info ini instagram insurance interested interestingly
+    introduction invoice ipoh is islam it item its itu jan janio january japan japanese jaya jb jinan jnt johor juga
+    jul july jun june jurong just kajang kak kallang kami kampung kasih katong ke kecewa kedai keen kepada kertas
+    kfc khidmat kinabalu kindly kiosk kitchen kl klang knives kopi korea korean kosong kota kotak kraft kranji kuala
+    kuantan kuching kuih kulai la lactose ladies lah lakeside lalamove larkin later latest lavender lazada lebar
+    legal let level lid lids lift line linen loading lobby locals located logistics longan looking lor lost loyang
+    ltd lumpur lunch machine machines madam mahu main makan malay malaysia malaysian malaysians mall management
+    manager mandai mandarin mar march marina marketing masai mastercard maxwell may maybank maybe mcdonald mdm me
+    melaka member members membership merah metal metro minimum ministry miri miss mister mixed mobile mon monday
+    more morning motorola mr mrs ms muar muslim my nak name nanjing napkin napkins nasi natural need neither nets
+    never new newest next ninja ninjavan no nobody none noodle noodles nordic normal normally north northern norway
+    not noted nov november novena now number nurse nursery nurses nursing o ocbc oct october of office often ok okay
+    old on one online only operations operator ops or orang orchard order ordered ordering orders original our out
+    outdoor outlet outram outside oversea overseas packaging packers packing pada paid pak pallet pallets panjang
+    paper papers partner partners party pasir paya paylah payment paynow payoh paypal pcs pe pelanggan pembelian
+    penang penghantaran pengurus pengurusan penutup pesanan pet petaling phone pickup pink pioneer pizza pla placing
+    plain plastic plate plates please pls plus pos posb poslaju powder premium pretty price printed printer pro
+    procurement procuring product production prof professor promo promotion promotions prompt proper pte puan puas
+    puchong punggol purchasing putrajaya qc qty quality quantity queenstown quick quite qxpress raffles ramadan
+    ramadhan rather raya ready really receiver receiving reception recipients recycled red redhill redmart refund
+    regarding regards regular replacement reseller restaurant ribbon rice ridiculous right ris rm road roll rolls
+    rotten round rude running sabah salad sales same samples sarawak sat satay saturday sauce sauces saya scan
+    seafood seal section security see selangor seletar seller sellers sembawang senai send sending sengkang sept
+    september serangoon seremban service services shah shanghai she sheets shenzhen shocked shop shopee shoppers
+    shortly siglap sila silver simei simple since singapore singaporean singaporeans singpost sir size skudai sleeve
+    sleeves small smart snack snacks so some somebody someone soon sorry speaking spicy spoon spoons square staff
+    staffs stall stalls starbucks starch starting sticker stickers still stock store stores straw straws street
+    strict stripe student students subang sugar sugarcane summer sun sunday sunny sup supervisor supplier suppliers
+    support sure surprised sushi table tables tak takeaway tamil tampines tanah tanjong tape tapes tea team tel tell
+    tentatively terima terminal terrible test thai thailand than thank thanks that the their them then there these
+    they thick thin this through thu thursday tianjin tidak tiktok timah tin tissue tissues tmr to toa toast today
+    tolong tomorrow tonight too top total tower tradehub transparent transport tray trays tria true trying tuan tuas
+    tues tuesday twin typo ubi unable unacceptable unbelievable unbleached uncle unhappy unit until untuk uob up ups
+    upset urgent urgently us using usual utensils valued vegan vegetarian vendor vendors very vietnam vietnamese vip
+    visa waffle wait waiting warehouse was waxed we wed wednesday weekly welcome were wet what whatsapp when where
+    which white who whoever wholesale why will with wondering wood wooden woodlands worst would wrap wraps writing
+    wrong xero yang yellow yes yesterday yet yishun you your yours zip
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
