@@ -78,6 +78,7 @@ _SPELT = Pattern(
     rf"\b(?i:(?:(?:double|triple)\s)?{_SPELT_WORD}(?:[\s,.\-]{{1,3}}(?:(?:double|"
     rf"triple)\s)?{_SPELT_WORD}){{3,18}})\b"
 )
+_SPELT_BEFORE = re.compile(rf"\b{_SPELT_WORD}[\s,.\-]{{1,3}}(?:double |triple )?\Z", re.IGNORECASE)
 _CHINESE_DIGITS = str.maketrans("零〇一二三四五六七八九幺", "001234567891")
 _SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,19}")
 
@@ -149,6 +150,8 @@ def _international(folded: Folded) -> Iterator[Candidate]:
             return None
         if text[end : end + 1].isalnum() and text[end : end + 1].isascii():
             return None
+        if written[0] != "+" and not surroundings.after_phone_word(text, match.start):
+            return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 1)  # accounts begin with 00 as well
         return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 10)
 
     yield from _INTERNATIONAL.retrying(folded.data, accept)
@@ -232,11 +235,19 @@ def _spelt(folded: Folded) -> Iterator[Candidate]:
         digits = _spelt_digits(written)
         if letters and digits.isdigit() and finance.is_card(digits):
             return Candidate(match.start, match.end, Kind.CREDIT_CARD, _PHONE_RANK)
+        if not called and _is_spelt_code(text, match.start, match.end):
+            return None
         if letters and dialling.is_spelt_number(digits, called=called):
             return Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK - 5)
         return None
 
     yield from _SPELT.retrying(folded.data, accept)
+
+
+def _is_spelt_code(text: str, start: int, end: int) -> bool:
+    """True for the rest of a longer run that was refused, and for the number of an order or the like."""
+    rest = _SPELT_BEFORE.search(text[max(0, start - 12) : start]) is not None
+    return rest or surroundings.is_number_of_thing(text, start, end)
 
 
 def _spelt_chinese(folded: Folded) -> Iterator[Candidate]:

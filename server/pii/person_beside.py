@@ -19,8 +19,15 @@ _DEEDS = (
     r"is (?:away|in charge|no longer|on leave)|still)\b"
 )
 _DEED_OF_TWO = r"is (?:my|our|the)\b"  # one word before it is mostly "This" or "What"
+# Behind a known given name alone ordinary verbs will do, so will "Melissa's" and "Joanne, our cashier".
+_KNOWN_GIVEN = "(?:" + "|".join(sorted(name.title() for name in names.GIVEN - names.WORDS_TOO)) + ")"
+_SOMEBODY = (
+    rf"\b{_KNOWN_GIVEN}(?:[ \t](?:is|was|has|had|will|would|can|cannot|did|does|needs|knows|took|gave|left|sent|came|"
+    r"went|never|always|akan|ada|sudah|dah)\b|'s\b|, (?:our|my|the|your)\b)"
+)
 _ACTING = Pattern(
-    rf"\b(?:{_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|[A-Z][a-z]{{2,14}}[ \t]{_DEEDS})"
+    rf"\b(?:{_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|[A-Z][a-z]{{2,14}}[ \t]{_DEEDS}|"
+    rf"{_SOMEBODY})"
 )
 _CAPITALS = re.compile(rf"{_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}}")
 _AH = Pattern(r"\b(Ah[ \t][A-Z][a-z]{1,6})\b")  # "Ah Seng": how neighbours are called
@@ -92,7 +99,7 @@ def _signed(folded: Folded) -> Iterator[Candidate]:
 RULES = (
     Rule(
         "acting person",
-        rf"{_CAPITAL}[ \t]{_CAPITAL}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|\b[A-Z][a-z]{{2,14}}[ \t]{_DEEDS}",
+        rf"{_CAPITAL}[ \t]{_CAPITAL}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|\b[A-Z][a-z]{{2,14}}[ \t]{_DEEDS}|{_SOMEBODY}",
         _acting,
     ),
     Rule("neighbour", r"\bAh[ \t][A-Z]", _neighbour),

@@ -20,6 +20,10 @@ _GIVEN = frozenset(
     "秀兰芳丽娟玲美凤芬慧敏珍芝莲英梅霞琴云燕红玉婷怡欣静雅倩颖琳佳伟强国志豪杰俊建华勇辉鹏宏福荣祥德宝萍淑惠娥"
 )
 _NO_GIVEN = frozenset({"美国", "英国", "美丽", "国美", "建国", "德国"})
+_SURELY_NAME = (
+    "([" + names.CHINESE_SURNAMES + "][" + "".join(sorted(_GIVEN)) + "文光峰涛斌艳莉娜翠君涵轩宇浩诗雯嘉佩]{2})"
+)
+_ZH_BARE = WidePattern(_SURELY_NAME)
 _ZH_RELATED = WidePattern(f"(?:{_ROLES})(?:叫|是|:)?{_ZH_NAME}")
 _ZH_FAMILIAR = WidePattern("([\u4e00-\u9fff])(?:姐|哥|叔|姨|嫂|伯)")
 _ZH_LABELLED = WidePattern(
@@ -99,6 +103,9 @@ def _related(text: str) -> Iterator[Candidate]:
             candidate = Candidate(start, start + 2, Kind.PERSON, _RANK)
         if candidate is not None:
             yield candidate
+    for match in _ZH_BARE.matches(text):
+        if text[match.start : match.start + 2] not in names.CHINESE_WORDS:
+            yield Candidate(match.start, match.end, Kind.PERSON, _RANK)
     for match in _ZH_FAMILIAR.matches(text):
         if text[match.groups[0][0]] in names.CHINESE_SURNAMES:
             yield Candidate(*match.groups[0], Kind.PERSON, _RANK)
@@ -130,7 +137,7 @@ def _chinese(folded: Folded) -> Iterator[Candidate]:
 RULES = (
     Rule(
         "Chinese name",
-        f"{_ROLES}|(?:的|和)\\s?[A-Z]|[\u4e00-\u9fff](?:姐|哥|叔|姨|嫂|伯)|(?i:name|nama|attn|contact)[\\s:]{{0,3}}[\u4e00-\u9fff]|联系|打给|同事|店长|司机|问|给|"
+        f"{_ROLES}|{_SURELY_NAME}|(?:的|和)\\s?[A-Z]|[\u4e00-\u9fff](?:姐|哥|叔|姨|嫂|伯)|(?i:name|nama|attn|contact)[\\s:]{{0,3}}[\u4e00-\u9fff]|联系|打给|同事|店长|司机|问|给|"
         "名字|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|找|叫|先生|小姐|"
         "女士|太太|老师|经理|老板|师傅|医生|总|我姓|的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)",
         _chinese,

@@ -7,7 +7,7 @@ import re
 from server.pii.patterns import Context
 
 _LEFT = 28  # code points looked at before a number
-_RIGHT = 24  # and behind it
+_RIGHT = 32  # and behind it
 _ROW = 4  # how many numbers of a row are followed back to the word before the first
 _ALIKE = 4  # leading digits that the numbers of one row share
 
@@ -55,6 +55,15 @@ _FATE_BEHIND = re.compile(
     r"voided|bounced|dibatalkan|tamat)\b",
     re.IGNORECASE,
 )
+# "is our order number", "(invoice no)", 是订单号; but "is the order hotline" is one.
+_CALLED_BEHIND = re.compile(
+    r"(?:,?\s(?:that\s)?(?:is|was|are|adalah|ialah)\s(?:the\s|my\s|our\s|your\s|an?\s)?(?:nombor\s)?|\s?\()"
+    r"(?:orders?|invoices?|po|quote|quotation|sku|item|batch|lot|ref|reference|tracking|awb|way ?bill|consignment|"
+    r"parcel|shipment|ticket|receipt|transaction|serial|barcode|docket|voucher|permit|licen[cs]e|pesanan|invois|resit|"
+    r"rujukan)\b(?!\s(?:contact|hotline|line|phone|desk|person|mobile|whatsapp))"
+    rf"|\s?(?:是|这个|那个|的)?(?:{_ORDER_WORDS_CHINESE})",
+    re.IGNORECASE,
+)
 _BEFORE_IN_ROW = re.compile(
     r"(?<!\d)(\d[\d\-]{4,14})\s?(?:[,&/;、]|\b(?:and|or|vs|versus|to|not|dan|atau|hingga)\b|和|与|到|至|或|及){1,2}"
     r"\s?(?:[a-z]{1,10} )?\Z",
@@ -81,7 +90,7 @@ def left(text: str, start: int) -> str:
 
 
 def right(text: str, end: int) -> str:
-    """The text just behind `end`, at most 24 code points."""
+    """The text just behind `end`, at most 32 code points."""
     return text[end : end + _RIGHT]
 
 
@@ -101,6 +110,8 @@ def is_number_of_thing(text: str, start: int, end: int, *, row: int = _ROW) -> b
         return True
     behind = right(text, end)
     if _MONEY_BEFORE.search(before) or _UNIT_BEHIND.match(behind) or _FATE_BEHIND.match(behind):
+        return True
+    if _CALLED_BEHIND.match(behind):
         return True
     previous = _BEFORE_IN_ROW.search(before) if row else None
     if previous is None:
