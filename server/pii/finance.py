@@ -17,6 +17,7 @@ from server.pii.patterns import Candidate, Context, Match, Pattern, Rule, WidePa
 _CARD_RANK = 75
 _IBAN_RANK = 78
 _ACCOUNT_RANK = 58
+_OVER_IDENTITY = 13  # what is called an account is one, even if its digits could be a date of birth and a state
 _BESIDE_RANK = 54  # below a number that is to be called
 _NEAR_RANK = 52
 _PAID_RANK = 46  # below anything that has the shape of a telephone number: those are paid to as well
@@ -91,14 +92,15 @@ _MONEY_SENT = (
 )
 _LONG_NUMBER = r"(\d(?:[ \-]?\d){8,18})\b"
 # Labelled; or further away from a bank or an account, or where money is sent to, in the same sentence: there only what
-# is as long as an account. One pattern for the three, because each look at a text has its price.
+# is as long as an account; or just before a bank. One pattern for the four, because each look at a text has its price.
 _ACCOUNT = Pattern(
     rf"\b(?:(?i:{_ACCOUNT_LABELS})\b(?i:(?:\s{{0,2}}(?:{_ACCOUNT_FILLER})){{0,5}}\s{{0,2}})(\d(?:[\s\-]?\d){{5,18}})\b|"
     rf"(?i:{_ACCOUNT_LABELS}|bank)\b[^\n\d.!?]{{0,40}}[ \-:(,.#]{_LONG_NUMBER}|"
     rf"(?i:(?:{_MONEY_SENT})\b[^\n\d.!?]{{0,24}}[ ](?:to|into|in|at|from|ke|kepada|dalam|dari)"
-    rf"(?:[ ](?:my|our|his|her|their|this|the|number|no|nombor|saya|kami|ini))?[ :]{{1,2}}){_LONG_NUMBER})"
+    rf"(?:[ ](?:my|our|his|her|their|this|the|number|no|nombor|saya|kami|ini))?[ :]{{1,2}}){_LONG_NUMBER}|"
+    rf"(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b)"
 )
-_ACCOUNT_BEFORE_BANK = Pattern(rf"\b(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b")
+_BANK_BEHIND = re.compile(rf"[ ,(]{{1,3}}(?:{_BANKS})\b", re.IGNORECASE)
 _ACCOUNT_WIDE = WidePattern(
     r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号|户口|户头)(?:号码|"
     r"[\s:是为]){0,4}(\d(?:[ \-]?\d){6,18})\b"
@@ -216,20 +218,20 @@ def _accounts(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def accept(match: Match) -> Candidate | None:
-        labelled, near, paid = match.groups
+        start, end = labelled = match.groups[0]
         if labelled[0] < 0:
-            (start, end), rank = (near, _NEAR_RANK) if near[0] >= 0 else (paid, _PAID_RANK)
+            near, paid, beside = match.groups[1:]
+            start, end = max(near, paid, beside)
+            rank = _NEAR_RANK if near[0] >= 0 else _PAID_RANK
+            if beside[0] >= 0 or _BANK_BEHIND.match(text, end):
+                rank = _BESIDE_RANK
             return _likely_account(text, match.start, start, end, rank)
-        start, end = labelled
         if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_continued(text, end):
             return None
-        return Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
+        plain = text[start:end].isdigit()  # with hyphens it may be written as an identity card is
+        return Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK + (_OVER_IDENTITY if plain else 0))
 
     yield from _ACCOUNT.retrying(folded.data, accept)
-    for match in _ACCOUNT_BEFORE_BANK.matches(folded.data):
-        candidate = _likely_account(text, match.start, *match.groups[0], _BESIDE_RANK)
-        if candidate is not None:
-            yield candidate
 
 
 def _likely_account(text: str, cue: int, start: int, end: int, rank: int) -> Candidate | None:
@@ -260,13 +262,13 @@ RULES = (
     Rule("iban", r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11}", _ibans),
     Rule(
         "bank account",
-        rf"\b(?i:{_ACCOUNT_LABELS}|bank|{_MONEY_SENT})\b[^\n]{{0,60}}\d(?:[\s\-]?\d){{5}}|"
-        rf"\d(?:[ \-]?\d){{7}}[ ,(]{{1,3}}(?i:{_BANKS})\b",
+        # The words alone: with a number behind them the automaton of all triggers would have many more states.
+        rf"\b(?i:{_ACCOUNT_LABELS}|bank|{_MONEY_SENT})\b",
         _accounts,
     ),
     Rule(
         "bank account in Chinese",
-        rf"(?:账号|帐号|账户|帐户|卡号|户口|户头|银行|{_BANKS_CHINESE}|[转汇打退存])[^\n\d]{{0,24}}\d",
+        rf"(?:账号|帐号|账户|帐户|卡号|户口|户头|银行|{_BANKS_CHINESE}|[转汇打退存])[^\n\d]*\d",
         _accounts_chinese,
     ),
 )

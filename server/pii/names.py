@@ -42,72 +42,95 @@ SYLLABLES = frozenset(
 
 GIVEN = frozenset(
     """
-    aaron abdul abhishek abigail adam adeeb adeline adnan adrian afiqah agnes aidan aidil aileen aiman aini ainul
-    aishah aisyah ajay akmal alagu alan albert aldrin alex alexander alexis alfred alia alice alicia aliff alina
-    alisa alvin alvina amalina amanda amelia amin aminah aminuddin amir amira amirah amirul amit amrita amy anand
-    anbarasi andrea andrew andy angela angeline angie anil anisah anita ann anna anne annie anthony anuar anushka
-    anwar april aravind arif ariff arissa arjun arthur arun arvin arvind ashley ashok ashraf ashwin asma asmah
-    athirah audrey ayesha azhar azhari azim azira aziz azizah azizi azlan azlina azman azmi azrin azura badariah
-    badrul bala balan balkis balqis barbara beatrice bella ben benedict benjamin benny bernadette bernard bernice
-    bhavani bob boonchai brandon brenda brendan brian bryan bryce caleb calvin candice carl carol caroline cassandra
-    catherine cedric celine chandra chandran charlene charles charlie charlotte charmaine cherie cheryl chitra chloe
-    chris christina christine christopher cindy claire clara clarence claudia clement clementine cliff colin connie
-    constance crystal cynthia cyril daisy dalila damia damian danial daniel danielle danish danny darren darryl
-    darshan daryl daud david davina dawn dean deborah deepa deepak denise dennis derek derrick desiree desmond devan
-    devi dewi dharshini dhruv diana dinesh dineshwaran divya dominic dominique donald doris dorothy douglas dylan
-    eddie edgar edith edmund edna edward edwin eileen elaine elena elijah eliza elizabeth ellen ellie elsa elvin
-    emily emma emmanuel eric erica ernest ernie esmond esther ethan ethel eugene eunice eva evan evelyn fadhil fadli
-    fadzilah fahmi faisal faith faiz faizal faizul farah farhan farhana farid faridah fariha fariz farouk fathimah
-    fatimah fatin fauzi fauziah fazil felicia felicity felix ferdinand fidelia fiona firdaus florence frances
-    francis frank fred freda freddie freddy gabriel ganesan ganesh gary gavin geetha genevieve george gerald
-    geraldine germaine gilbert gillian gina girish glenn gloria gopal gordon govind grace graham gregory gwen
-    gwendolyn hafiz hafizah hafizuddin haikal hairul hakim halim halimah hamid hamidah hamzah hana hanafi hani hanif
-    hanis hannah harish harith harold harris harry hartini harun hasan hashim hashimah hasmah hasnah hasnita hassan
-    hazel haziq hazwani heather helen hema hendra henry hidayah hidayat hilda hisham hugo hui husin husna hussein
-    ian idris iman imelda imran indran ingrid irene irfan irwan isaac isabel isabelle ishak iskandar ismadi ismail
-    ivan ivy izwan izzah izzat jack jackie jaclyn jacob jagdish jaime jamal james jamie jamil jamilah janani jane
-    janet janice jared jaslyn jasmin jasmine jason jasper jayanthi jayden jean jeevan jeffery jeffrey jega jegan
-    jennifer jenny jeremy jerome jerry jesse jessica jessie jeyanthi jill jim jimmy joan joanna joanne jocelyn joe
-    joel joey johari john johnny jolene jonathan joseph josephine josh joshua joy joyce joyceline judy julia julian
-    juliana julie juliet junaidi justin justina kadir kaitlyn kalaivani kalpana kamal kamala kamaruddin kamarul
-    kannan karen karim karina karmen karthik karthika kartini karuna kasim kassim kasturi kate katherine kathy kavin
-    kavita kavitha kayden kayla keith kelly kelvin ken kenneth kenny kevin khadijah khairul khalid khatijah kim
-    kimberly kiran kirthana komala komathi krishna kumar lakshmi lance larry latif latifah laura lauren lavanya
-    lawrence leah leela leena leon leonard leonardo leslie lester letchumi lily lina linda lionel lisa liyana
-    loretta lorraine louis louise lucas lucia lucy luke lukman luther lydia lynn mabel magdalene mages maggie
-    mahathir mahendran mahesh maimunah maisara maisarah majid malathi malik mallika manimaran manoj mansor marcus
-    margaret maria mariam marie marilyn marissa mark marlina martin marvin mary marzuki masitah maslinda mathan
-    matilda matthew maurice max may mazlan mazlina meena megan megat melati melinda melissa melvin melvyn menaka
-    michael michelle mike mindy mira mirza mohamed mohammad mohammed mohan mohd mokhtar monica muhamad muhammad
-    muniandy munirah murali murugan mushtaq mustafa muthu myra nabil nabila nadia nadiah nadine nadzirah naim najib
-    nalini nancy naomi narayanan natalie natasha natasya nathan nathaniel naveen nazim nazirah nazri nazrin neha
-    neil nelson nicholas nicola nicolas nicole nigel nirmala nisa nitin nizam noah noel nora noraini norashikin
-    norhayati norizan norliza norma normah norman nur nurhidayah nurin nurul nurulhuda odette oliver olivia omar
-    ophelia oscar osman owen padma padmini pamela patricia patrick paul pauline pavithra peggy penny perry perumal
-    peter philip phoebe pooja prabakaran prabha prabhu pradeep pragash prakash pramila preethi prema premala
-    priscila priscilla priya priyanka punitha puspa qamar qistina quentin rachael rachel raden radha rafidah rafiq
-    rahim rahman rahmat raihan rajendran rajesh rajeswari rakesh ramesh ramli ramya rani ranjit rashid rashidah
-    ratna ravi ravindran ray raymond razak razali razif rebecca reena regina rekha renuka reshma reuben rex richard
-    ridzuan rini rita rizal rizwan robert robin roger rohana rohani rohaya rohit roland rolanda ronald ronnie ronny
-    roopa ros rosa rosalie rosalind rosanne rosdi rose roshan roshini rosie roslan roslee rosli roslina roslyn
-    rosmah rosmawati rosnah rosnani rowena roy rozita rubini ruby rudy rukmini rusli russell ruth ryan sabariah
-    sabrina sadia sadie sadiq safiah safwan sahil saifuddin saiful salbiah salim salina salleh sally salmah salwa
-    sam samantha samuel sandra sandy sangeetha sanjana sanjay sanjeev santhi sarah saraswathy saravanan sarina sasha
-    sasi sathiaseelan sathish satish sean sebastian selina selvam selvaraj selvi senthil serene shafiee shafinaz
-    shafiq shahida shahidah shahira shahril shahrizal shahrul shakila shalini shamala shamini shamsul shane shankar
-    shannon shanthi shanti sharifah sharmila sharon sharul shathish shawn sheena sheila sherlyn shermaine sherry
-    shida shirley shukri sidney silvia simon simone sindhu siti siva sivakumar sofea sofia sofiyah sonia sophia
-    sophie stanley stefan stella stephanie stephen steve steven stuart subashini subra sudha sufian suganthi sugu
-    suhaila suhaimi suhana sujatha sulaiman suman sumathi sundari sunil sunita suraya suresh suriani surya susan
-    susila suzanne syafiq syafiqah syahirah syahmi syakir syamsul syarifah syed sylvia syuhada tania terence
-    teresa terrence terry tessa thana thanaraj tharani theresa thiru thivya thomas tiffany tim timothy tina toby tom
-    tony tracy trevor tricia trixie troy tyler uma ursula usha uthaya valencia valerie vanessa vani vasanthi vasuki
-    velu veni venkat venugopal vera vernon veronica vicky victor victoria vijay viknesh vikneswaran vikram vimal
-    vimala vince vincent vinesh vinod vinoth viola vishnu vivian vivien vivienne wafi wahid wahida walter wan warren
-    wayne wendy wesley widya wilfred william willie wilson winifred winnie winston xavier yahya yani yasir yasmeen
-    yasmin yati yogesh yolanda yuliana yusri yusrizal yusuf yuvaraj yvette yvonne zachary zack zaharah zahid zahra
-    zaid zaidi zainab zainal zaini zaiton zakaria zaki zakiah zaleha zamri zara zarina zawiyah zikri zoe zuhairi zul
-    zulaikha zulfadli zulhilmi zulkifli zuraidah zuraini
+    aaron abbas abdul abhishek abigail adam adeeb adeline adelle adila aditya adnan adrian afif afiqah agatha agnes
+    ahmed aidan aidil aileen aiman aini ainul aishah aisyah ajay akmal alagu alan albert aldrin alessandra alex
+    alexander alexis alfred alia alice alicia aliff alina alisa aloysius alston alvin alvina alwyn amalina amanda
+    amelia amin aminah aminuddin amir amira amirah amirul amit amos amrita amy anand anbarasi andre andrea andrew
+    andy angela angeline angie anil anisah anita ann anna anne annie anson anthea anthony antony anuar anushka anwar
+    april aravind arif ariff arina arissa arjun arman arthur arun arvin arvind ashley ashok ashraf ashwin ashwini
+    asma asmah asyraf athirah audra audrey augustine ayesha ayumi azhar azhari azim azira aziz azizah azizi azlan
+    azlina azman azmi azrin azura azwan badariah badrul bala balan balkis balqis barbara baskaran beatrice belinda
+    bella ben benedict benedicta benjamin benny bernadette bernard bernice bertha bettina bhavani bob bonnie
+    boonchai brandon brenda brendan brian brigid bryan bryce caleb callie cally calvin camilla candace candice
+    carina carl carla carmel carol caroline cassandra cassie catherine cathy cecilia cedric celia celine chandra
+    chandran charis charlene charles charlie charlotte charmaine cherie cheryl chitra chloe chris christabel
+    christal christina christine christopher chrystal cindy claire clara clarence clarice claudia claudine clement
+    clementine cliff clive colin connie constance cordelia corina corinne cornelius crispin crystal cynthia cyril
+    daisy dalbir dalila damia damian danial daniel danielle danish danny darren darryl darshan daryl daud david
+    davina davinder dawn dean debbie deborah deepa deepak delia della delphine denise dennis derek derrick desiree
+    desmond devan devi dewi dharshini dhruv diana dinesh dineshwaran divya diyana dominic dominique donald donna
+    dorcas doreen doris dorothy douglas dylan eddie edgar edith edmund edna edward edwin efendi effendi eileen
+    elaina elaine elena elfie elijah elise elisha eliza elizabeth ellen ellie elsa elvin elvira emilia emilie emily
+    emma emmanuel eric erica ernest ernestine ernie esme esmond estelle esther ethan ethel eugene eunice eva evan
+    evangeline evelyn evon fabian fadhil fadli fadzilah fahmi faisal faith faiz faizal faizul farah farhan farhana
+    farid faridah faridzuan fariha fariz farouk fasihah fathimah fatimah fatin fauzi fauziah fazil felicia felicity
+    felix ferdinand feroz fidelia fikri fiona firdaus fitri fitriah florence frances francesca francine francis
+    frank fred freda freddie freddy frederick frieda gabriel ganesan ganesh gary gavin gayathri geeta geetha
+    genevieve george georgina gerald geraldine gerard germaine gerry gilbert gilda gillian gina girish giselle
+    gladys glenn gloria gopal gordon govind grace graham gregory griselda gurmit gwen gwendolyn gwyneth habib hafiz
+    hafizah hafizuddin haikal hairul haizum hakim halim halimah hamdan hamid hamidah hamzah hana hanafi hani hanif
+    hanis hannah hansel harish harith harjit harold harris harry hartini harun harvinder hasan hashim hashimah
+    hasmah hasnah hasnita hassan hazel haziq hazwani heather heidi helen helmi hema hendra hendry henrietta henry
+    herman hidayah hidayat hilary hilda hirdayal hisham horace hubert hugo hui humaira husin husna hussein ian ida
+    idayu idris ilyas iman imelda imran indran ingrid iqbal irena irene irfan irwan isaac isabel isabella isabelle
+    ishak iskandar ismadi ismah ismail ivan ivy izham izwan izzah izzat jacintha jack jackie jaclyn jacob jacqueline
+    jagdish jaime jalil jamal james jamie jamil jamilah janani jane janet janice janine jared jarred jaslyn jasmin
+    jasmine jason jasper jasvinder javier jayanthi jayaraj jayden jean jeannie jeevan jeffery jeffrey jega jegan
+    jemima jennifer jenny jeremiah jeremy jerome jerry jessalyn jesse jessica jessie jeyanthi jill jillian jim
+    jimmie jimmy joan joanna joanne jocelin jocelyn joe joel joey johari john johnny jolene jolin jolyn jonathan
+    joseph josephine josh joshua josiah jovan jovita joy joyce joyceline joycelyn judith judy julia julian juliana
+    julie juliet julius junaidi juraimi justin justina kadir kaitlyn kalai kalaivani kalimuthu kalpana kamal kamala
+    kamaruddin kamarul kanagaraj kannan karen karim karina karmen karthik karthika kartini karuna karuppiah kasim
+    kassim kasturi kate katherine kathy katrina kavin kavita kavitha kayden kayla keith kelly kelvin ken kenneth
+    kenny kevin khadijah khairul khalid khatijah kim kimberly kiran kirsten kirthana kishore komala komathi krishna
+    kristin kuldip kumar kumaran kumaresan lakshmi lalitha lance larissa larry latif latifa latifah laura lauren
+    lavanya lavinia lawrence leah leanne leela leena leon leonard leonardo leonie leslie lester letchumi leticia
+    lidia lilian lillian lily lina linda lionel lisa liyana liza loretta lorna lorraine louis louisa louise lourdes
+    lucas lucia lucy luke lukman luqman luther lyana lydia lynn mabel magdalene mages maggie maggy mahani mahathir
+    mahendran mahesh mahfuz maimunah maisara maisarah majid malathi malik malini mallika manickam manimaran manisha
+    manoj mansor marcus mardiana margaret margret maria mariam mariamah marianne marican marie marilyn marissa mark
+    marlene marliana marlina martin marvin marvyn mary marzuki mashitah masitah maslinda mastura mathan matilda
+    matthew maureen maurice max may mazlan mazlina mazni meena meera megan megat melati melinda melissa melvin
+    melvyn menaka mervyn micah michael michelle mike mikhail milly mindy mira mirza mizan mohamed mohammad mohammed
+    mohan mohana mohd mokhtar monica muhaimin muhamad muhammad mukhriz mumtaz muniandy munir munirah murali murugan
+    mushtaq mustafa muthu muthulakshmi myra nabil nabila nabilah nadhirah nadia nadiah nadine nadira nadzirah
+    nagarajan naim najib najihah nalina nalini nancy naomi narayanan narissa nasir natalia natalie natasha natasya
+    nathan nathaniel naveen nazifah nazim nazirah nazri nazrin neha neil nellie nelson nerissa nicholas nicola
+    nicolas nicole nigel nimal niranjan nirmala nisa nisha nithya nitin nizam noah noel noorul nora noraini
+    norashikin noreen norhayati norita norizan norlela norliza norma normah norman nornajwa nur nuraini nurfarah
+    nurhidayah nurin nursyafiqah nurul nurulhuda odette oliver olivia omar ophelia oscar osman owen padma padmini
+    pamela patricia patrick patsy paul pauline pavithra peggy penny perlin perry perumal peter petrina philip phoebe
+    phyllis pooja prabakaran prabha prabhu pradeep pragash prakash pramila prasad preethi preeti prema premala
+    priscila priscilla priya priyanka punitha puspa puvan qadir qamar qistina quentin rachael rachel raden radha
+    rafael raffi rafidah rafiq rahim rahman rahmat raihan raihana rajeev rajendran rajesh rajeswari rakesh ramasamy
+    ramesh ramli ramona ramya rani ranjeet ranjit rashid rashidah rashmi ratna raudhah ravi ravindran ray raymond
+    raymund razak razali razif rebecca reena regina rekha renuka reshma reuben rex reza rezal rhoda richard ridhwan
+    ridzuan rini rishi rita rizal rizwan robbie robert robin rodney roger rohaizad rohana rohani rohaya rohit roland
+    rolanda ronald ronan ronnie ronny roopa ros rosa rosalie rosalind rosaline rosanne rosdi rose roselyn roshan
+    roshini rosie roslan roslee rosli roslina roslyn rosmah rosmawati rosmini rosnah rosnani rowena roy rozana
+    rozita rubiah rubini ruby rudy rukhsana rukmini rusli russell ruth ryan sabariah sabri sabrina sadhana sadia
+    sadie sadiq saffiya safiah safwan sahil saifuddin saiful saira sakinah salbiah salihah salim salina salleh sally
+    salmah salwa sam samad samantha samirah samuel sandra sandy sangeetha sanisah sanjana sanjay sanjeev santha
+    santhi sarah sarala saraswathy saravanan sarina sarjit sasha sasi sathiaseelan sathish sathya satish sean
+    sebastian seetha selina selvam selvaraj selvi senthil serene serina shaari shafie shafiee shafinaz shafiq
+    shahida shahidah shahidan shahira shahril shahrizal shahrul shaik shaireen shakila shakir shalini shamala
+    shamini shamsul shanaz shane shankar shanmugam shannon shanthi shanti sharifah sharina sharmila sharmini sharon
+    sharul shathish shawn sheena sheikh sheila shereen sherlyn shermaine sherry shida shiela shirin shirley shobana
+    shubashini shukri sidney silvia simon simone sindhu sinthia siti siva sivakumar sivanesan sofea sofia sofiah
+    sofiyah sonia sophia sophie sriram stanley stefan stella stephanie stephen steve steven stuart subashini subra
+    subramani sudha sufian suganthi sugu suhaila suhaimi suhana sujatha sukhdev sulaiman sulaimi suman sumathi
+    sumitra sundari sunil sunita suraya suresh suriani surinder surya susan susila suzanne syafika syafiq syafiqah
+    syahirah syahmi syakir syakirah syamsul syarifah sybil syed sylvia syuhada tabitha tania tasha terence teresa
+    terrence terry tessa thana thanaraj tharani thavamani theodore theresa thilaga thiru thivya thomas tiffany tim
+    timothy tina toby tom tony tracy trevor tricia trisha trixie troy tyler uma umar ursula usha uthaya valencia
+    valerie valli vanessa vani vanitha vasantha vasanthi vasuki veera velu veni venkat venugopal vera vernon
+    veronica vicky victor victoria vijay vijaya viknesh vikneswaran vikram vimal vimala vince vincent vinesh vinod
+    vinoth viola vishnu viswanathan vivek vivian vivien vivienne wafi wahid wahida walter wan wardah warren wayne
+    wendy wesley widya wilfred wilhelmina william willie wilma wilson winifred winnie winston xavier yahya yani
+    yanti yasir yasmeen yasmin yasmine yati yogesh yogeswari yolanda yuliana yusri yusrizal yusuf yuvaraj yuvarani
+    yvette yvonne zabidi zachary zack zaharah zahari zahid zahra zaid zaidah zaidi zainab zainal zaini zainudin
+    zaiton zakaria zaki zakiah zakir zaleha zamani zamri zanariah zara zarina zarith zawawi zawiyah zhafran zikri
+    zoe zubaidah zuhaila zuhairi zul zulaiha zulaikha zulfadli zulhilmi zulkifli zuraidah zuraini
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
@@ -229,8 +252,8 @@ _ORDINARY = re.compile(
 _FORM = re.compile(
     r"[a-z]{2,}(?:zwan|fwan|dhwan|zuan)|(?:nur|nor|noor|siti|khair|muham|moham|abdul|shahr|syar|syaz|syah|zul|faiz|haf[iy]z|naz|saiful|kamar|fakhr|badr)"
     r"[a-z]{2,}|"
-    r"[a-z]{2,}(?:ud{1,2}in|ullah|rahman|izzah|[iy]zah|izan|rizal|irul|wati|watie|syah|hayati|ainah|aidah|idah|iyah|"
-    r"azlin|swaran|sh?wari|kumar|nathan|samy|sami|lingam|priya|krishnan|waran|[vw]athy|selvan|rajan|raju|jeet|preet|"
+    r"[a-z]{2,}(?:ud{1,2}in|ullah|rahman|izzah|[iy]zah|izan|rizal|irul|wati|watie|syah|hayati|ainah|ilah|aidah|idah|iyah|"
+    r"azlin|swaran|sh?wari|kumar|nathan|samy|sami|lingam|priya|krishnan|waran|esan|[vw]athy|selvan|rajan|raju|jeet|preet|"
     r"inder|chandran|murthy|lakshmi|thevi|devi|veni|malar)"
 )
 _SHORTEST_JOINED = 5
@@ -256,6 +279,8 @@ def _is_joined(word: str) -> bool:
 def is_like(written: str) -> bool:
     """True when capitalised words are a known name or have the form of one: what no list holds but a reader sees."""
     first, *rest = _BETWEEN_WORDS.split(written.lower())
+    if first in GIVEN and first not in NOT_NAMES:
+        return True
     if len(rest) in {1, 2} and all(word in SYLLABLES or word in SURNAMES for word in (first, *rest)):
         return written.lower() not in NOT_PEOPLE
     return first not in NOT_NAMES and (has_form(first) or (first in SURNAMES and bool(rest)))

@@ -61,7 +61,8 @@ _ADDRESSED = Pattern(
     r"(?:leave|left)(?: [a-z]{1,10}){0,2} with|deliver to|send(?: it| them)? to|"
     r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|"
     r"cakap dengan|"
-    rf"bagi (?:ke)?pada|serah(?:kan)? (?:ke)?pada|kepada|berjumpa|saya|{_ROLES}|"
+    rf"(?:lady|guy|man|woman|girl|boy|person|someone) (?:called|named)|good (?:morning|afternoon|evening)|"
+    rf"morning|minta|suruh|oleh|bagi (?:ke)?pada|serah(?:kan)? (?:ke)?pada|kepada|berjumpa|saya|{_ROLES}|"
     rf"(?:pic|in charge|contact person)(?: is| -)?|liaise with|copy|reply to|wait(?:ing)? for|it was|"
     rf"(?:sign|collect|receiv|approv|prepar|check|report|request|order|submitt)ed by|"
     rf"staff|employee|customer|under|find|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder)"
@@ -78,10 +79,10 @@ _STRONG_WORDS = frozenset(
     """
     ask asked asking look looking speak spoke speaking talk talked talking this i i'm attn attention jumpa cari tanya
     cakap berjumpa cc c/o beneficiary payee consignee receiver recipient card cardholder pic in liaise hubungi bagi
-    serah hand pass leave call ring tell told inform remind let
+    serah hand pass leave left lady guy man woman girl boy person someone call ring tell told inform remind let
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
-_GREETINGS = frozenset({"hi", "hello", "hey", "dear", "thanks", "thank", "saya"})
+_GREETINGS = frozenset({"hi", "hello", "good", "morning", "hey", "dear", "thanks", "thank", "saya"})
 _FIRST_OF_ROLES = frozenset(
     word.split()[0] for word in re.split(r"[|(]", _ROLES.replace("?:", "")) if word[:1].isalpha()
 )
@@ -180,7 +181,7 @@ def _is_organisation(text: str, start: int, end: int) -> bool:
         return True
     if len(written) <= _LONGEST_ACRONYM and written.isupper() and words[0] not in _NAME_WORDS:
         return True
-    behind = _CAPITAL_BEHIND.match(text[end : end + 24])
+    behind = _CAPITAL_BEHIND.match(text, end)
     return behind is not None and behind[1].lower() in names.ORGANISATION
 
 
@@ -239,10 +240,10 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
         candidate = _behind_words(text, *name.span(), strong=strong)
         if candidate is None:
             continue
-        known = names.is_like(text[candidate.start : candidate.end])
-        if strong or known or (leading in _GREETINGS and _is_greeted(text, candidate)):
+        known = strong or names.is_like(text[candidate.start : candidate.end])
+        if known or (leading in _GREETINGS and _is_greeted(text, candidate)):
             yield candidate
-        if (strong or known) and (joint := _AND.match(text, candidate.end)) is not None:
+        if known and (joint := _AND.match(text, candidate.end)) is not None:
             other = _LIKELY_NAME.match(text, joint.end())
             second = None if other is None else _behind_words(text, *other.span(), strong=True)
             if second is not None and (strong or names.is_like(text[second.start : second.end])):
@@ -253,7 +254,7 @@ def _behind_words(text: str, start: int, end: int, *, strong: bool) -> Candidate
     """The name in what stands behind words that a name may stand behind."""
     lower = not _is_capital(text[start])
     candidate = candidate_in(text, start, end, RANK, lower=lower)
-    if candidate is None or NO_PERSON_BEHIND.match(text[candidate.end : candidate.end + 16]):
+    if candidate is None or NO_PERSON_BEHIND.match(text, candidate.end):
         return None
     if lower:
         if not names.is_known(text[start:end]):
@@ -337,7 +338,7 @@ RULES = (
         r"hi|hello|hey|dear|thanks|thank you|from|by|for|"
         r"hubungi|jumpa|cari|tanya|dengan|kepada|pada|berjumpa|saya|staff|employee|customer|under|find|cc|c/o|"
         rf"beneficiary|payee|consignee|receiver|recipient|card ?holder|pic|in charge|contact person|"
-        rf"copy|it was|{_ROLES})"
+        rf"copy|it was|called|named|morning|afternoon|evening|minta|suruh|oleh|{_ROLES})"
         rf"(?i: is| -)?[ \t,:(]{{1,6}}(?:[A-Z]|{_KNOWN}\b)",
         _addressed,
     ),

@@ -39,7 +39,7 @@ _OWNER = Pattern(
 )
 _CLOSINGS = "regards|rgds|thanks|thank you|thks|thx|tks|cheers|sincerely|faithfully|truly|terima kasih|best|benar|salam"
 _SIGNED = Pattern(rf"(?i:{_CLOSINGS})[,.!]{{0,2}}[ \t]{{0,2}}\n\s{{0,3}}[\-~]?[ \t]{{0,2}}{NAME}[ \t]{{0,2}}(?:\n|$)")
-_DASHED = Pattern(rf"(?:^|\n)(?:--?|~)[ \t]{{0,2}}\n?({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}})[ \t]{{0,2}}(?:\n|$)")
+_DASHED = Pattern(rf"(?:~|\n--?)[ \t]{{0,2}}\n?({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}})[ \t]{{0,2}}(?:\n|$)")
 
 
 def _likely(text: str, start: int, end: int) -> Candidate | None:
@@ -99,10 +99,10 @@ def _signed(folded: Folded) -> Iterator[Candidate]:
 RULES = (
     Rule(
         "acting person",
-        rf"{_CAPITAL}[ \t]{_CAPITAL}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|\b[A-Z][a-z]{{2,14}}[ \t]{_DEEDS}|{_SOMEBODY}",
+        rf"[A-Z][a-z]+[ \t]{_DEEDS}|[A-Z][a-z]+[ \t][A-Z][a-z]+[ \t]{_DEED_OF_TWO}|{_SOMEBODY}",
         _acting,
     ),
     Rule("neighbour", r"\bAh[ \t][A-Z]", _neighbour),
-    Rule("owner of a number", rf"{_NUMBER_ENDS}[A-Z][a-z]|[A-Z][a-z]{{1,14}}{_NUMBER_BEGINS}", _owner),
-    Rule("signature", rf"(?i:{_CLOSINGS})[^\n]{{0,5}}\n|(?:^|\n)(?:--?|~)[ \t]{{0,2}}\n?[A-Z]", _signed),
+    Rule("owner of a number", rf"{_NUMBER_ENDS}[A-Z][a-z]|[A-Z][a-z]+{_NUMBER_BEGINS}", _owner),
+    Rule("signature", rf"(?i:{_CLOSINGS})[^\n]{{0,5}}\n|(?:~|\n--?)[ \t]{{0,2}}\n?[A-Z]", _signed),
 )
