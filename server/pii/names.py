@@ -245,9 +245,11 @@ ORGANISATION = frozenset(
 )
 
 # How words end that are no names; asked only of what has no form of a name.
-_ORDINARY = re.compile(
-    r"[a-z]{2,}(?:ous|able|ible|less|tion|sion|ness|ment|ally|ively|ously|ingly|ity|ship|ware|ance|ence|ing|[^e]ed)"
-)
+_ORDINARY = (
+    "ous", "able", "ible", "less", "tion", "sion", "ness", "ment", "ally", "ively", "ously", "ingly", "ity", "ship",
+    "ware", "ance", "ence", "ing", "ed",
+)  # fmt: skip
+_SHORTEST_ORDINARY = 5
 # How Malay, Arabic and Indian names begin and end that no list holds.
 _FORM = re.compile(
     r"[a-z]{2,}(?:zwan|fwan|dhwan|zuan)|(?:nur|nor|noor|siti|khair|muham|moham|abdul|shahr|syar|syaz|syah|zul|faiz|haf[iy]z|naz|saiful|kamar|fakhr|badr)"
@@ -261,7 +263,10 @@ _SHORTEST_JOINED = 5
 
 def is_ordinary(word: str) -> bool:
     """True for a lower-case word that is no name by the lists, or by its ending."""
-    return word in NOT_NAMES or (_ORDINARY.fullmatch(word) is not None and not has_form(word))
+    if word in NOT_NAMES:
+        return True
+    ordinary = word.endswith(_ORDINARY) and len(word) >= _SHORTEST_ORDINARY and not word.endswith("eed")
+    return ordinary and not has_form(word)
 
 
 def has_form(word: str) -> bool:

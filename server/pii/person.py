@@ -175,12 +175,14 @@ def candidate_in(text: str, start: int, end: int, rank: int, *, lower: bool) -> 
 
 def _is_organisation(text: str, start: int, end: int) -> bool:
     """True for places, companies ("Golden Wok Catering") and departments ("HQ")."""
-    written = text[start:end]
-    words = written.lower().split()
-    if " ".join(words) in names.NOT_PEOPLE or not names.ORGANISATION.isdisjoint(words):
+    written = text[start:end].lower()
+    words = written.split()
+    if written in names.NOT_PEOPLE or not names.ORGANISATION.isdisjoint(words):
         return True
-    if len(written) <= _LONGEST_ACRONYM and written.isupper() and words[0] not in _NAME_WORDS:
+    if len(written) <= _LONGEST_ACRONYM and text[start:end].isupper() and words[0] not in _NAME_WORDS:
         return True
+    if not text[end : end + 1].isspace():
+        return False
     behind = _CAPITAL_BEHIND.match(text, end)
     return behind is not None and behind[1].lower() in names.ORGANISATION
 
@@ -224,7 +226,8 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
         start += text[start] == "("
         position = start
         word = _FIRST_WORD.match(text, start)
-        if word is not None and word[0].lower() in names.NOT_NAMES and not _SYLLABLES_FOLLOW.match(text, start):
+        ordinary = word is not None and word[0].lower() in names.NOT_NAMES
+        if ordinary and not (_is_capital(text[start]) and _SYLLABLES_FOLLOW.match(text, start)):
             continue  # as `_trim` would find, only sooner: most words behind "for" and "with" are no names
         name = _LIKELY_NAME.match(text, start)
         if name is None:

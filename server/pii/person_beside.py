@@ -11,7 +11,7 @@ from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Match, Pattern, Rule
 from server.pii.person import NAME, NO_PERSON_BEHIND, RANK, candidate_in
 
-_CAPITAL = r"[A-Z][a-z]{1,14}"
+_CAPITAL = r"[A-Z][a-z]+"
 # "Ravi Shankar here", "Fatin said", "Zarina Malik will collect": what only a person does.
 _DEEDS = (
     r"(?:here|speaking|who|from (?:the|our)|(?:will|can|to) (?:be|call|collect|come|confirm|pay|pick|send|sign|take)|"
@@ -26,17 +26,19 @@ _SOMEBODY = (
     r"went|never|always|akan|ada|sudah|dah)\b|'s\b|, (?:our|my|the|your)\b)"
 )
 _ACTING = Pattern(
-    rf"\b(?:{_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|[A-Z][a-z]{{2,14}}[ \t]{_DEEDS}|"
+    rf"\b(?:{_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|[A-Z][a-z]{{2,}}[ \t]{_DEEDS}|"
     rf"{_SOMEBODY})"
 )
+# "9123 4567 (Puspa)", "Puspa - 9123 4567": whose number it is. One word without a sign between has to be a known name.
+_NUMBER_ENDS = r"\d{3,4}[ \-]?\d{4}[ \t]?"
+_NUMBER_BEGINS = r"[ \t]?[,:(\-]?[ \t]?(?:\+\d|\(?[3689]\d{3}[ \-]?\d{4}|0\d{1,2}[ \-]?\d{3})"
+_OWNED = (
+    rf"{_NUMBER_ENDS}(?:[(,\-/][ \t]?{_CAPITAL}|{_KNOWN_GIVEN})(?:[ \t]{_CAPITAL}){{0,2}}\b|"
+    rf"\b(?:{_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}}|{_KNOWN_GIVEN}){_NUMBER_BEGINS}"
+)
+_OWNER = Pattern(_OWNED)
 _CAPITALS = re.compile(rf"{_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}}")
 _AH = Pattern(r"\b(Ah[ \t][A-Z][a-z]{1,6})\b")  # "Ah Seng": how neighbours are called
-# "9123 4567 (Puspa)", "Puspa - 9123 4567": whose number it is.
-_NUMBER_ENDS = r"\d{3,4}[ \-]?\d{4}[ \t]?[(,\-/]?[ \t]?"
-_NUMBER_BEGINS = r"[ \t]?[,:(\-]?[ \t]?(?:\+\d|\(?[3689]\d{3}[ \-]?\d{4}|0\d{1,2}[ \-]?\d{3})"
-_OWNER = Pattern(
-    rf"{_NUMBER_ENDS}{_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}}\b|\b{_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}}{_NUMBER_BEGINS}"
-)
 _CLOSINGS = "regards|rgds|thanks|thank you|thks|thx|tks|cheers|sincerely|faithfully|truly|terima kasih|best|benar|salam"
 _SIGNED = Pattern(rf"(?i:{_CLOSINGS})[,.!]{{0,2}}[ \t]{{0,2}}\n\s{{0,3}}[\-~]?[ \t]{{0,2}}{NAME}[ \t]{{0,2}}(?:\n|$)")
 _DASHED = Pattern(rf"(?:~|\n--?)[ \t]{{0,2}}\n?({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}})[ \t]{{0,2}}(?:\n|$)")
@@ -99,10 +101,11 @@ def _signed(folded: Folded) -> Iterator[Candidate]:
 RULES = (
     Rule(
         "acting person",
-        rf"[A-Z][a-z]+[ \t]{_DEEDS}|[A-Z][a-z]+[ \t][A-Z][a-z]+[ \t]{_DEED_OF_TWO}|{_SOMEBODY}",
+        rf"(?:[A-Z][a-z]{{2}}|[A-Z][a-z]+[ \t][A-Z])[a-z]+[ \t]{_DEEDS}|{_CAPITAL}[ \t]{_CAPITAL}[ \t]{_DEED_OF_TWO}|"
+        rf"{_SOMEBODY}",
         _acting,
     ),
     Rule("neighbour", r"\bAh[ \t][A-Z]", _neighbour),
-    Rule("owner of a number", rf"{_NUMBER_ENDS}[A-Z][a-z]|[A-Z][a-z]+{_NUMBER_BEGINS}", _owner),
+    Rule("owner of a number", _OWNED, _owner),
     Rule("signature", rf"(?i:{_CLOSINGS})[^\n]{{0,5}}\n|(?:~|\n--?)[ \t]{{0,2}}\n?[A-Z]", _signed),
 )
