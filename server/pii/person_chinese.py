@@ -40,7 +40,7 @@ _ZH_SURNAME = WidePattern("我姓([\u4e00-\u9fff])")
 _THANKS = "谢谢"
 _ZH_ENDS = frozenset(
     "电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年"
-    "说让就去拿取收问"
+    "说让就去拿取收问姐哥叔嫂"
 )
 _ZH_WEAK = (
     "name",
