@@ -58,7 +58,6 @@ _LONGEST_CARD = 19
 _SHORTEST_CARD = 13
 _CARD_GROUP = 3  # a card is written in groups of at least three digits, or digit by digit
 
-_IBAN = Pattern(r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11,30}")
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
     "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
@@ -69,6 +68,8 @@ _IBAN_LENGTHS = {
     "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
     "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
 }  # fmt: skip
+_IBAN_BEGINS = rf"\b(?i:{'|'.join(_IBAN_LENGTHS)})[\s\-]?\d{{2}}(?:[\s.\-]{{0,2}}[A-Za-z0-9])"
+_IBAN = Pattern(rf"{_IBAN_BEGINS}{{11,30}}")
 
 _BANKS = (
     "dbs|posb|ocbc|uob|maybank|cimb|public bank|rhb|hong leong(?: bank)?|ambank|bsn|bank islam|bank of china|hsbc|"
@@ -100,6 +101,7 @@ _ACCOUNT = Pattern(
     rf"(?:[ ](?:my|our|his|her|their|this|the|number|no|nombor|saya|kami|ini))?[ :]{{1,2}}){_LONG_NUMBER}|"
     rf"(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b)"
 )
+_SIX_DIGITS = re.compile(r"\d(?:[\s\-]?\d){5}")
 _BANK_BEHIND = re.compile(rf"[ ,(]{{1,3}}(?:{_BANKS})\b", re.IGNORECASE)
 _ACCOUNT_WIDE = WidePattern(
     r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号|户口|户头)(?:号码|"
@@ -196,9 +198,7 @@ def _ibans(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def accept(match: Match) -> Candidate | None:
-        length = _IBAN_LENGTHS.get(text[match.start : match.start + 2].upper())
-        if length is None:
-            return None
+        length = _IBAN_LENGTHS[text[match.start : match.start + 2].upper()]
         positions = [i for i in range(match.start, match.end) if text[i].isalnum()]
         if len(positions) < length:
             return None
@@ -231,7 +231,8 @@ def _accounts(folded: Folded) -> Iterator[Candidate]:
         plain = text[start:end].isdigit()  # with hyphens it may be written as an identity card is
         return Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK + (_OVER_IDENTITY if plain else 0))
 
-    yield from _ACCOUNT.retrying(folded.data, accept)
+    if _SIX_DIGITS.search(text):
+        yield from _ACCOUNT.retrying(folded.data, accept)
 
 
 def _likely_account(text: str, cue: int, start: int, end: int, rank: int) -> Candidate | None:
@@ -259,7 +260,7 @@ def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
 
 RULES = (
     Rule("card", r"\d(?:[\s.\-_/]{0,3}\d){12}", _cards),
-    Rule("iban", r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11}", _ibans),
+    Rule("iban", rf"{_IBAN_BEGINS}{{11}}", _ibans),
     Rule(
         "bank account",
         # The words alone: with a number behind them the automaton of all triggers would have many more states.

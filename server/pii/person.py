@@ -29,7 +29,8 @@ _KNOWN = "(?:" + "|".join(sorted(_KNOWN_WORDS)) + ")"
 # Only where it begins, and without a group: RE2 finds that with its DFA, several times as fast as a group's range.
 _LIKELY_NAME_BEGINS = rf"(?:[A-Z]|{_KNOWN}\b)"
 _LIKELY_NAME = re.compile(
-    rf"(?:[A-Z][A-Za-z'\-]{{0,24}}|[a-z]+)\.?(?:[ \t]{{1,2}}(?:{_JOINER}\b|{_WORD}\.?)){{0,4}}", re.ASCII
+    rf"(?:[A-Z][A-Za-z'\-]{{0,24}}|[a-z]+)\.?(?:[ \t]{{1,2}}(?:[SsDd]/[Oo]\b|[Aa]/[LlPp]\b|{_WORD}\.?)){{0,4}}",
+    re.ASCII,
 )
 # What people are to each other and to a shop: behind it stands a name, capitalised or known.
 _ROLES = (
@@ -62,8 +63,8 @@ _ADDRESSED = Pattern(
     r"regards|cheers|sincerely|hi|hello|hey|dear|thanks|thank you|from|by|with|for|hubungi|jumpa|cari|tanya|"
     r"cakap dengan|"
     rf"(?:lady|guy|man|woman|girl|boy|person|someone) (?:called|named)|good (?:morning|afternoon|evening)|"
-    rf"morning|minta|suruh|oleh|bagi (?:ke)?pada|serah(?:kan)? (?:ke)?pada|kepada|berjumpa|saya|{_ROLES}|"
-    rf"(?:pic|in charge|contact person)(?: is| -)?|liaise with|copy|reply to|wait(?:ing)? for|it was|"
+    rf"morning|minta|suruh|oleh|bagi (?:ke)?pada|serah(?:kan)? (?:ke)?pada|kepada|berjumpa|saya|"
+    rf"(?:{_ROLES}|pic|in charge|contact person)(?: is| -)?|liaise with|copy|reply to|wait(?:ing)? for|it was|"
     rf"(?:sign|collect|receiv|approv|prepar|check|report|request|order|submitt)ed by|"
     rf"staff|employee|customer|under|find|cc|c/o|beneficiary|payee|consignee|receiver|recipient|card ?holder)"
     rf"[ \t]{{0,2}}[,:]?[ \t]{{1,2}}\(?{_LIKELY_NAME_BEGINS}"
@@ -168,12 +169,12 @@ def _trim(text: str, start: int, end: int, *, lower: bool) -> tuple[int, int] | 
 def candidate_in(text: str, start: int, end: int, rank: int, *, lower: bool) -> Candidate | None:
     """The name at the beginning of the range."""
     name = _trim(text, start, end, lower=lower)
-    if name is None or _is_organisation(text, *name):
+    if name is None or is_organisation(text, *name):
         return None
     return Candidate(*name, Kind.PERSON, rank)
 
 
-def _is_organisation(text: str, start: int, end: int) -> bool:
+def is_organisation(text: str, start: int, end: int) -> bool:
     """True for places, companies ("Golden Wok Catering") and departments ("HQ")."""
     written = text[start:end].lower()
     words = written.split()

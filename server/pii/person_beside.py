@@ -9,7 +9,7 @@ from server.pii import names
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Match, Pattern, Rule
-from server.pii.person import NAME, NO_PERSON_BEHIND, RANK, candidate_in
+from server.pii.person import NAME, NO_PERSON_BEHIND, RANK, candidate_in, is_organisation
 
 _CAPITAL = r"[A-Z][a-z]+"
 # "Ravi Shankar here", "Fatin said", "Zarina Malik will collect": what only a person does.
@@ -18,12 +18,14 @@ _DEEDS = (
     r"called|collects|confirmed|ordered|paid|promised|said|says|signed|signs|told|asked|wants|approved|kata|cakap|"
     r"is (?:away|in charge|no longer|on leave)|still)\b"
 )
-_DEED_OF_TWO = r"is (?:my|our|the)\b"  # one word before it is mostly "This" or "What"
+# One word before these is mostly "This" or "What", or a thing.
+_DEED_OF_TWO = r"(?:is (?:my|our|the)|forgot|left|took|gave|sent|received|collected|counted|checked)\b"
 # Behind a known given name alone ordinary verbs will do, so will "Melissa's" and "Joanne, our cashier".
 _KNOWN_GIVEN = "(?:" + "|".join(sorted(name.title() for name in names.GIVEN - names.WORDS_TOO)) + ")"
 _SOMEBODY = (
     rf"\b{_KNOWN_GIVEN}(?:[ \t](?:is|was|has|had|will|would|can|cannot|did|does|needs|knows|took|gave|left|sent|came|"
-    r"went|never|always|akan|ada|sudah|dah)\b|'s\b|, (?:our|my|the|your)\b)"
+    r"went|forgot|[a-z]{3,}ed|never|always|from|akan|ada|sudah|dah|sini)\b|'s\b|, (?:our|my|the|your)\b)"
+    rf"|, {_KNOWN_GIVEN},"
 )
 _ACTING = Pattern(
     rf"\b(?:{_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|[A-Z][a-z]{{2,}}[ \t]{_DEEDS}|"
@@ -49,13 +51,15 @@ def _likely(text: str, start: int, end: int) -> Candidate | None:
     words = text[start:end].split()
     if words[-1].lower() in names.NOT_NAMES:
         return None  # as below, only sooner: most capitalised words beside a number are no names
-    while len(words) > 1 and words[0].lower() in names.NOT_NAMES and not names.is_like(" ".join(words)):
+    like = names.is_like(text[start:end])
+    while not like and len(words) > 1 and words[0].lower() in names.NOT_NAMES:
         start += len(words.pop(0)) + 1
-    if any(word.lower() in names.NOT_NAMES for word in words[1:]) or not names.is_like(" ".join(words)):
+        like = names.is_like(text[start:end])
+    if not like or any(word.lower() in names.NOT_NAMES for word in words[1:]) or is_organisation(text, start, end):
         return None
     if len(words) == 1 and words[0].lower() in names.WORDS_TOO:
         return None
-    return candidate_in(text, start, end, RANK - 5, lower=False)
+    return Candidate(start, end, Kind.PERSON, RANK - 5)
 
 
 def _acting(folded: Folded) -> Iterator[Candidate]:

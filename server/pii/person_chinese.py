@@ -34,6 +34,9 @@ _ZH_LATIN = WidePattern(
     f"(?:我是|我叫|请找|找|叫|联系|打给|问|给|同事|店长|老板|的|和|{_ROLES})\\s?"
     "([A-Z][a-z]{1,14}(?: [A-Z][a-z]{1,14}){0,2})\\b"
 )
+_ZH_LATIN_BEFORE = WidePattern(
+    "\\b([A-Z][a-z]{1,14}(?: [A-Z][a-z]{1,14}){0,2})\\s?(?:说|会|已|要|去|在|来|收|签|先生|小姐|经理)"
+)
 _ZH_TITLED = WidePattern("([\u4e00-\u9fff]{1,3})(?:先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总)")
 _ZH_OWNER = WidePattern("([\u4e00-\u9fff]{2,3})的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)")
 _ZH_SURNAME = WidePattern("我姓([\u4e00-\u9fff])")
@@ -88,10 +91,11 @@ def _labelled(text: str) -> Iterator[Candidate]:
         candidate = _chinese_name(text, start, end, known=not named)
         if candidate is not None:
             yield candidate
-    for match in _ZH_LATIN.matches(text):
-        start, end = match.groups[0]
-        if names.is_like(text[start:end]):
-            yield Candidate(start, end, Kind.PERSON, _RANK)
+    for pattern in (_ZH_LATIN, _ZH_LATIN_BEFORE):
+        for match in pattern.matches(text):
+            start, end = match.groups[0]
+            if names.is_like(text[start:end]):
+                yield Candidate(start, end, Kind.PERSON, _RANK)
 
 
 def _related(text: str) -> Iterator[Candidate]:

@@ -35,35 +35,35 @@ _THING_WORDS = Context(
     r"cn|req|requisition|(?:credit|debit|delivery|packing) notes?|advice|permits?|licen[cs]es?|certificates?|cert|"
     r"documents?|doc|contracts?|claims?|complaints?|policy|meter|readings?|sensor|device|machine|terminal|mou?ld|"
     r"locker|pin|sticker|tag|ids?|membership|logs?|cheques?|chq|fpx|approx|approximately|"
-    r"produk|kod|siri|rujukan|penjejakan|dokumen|baucar|lesen|aduan|bil|cek)|"
+    r"produk|kod|siri|rujukan|penjejakan|dokumen|baucar|lesen|aduan|bil|cek)(?: bank)?|"
     rf"{_ORDER_WORDS_CHINESE}|总共|一共|条码|代码|单据|收据|账单|合同|证号|序列号|参考|支票)"
     # "the code on the lid is": what a number of that kind says, not whom it reaches
     r"(?:(?: [a-z]+){0,3} (?:is|was|are|reads?|says?|shows?)\b)?" + _FILLER
 )
 _MONEY_BEFORE = re.compile(r"(?:[$€£¥₹#]|\b(?:sgd|usd|myr|rm|eur|gbp|cny|rmb|idr))\s?\Z", re.IGNORECASE)
-_UNIT_BEHIND = re.compile(
+_UNIT = (
     r"\s?(?:%|pcs?\b|pieces?\b|box(?:es)?\b|cartons?\b|ctns?\b|packs?\b|pkts?\b|units?\b|rolls?\b|bags?\b|"
     r"cases?\b|sleeves?\b|cups?\b|lids?\b|bowls?\b|plates?\b|trays?\b|straws?\b|napkins?\b|sheets?\b|sets?\b|pax\b|"
     r"kgs?\b|grams?\b|ml\b|mm\b|cm\b|inch\b|in\b(?= (?:total|stock))|dollars\b|sgd\b|usd\b|keping\b|kotak\b|"
-    r"biji\b|cawan\b|个|只|箱|包|件|盒|元|块|卷|袋)",
-    re.IGNORECASE,
+    r"biji\b|cawan\b|个|只|箱|包|件|盒|元|块|卷|袋)"
 )
 # What happens to orders, parcels and papers and not to people's numbers.
-_FATE_BEHIND = re.compile(
+_FATE = (
     r"\s(?:(?:is|was|are|were|has|have|had|still|been|not|never|already|sudah|telah|belum)\s){0,3}(?:cancell?ed|expired?|"
     r"delivered|shipped|dispatched|packed|rejected|missing|short|refunded|applied|invoiced|discontinued|unpaid|overdue|"
-    r"voided|bounced|dibatalkan|tamat)\b",
-    re.IGNORECASE,
+    r"voided|bounced|dibatalkan|tamat)\b"
 )
 # "is our order number", "(invoice no)", 是订单号; but "is the order hotline" is one.
-_CALLED_BEHIND = re.compile(
+_CALLED = (
     r"(?:,?\s(?:that\s)?(?:is|was|are|adalah|ialah)\s(?:the\s|my\s|our\s|your\s|an?\s)?(?:nombor\s)?|\s?\()"
     r"(?:orders?|invoices?|po|quote|quotation|sku|item|batch|lot|ref|reference|tracking|awb|way ?bill|consignment|"
     r"parcel|shipment|ticket|receipt|transaction|serial|barcode|docket|voucher|permit|licen[cs]e|pesanan|invois|resit|"
     r"rujukan)\b(?!\s(?:contact|hotline|line|phone|desk|person|mobile|whatsapp))"
-    rf"|\s?(?:是|这个|那个|的)?(?:{_ORDER_WORDS_CHINESE})",
-    re.IGNORECASE,
+    rf"|\s?(?:是|这个|那个|的)?(?:{_ORDER_WORDS_CHINESE})"
 )
+_UNIT_BEHIND = re.compile(_UNIT, re.IGNORECASE)
+_THING_BEHIND = re.compile(f"{_UNIT}|{_FATE}|{_CALLED}", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
 _BEFORE_IN_ROW = re.compile(
     r"(?<!\d)(\d[\d\-]{4,14})\s?(?:[,&/;、]|\b(?:and|or|vs|versus|to|not|dan|atau|hingga)\b|和|与|到|至|或|及){1,2}"
     r"\s?(?:[a-z]{1,10} )?\Z",
@@ -108,12 +108,9 @@ def is_number_of_thing(text: str, start: int, end: int, *, row: int = _ROW) -> b
     before = left(text, start)
     if _LETTER.search(before) and (_ROUND.match(text[start:end]) or _THING_WORDS.occurs(before)):
         return True
-    behind = right(text, end)
-    if _MONEY_BEFORE.search(before) or _UNIT_BEHIND.match(behind) or _FATE_BEHIND.match(behind):
+    if _MONEY_BEFORE.search(before) or _THING_BEHIND.match(right(text, end)):
         return True
-    if _CALLED_BEHIND.match(behind):
-        return True
-    previous = _BEFORE_IN_ROW.search(before) if row else None
+    previous = _BEFORE_IN_ROW.search(before) if row and _DIGIT.search(before) else None
     if previous is None:
         return False
     first, last = (start - len(before) + at for at in previous.span(1))
