@@ -60,9 +60,13 @@ _POSTAL_NAMED = Pattern(
     r"\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|"
     r"zip(?: code)?)\s{0,2}(?:is\s|:\s?)?(?:\(\d{6}\)|\d{6}\b)|\bS\s?\(\d{6}\)|\bS\s?\d{6}\b"
 )
-_POSTAL_BARE = Pattern(
+# Postal codes and regions are far too common alone; they only ever extend an address.
+_WEAK = Pattern(
     r"\b\d{5,6}(?: (?:[A-Z][a-z]{2,16})){0,3}\b|\b[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b|"
-    r"\b[A-Z]{2}\s\d{5}\b"
+    r"\b[A-Z]{2}\s\d{5}\b|"
+    r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|"
+    r"Pulau Pinang|Ipoh|Melaka|Kuching|Batam|Jakarta|Bangkok|Manila|Hong Kong|Shanghai|Beijing|Tokyo|London|"
+    r"Sydney|Melbourne|Perth|New York)\b"
 )
 _POSCODE_CITY_SHAPE = (
     r"\b\d{5}\s(?i:kuala lumpur|petaling jaya|johor bahru|shah alam|subang jaya|george town|georgetown|ipoh|"
@@ -71,11 +75,6 @@ _POSCODE_CITY_SHAPE = (
     r"batu pahat|iskandar puteri|johor|selangor)\b"
 )
 _POSCODE_CITY = Pattern(_POSCODE_CITY_SHAPE)
-_REGION = Pattern(
-    r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|"
-    r"Pulau Pinang|Ipoh|Melaka|Kuching|Batam|Jakarta|Bangkok|Manila|Hong Kong|Shanghai|Beijing|Tokyo|London|"
-    r"Sydney|Melbourne|Perth|New York)\b"
-)
 _CONTEXT = re.compile(
     r"(?:\b(?:address|addr|deliver(?:y|ed)?|send|ship|live|lives|living|stay|stays|staying|home|house|located|"
     r"alamat|tinggal|hantar|rumah|unit|outlet)\b)[^\n]{0,24}\Z",
@@ -163,8 +162,7 @@ def _addresses(folded: Folded) -> Iterator[Candidate]:
     parts = _parts(folded)
     if not parts:
         return
-    # Postal codes and regions are far too common alone; they only ever extend an address.
-    weak = [_Part(m.start, m.end, sufficient=False) for p in (_POSTAL_BARE, _REGION) for m in p.matches(folded.data)]
+    weak = [_Part(match.start, match.end, sufficient=False) for match in _WEAK.matches(folded.data)]
     parts.sort()
     for group in _neighbours(text, sorted([*parts, *weak]), strong=frozenset(parts)):
         start, end = group[0].start, max(part.end for part in group)

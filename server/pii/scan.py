@@ -116,9 +116,10 @@ def _words_start(text: str, position: int) -> int:
 
 def _joined_secrets(found: list[Candidate]) -> list[Candidate]:
     """Secrets that overlap as one: of a half-covered password no character may stay."""
-    secrets = sorted(c for c in found if c.kind is Kind.SECRET)
+    secrets = [c for c in found if c.kind is Kind.SECRET]
     if len(secrets) < 2:
         return found
+    secrets.sort()
     joined = [secrets[0]]
     for secret in secrets[1:]:
         last = joined[-1]
