@@ -101,6 +101,7 @@ _ACCOUNT = Pattern(
     rf"(?:[ ](?:my|our|his|her|their|this|the|number|no|nombor|saya|kami|ini))?[ :]{{1,2}}){_LONG_NUMBER}|"
     rf"(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b)"
 )
+_PHONE_GROUPS = re.compile(r"0\d{1,2}[ \-]\d{3,4}[ \-]?\d{3,4}\Z")  # 012-345 6789
 _SIX_DIGITS = re.compile(r"\d(?:[\s\-]?\d){5}")
 _BANK_BEHIND = re.compile(rf"[ ,(]{{1,3}}(?:{_BANKS})\b", re.IGNORECASE)
 _ACCOUNT_WIDE = WidePattern(
@@ -238,7 +239,8 @@ def _accounts(folded: Folded) -> Iterator[Candidate]:
 def _likely_account(text: str, cue: int, start: int, end: int, rank: int) -> Candidate | None:
     """A number that no label calls an account; `cue` is where the words begin that suggest it."""
     if (
-        _NOT_A_BANK.search(surroundings.left(text, cue))
+        _PHONE_GROUPS.match(text[start:end])
+        or _NOT_A_BANK.search(surroundings.left(text, cue))
         or surroundings.is_joined(text, start, end)
         or surroundings.is_number_of_thing(text, start, end)
     ):

@@ -137,64 +137,68 @@ GIVEN = frozenset(
 # Capitalised words that follow "call", "ask for", "this is" or a title and are no one's name.
 NOT_NAMES = frozenset(
     """
-    a abang able about account accounts acrylic ada adalah address adhesive admin administration afraid after
-    afternoon again ah airport akan alam all allergic already also aluminium always am amex ampang an and any
-    anybody anyone apr april arabic aramex are as asap asia asking assorted at audit aug august auntie aunty
-    available avenue aware awful back bad bagasse bags bahagian bakers bakery bamboo bank bar based batam bay bays
-    bean beans because bedok beehoon been before beijing bento best bhd billing biodegradable bishan bistro black
-    blk block blue boleh boss both bowl bowls box boxes branch bread broken bubble buddhist buffet bugis bulk burger
-    but by cafe cake call calling cambodian can canberra cancel canteen cardboard cards careful carousell carton
-    cartons cashier cashiers catering center central centre changed changi cheap checking chef cheras chilled china
-    chinatown chinese chongqing christmas cik cimb city clear clementi clients closed co coffee cold colleague
-    colleagues color colour company compostable confirm confused contact container containers cooking corner
-    corporate counter counters courier couriers crockery cup cups currently customer customers cuti cutlery
-    cyberjaya damaged dan dari date dbs dealer dear dec december deepavali deli deliveroo delivery dengan department
-    dept desserts detpak dhl di did dinner disappointed dispatch distributor do doctor does dover dr drinks driver
-    duitnow duplicate durian each eco email encik english enquiries enquiry esok eunos evening events every everyone
-    everything extra extremely facebook fairprice false fedex fiesta filipino finance fine first floor foil folks
-    following food foodpanda foods fork forks fortnight free fresh fri friday friend friends from frozen frustrated
-    full furious further gate gdex general gentlemen gents getting geylang giro glad gloves gmail going gold golden
-    good goods google grab grade granted great green grill guys habis had hajah haji halal halaman half hand hands
-    happy hari has have having hawker he hello help her here hi him hindu his hokkien holland hopeless horrible hot
-    hotel hotline hougang house how hq hr hsbc hub hubungi huhtamaki hungry i ialah ice if ikea immediately
-    impossible in incorrect india indian indonesia indonesian info ini instagram insurance interested interestingly
-    introduction invoice ipoh is islam it item its itu jabatan jan janio january japan japanese jaya jb jinan jnt
-    johor juga jul july jun june jurong just kajang kak kallang kami kampung kasih katong ke kecewa kedai keen
-    kepada kertas kfc khidmat kinabalu kindly kiosk kitchen kl klang knives kopi korea korean kosong kota kotak
-    kraft kranji kuala kuantan kuching kuih kulai la lactose ladies lah lakeside lalamove larkin later latest
-    lavender lazada lebar legal let level lid lids lift line linen loading lobby locals located logistics longan
-    looking lor lost loyang ltd lumpur lunch machine machines madam mahu main makan malay malaysia malaysian
-    malaysians mall management manager mandai mandarin mar march marina marketing masai mastercard maxwell may
-    maybank maybe mcdonald mdm me melaka member members membership merah metal metro minimum ministry miri miss
-    mister mixed mobile mon monday more morning motorola mr mrs ms muar muslim my nak name nanjing napkin napkins
-    nasi natural need neither nets never new newest next ninja ninjavan no nobody none noodle noodles nordic normal
-    normally north northern norway not noted nov november novena now number nurse nursery nurses nursing o ocbc oct
-    october of office often ok okay old on one online only operations operator ops or orang orchard order ordered
-    ordering orders original our out outdoor outlet outram outside oversea overseas packaging packers packing pada
-    paid pak pallet pallets panjang paper papers partner partners party pasir paya paylah payment paynow payoh
-    paypal pcs pe pejabat pelanggan pembelian penang penghantaran pengurus pengurusan penutup pesanan pet petaling
-    phone pickup pihak pink pioneer pizza pla placing plain plastic plate plates please pls plus pos posb poslaju
-    powder premium pretty price printed printer pro procurement procuring product production prof professor promo
-    promotion promotions prompt proper pte puan puas puchong punggol purchasing putrajaya qc qty quality quantity
-    queenstown quick quite qxpress raffles ramadan ramadhan rather raya ready really receiver receiving reception
+    a abang able about account accountant accounts acrylic ada adalah address adhesive adik admin administration
+    afraid after afternoon again ah airport akan alam all allergic already also aluminium always am amex ampang an
+    anak and any anybody anyone apr april arabic aramex are as asap asia asking assistant assorted at audit aug
+    august auntie aunty available avenue aware awful ayah back bad bagasse bags bahagian bakers bakery bamboo bank
+    bapa bar based batam bay bays bean beans because bedok beehoon been before beijing bento best bhd billing
+    biodegradable bishan bistro black blk block blue boleh bos boss bot both bowl bowls box boxes boy branch bread
+    bro broken brother bubble buddhist buddy buffet bugis bulk burger but by cafe cake call calling cambodian can
+    canberra cancel canteen cardboard cards careful carousell carton cartons cashier cashiers catering center
+    central centre changed changi chat cheap checking chef cheras chilled china chinatown chinese chongqing
+    christmas cik cimb city cleaner clear clementi clerk clients closed co coffee cold colleague colleagues color
+    colour company compostable confirm confused contact container containers cook cooking corner corporate counter
+    counters courier couriers cousin crockery cup cups currently customer customers cuti cutlery cyberjaya dad
+    damaged dan dari darling date daughter dbs dealer dear dec december deepavali deli deliveroo delivery dengan
+    department dept desserts detpak dhl di did dinner director disappointed dispatch distributor do doctor does
+    dover dr drinks driver dude duitnow duplicate durian each eco email encik english enquiries enquiry esok eunos
+    evening events every everybody everyone everything extra extremely facebook fairprice false father fedex fiesta
+    filipino finance fine first floor foil folks following food foodpanda foods fork forks fortnight free fresh fri
+    friday friend friends from frozen frustrated full furious further gate gdex general gentlemen gents getting
+    geylang girl giro glad gloves gmail going gold golden good goods google grab grade granted great green grill
+    guard guy guys habis had hajah haji halal halaman half hand hands happy hari has have having hawker he hello
+    help helper her here hi him hindu his hokkien holland hopeless horrible hot hotel hotline hougang house how hq
+    hr hsbc hub hubungi huhtamaki hungry husband i ialah ibu ice if ikea immediately impossible in incorrect india
+    indian indonesia indonesian info ini instagram insurance interested interestingly intern introduction invoice
+    ipoh is islam isteri it item its itu jabatan jan janio january japan japanese jaya jb jinan jnt johor juga jul
+    july jun june jurong just kajang kak kakak kallang kami kampung kasih katong kawan ke kecewa kedai keen kepada
+    kerani kertas kfc khidmat kinabalu kindly kiosk kitchen kl klang knives kopi korea korean kosong kota kotak
+    kraft kranji kuala kuantan kuching kuih kulai la lactose ladies lady lah lakeside lalamove landlord larkin later
+    latest lavender lazada lebar legal let level lid lids lift line linen loading lobby locals located logistics
+    longan looking lor lost loyang ltd lumpur lunch machine machines madam mahu main makan malay malaysia malaysian
+    malaysians mall man management manager mandai mandarin mar march marina marketing masai mastercard mate maxwell
+    may maybank maybe mcdonald mdm me melaka member members membership merah metal metro minimum ministry miri miss
+    mister mixed mobile mom mon monday more morning mother motorola mr mrs ms muar mum muslim my nak name nanjing
+    napkin napkins nasi natural need neighbor neighbour neither nephew nets never new newest next niece ninja
+    ninjavan no nobody none noodle noodles nordic normal normally north northern norway not noted nov november
+    novena now number nurse nursery nurses nursing o ocbc oct october of office often ok okay old on one online only
+    operations operator ops or orang orchard order ordered ordering orders original our out outdoor outlet outram
+    outside oversea overseas owner packaging packers packing pada paid pak pallet pallets panjang paper papers
+    partner partners party pasir paya paylah payment paynow payoh paypal pcs pe pejabat pelanggan pembelian pemilik
+    penang penerima penghantaran pengurus pengurusan penutup penyelia person pesanan pet petaling phone pickup pihak
+    pink pioneer pizza pla placing plain plastic plate plates please pls plus pos posb poslaju powder premium pretty
+    price printed printer pro procurement procuring product production prof professor promo promotion promotions
+    prompt proper pte puan puas puchong punggol purchaser purchasing putrajaya qc qty quality quantity queenstown
+    quick quite qxpress raffles rakan ramadan ramadhan rather raya ready really receiver receiving reception
     recipients recycled red redhill redmart refund regarding regards regular replacement reseller restaurant ribbon
-    rice ridiculous right ris rm road roll rolls rotten round rude running sabah salad sales same samples sarawak
-    sat satay saturday sauce sauces saya scan seafood seal section security see selangor seletar seller sellers
-    sembawang senai send sending sengkang sept september serangoon seremban service services shah shanghai she
-    sheets shenzhen shocked shop shopee shoppers shortly siglap sila silver simei simple since singapore singaporean
-    singaporeans singpost sir size skudai sleeve sleeves small smart snack snacks so some somebody someone soon
-    sorry speaking spicy spoon spoons square staff staffs stall stalls starbucks starch starting sticker stickers
-    still stock store stores straw straws street strict stripe student students subang sugar sugarcane summer sun
-    sunday sunny sup supervisor supplier suppliers support sure surprised sushi syarikat table tables tak takeaway
-    tamil tampines tanah tanjong tape tapes tea team tel tell tentatively terima terminal terrible test thai
-    thailand than thank thanks that the their them then there these they thick thin this through thu thursday
-    tianjin tidak tiktok timah tin tissue tissues tmr to toa toast today tolong tomorrow tonight too top total tower
-    tradehub transparent transport tray trays tria true trying tuan tuas tues tuesday twin typo ubi unable
-    unacceptable unbelievable unbleached uncle unhappy unit until untuk uob up ups upset urgent urgently us using
-    usual utensils valued vegan vegetarian vendor vendors very vietnam vietnamese vip visa waffle wait waiting
-    warehouse was waxed we wed wednesday weekly welcome were wet what whatsapp when where which white who whoever
-    wholesale why will with wondering wood wooden woodlands worst would wrap wraps writing wrong xero yang yellow
-    yes yesterday yet yishun you your yours zip
+    rice rider ridiculous right ris rm road robot roll rolls rotten round rude running sabah salad sales salesman
+    same samples sarawak sat satay saturday sauce sauces saya scan seafood seal secretary section security see
+    selangor seletar seller sellers sembawang senai send sending sengkang sept september serangoon seremban service
+    services shah shanghai she sheets shenzhen shocked shop shopee shoppers shortly siglap sila silver simei simple
+    since singapore singaporean singaporeans singpost sir sis sister size skudai sleeve sleeves small smart snack
+    snacks so some somebody someone son soon sorry speaking spicy spoon spoons square staff staffs stall stalls
+    starbucks starch starting sticker stickers still stock store storekeeper stores straw straws street strict
+    stripe student students suami subang sugar sugarcane summer sun sunday sunny sunshine sup supervisor supplier
+    suppliers support sure surprised sushi syarikat table tables tak takeaway tamil tampines tanah tanjong tape
+    tapes tea team technician tel tell tentatively terima terminal terrible test thai thailand than thank thanks
+    that the their them then there these they thick thin this through thu thursday tianjin tidak tiktok timah tin
+    tissue tissues tmr to toa toast today tolong tomorrow tonight too top total tower tradehub transparent transport
+    tray trays tria true trying tuan tuas tues tuesday twin typo ubi unable unacceptable unbelievable unbleached
+    uncle unhappy unit until untuk uob up ups upset urgent urgently us using usual utensils valued vegan vegetarian
+    vendor vendors very vietnam vietnamese vip visa waffle wait waiting warehouse was waxed we wed wednesday weekly
+    welcome were wet what whatsapp when where which white who whoever wholesale why wife will with woman wondering
+    wood wooden woodlands worst would wrap wraps writing wrong xero yang yellow yes yesterday yet yishun you your
+    yours zip
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 

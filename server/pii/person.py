@@ -74,8 +74,8 @@ _SYLLABLES_FOLLOW = re.compile(
     r"(?:Jun|An|Sin|He|To|Sun|Ho)[ \t](?:" + "|".join(sorted(w.title() for w in names.SYLLABLES)) + r")\b"
 )
 _FIRST_WORD = re.compile(r"[A-Za-z]+(?![A-Za-z'.\-])")
-# The first of the words before decides. Behind a strong one any capitalised word is a name; behind a role too, unless
-# it is written as a form or a headline has it ("Driver").
+# The first of the words before decides. Behind a strong one any capitalised word is a name; behind a role only if it is
+# somebody's ("my wife", "suami saya"), because "driver Late" and "friend Request" are written as well.
 _STRONG_WORDS = frozenset(
     """
     ask asked asking look looking speak spoke speaking talk talked talking this i i'm attn attention jumpa cari tanya
@@ -83,11 +83,11 @@ _STRONG_WORDS = frozenset(
     serah hand pass leave left lady guy man woman girl boy person someone call ring tell told inform remind let
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
-_GREETINGS = frozenset({"hi", "hello", "good", "morning", "hey", "dear", "thanks", "thank", "saya"})
-_FIRST_OF_ROLES = frozenset(
-    word.split()[0] for word in re.split(r"[|(]", _ROLES.replace("?:", "")) if word[:1].isalpha()
-)
-_ENDS = re.compile(r"[ \t]?(?:[,!.\n]|\Z)|[ \t]dari(?:pada)?\b")
+_GREETINGS = frozenset({"hi", "hello", "good", "morning", "hey", "dear", "thanks", "thank"})
+_SOMEBODYS = re.compile(r"\b(?:my|our|your|his|her|their) \Z", re.IGNORECASE)
+_OURS = re.compile(r" (?:saya|kami|dia)\b")
+_ENDS = re.compile(r"[ \t]?(?:[,!.\n]|\Z)")
+_FROM = re.compile(r"[ \t]dari(?:pada)?\b")
 _AND = re.compile(r"[ \t](?:and|&|or|dan|atau)[ \t](?=[A-Z])")
 NO_PERSON_BEHIND = re.compile(
     r"\s(?:outlet|branch|store|mall|shop|office|restaurant|kitchen|team|company|bank|hotel|street|road|ave|mrt|"
@@ -237,15 +237,16 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
         leading = first.lower()
         strong = (
             leading in _STRONG_WORDS
-            or first in _FIRST_OF_ROLES
             or leading.endswith("ed")
+            or _SOMEBODYS.search(text[max(0, match.start - 6) : match.start]) is not None
+            or _OURS.search(text, match.start, start) is not None
             or text.startswith("contact person", match.start)
         )
         candidate = _behind_words(text, *name.span(), strong=strong)
         if candidate is None:
             continue
         known = strong or names.is_like(text[candidate.start : candidate.end])
-        if known or (leading in _GREETINGS and _is_greeted(text, candidate)):
+        if known or _is_greeted(text, leading, candidate):
             yield candidate
         if known and (joint := _AND.match(text, candidate.end)) is not None:
             other = _LIKELY_NAME.match(text, joint.end())
@@ -268,10 +269,13 @@ def _behind_words(text: str, start: int, end: int, *, strong: bool) -> Candidate
     return candidate
 
 
-def _is_greeted(text: str, candidate: Candidate) -> bool:
-    """One word that the greeting ends with: "Hi Yusri, any news", "Saya Yusri dari"."""
+def _is_greeted(text: str, leading: str, candidate: Candidate) -> bool:
+    """One word that a greeting ends with, or that comes from somewhere: "Hi Yusri, any news", "Saya Yusri dari"."""
+    if leading not in _GREETINGS and leading != "saya":
+        return False
     written = text[candidate.start : candidate.end]
-    return written.isalpha() and not written.isupper() and _ENDS.match(text, candidate.end) is not None
+    behind = _FROM if leading == "saya" else _ENDS
+    return written.isalpha() and not written.isupper() and behind.match(text, candidate.end) is not None
 
 
 def _lineage(folded: Folded) -> Iterator[Candidate]:

@@ -92,6 +92,7 @@ def test_issuers(leading: str, length: int) -> None:
         ("bank acct no 0049158820", [("BANK_ACCOUNT", "0049158820")]),
         ("dial 0060 12-338 9014", [("PHONE", "0060 12-338 9014")]),
         ("pay to 0123459980", [("PHONE", "0123459980")]),  # people are paid by their telephone number as well
+        ("the bank called me from 012-345 6789", [("PHONE", "012-345 6789")]),
         ("akaun 151228903347", [("BANK_ACCOUNT", "151228903347")]),  # whatever date that could be
         ("ic 151228903347", [("MY_NRIC", "151228903347")]),
         ("退款请打进华侨银行502-118832-001", [("BANK_ACCOUNT", "502-118832-001")]),
@@ -142,6 +143,9 @@ def test_found(text: str, expected: list[tuple[str, str]]) -> None:
         "see us @ home. In June",
         "one two three testing",
         "Jun is busy",
+        "the driver Late again",
+        "friend Request",
+        "saya Setuju, terima kasih",
         "the code on the lid is 83450912",
         "dockets 93302218, 93302219 and 93302220",
         "91120347 was cancelled",
