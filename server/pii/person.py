@@ -70,8 +70,9 @@ _ADDRESSED = Pattern(
     rf"[ \t]{{0,2}}[,:]?[ \t]{{1,2}}\(?{_LIKELY_NAME_BEGINS}"
 )
 # "Jun Kai" and "An Qi" are names, "Jun" and "an" are none.
+_WORDS_AND_SYLLABLES = frozenset(word.title() for word in names.SYLLABLES & names.NOT_NAMES)
 _SYLLABLES_FOLLOW = re.compile(
-    r"(?:Jun|An|Sin|He|To|Sun|Ho)[ \t](?:" + "|".join(sorted(w.title() for w in names.SYLLABLES)) + r")\b"
+    f"(?:{'|'.join(sorted(_WORDS_AND_SYLLABLES))})[ \\t](?:{'|'.join(sorted(w.title() for w in names.SYLLABLES))})\\b"
 )
 _FIRST_WORD = re.compile(r"[A-Za-z]+(?![A-Za-z'.\-])")
 # The first of the words before decides. Behind a strong one any capitalised word is a name; behind a role only if it is
@@ -224,11 +225,15 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
     position = 0
     while (match := _ADDRESSED.first(folded.data, position)) is not None:
         start = max(text.rfind(" ", match.start, match.end), text.rfind("\t", match.start, match.end)) + 1
-        start += text[start] == "("
+        if text[start] == "(":
+            start += 1
         position = start
         word = _FIRST_WORD.match(text, start)
-        ordinary = word is not None and word[0].lower() in names.NOT_NAMES
-        if ordinary and not (_is_capital(text[start]) and _SYLLABLES_FOLLOW.match(text, start)):
+        if (
+            word is not None
+            and (found := word[0]).lower() in names.NOT_NAMES
+            and not (found in _WORDS_AND_SYLLABLES and _SYLLABLES_FOLLOW.match(text, start))
+        ):
             continue  # as `_trim` would find, only sooner: most words behind "for" and "with" are no names
         name = _LIKELY_NAME.match(text, start)
         if name is None:
@@ -245,7 +250,8 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
         candidate = _behind_words(text, *name.span(), strong=strong)
         if candidate is None:
             continue
-        known = strong or names.is_like(text[candidate.start : candidate.end])
+        bracketed = text[start - 1 : start] == "("  # "the driver (Shahrizal)", but "a call (ACCESS)"
+        known = (strong and not bracketed) or names.is_like(text[candidate.start : candidate.end])
         if known or _is_greeted(text, leading, candidate):
             yield candidate
         if known and (joint := _AND.match(text, candidate.end)) is not None:
