@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
-from server.pii.patterns import Candidate, Match, Pattern, Rule, WidePattern
+from server.pii.patterns import Candidate, Match, Pattern, Rule, Several, WidePattern
 
 _RANK = 45
 _TYPE = (
@@ -32,7 +32,7 @@ _STREET = Pattern(
     rf"(?:{_SMALL}\s){{0,4}}[A-Z][A-Za-z']{{1,16}}\s{_TYPE}\b\.?(?:\s\d{{1,3}}[A-Z]?\b)?"
 )
 _STREET_LOWER = Pattern(
-    r"\b(\d{1,4}[a-z]?),?\s{1,2}(?:[a-z']{2,16}\s){1,3}(road|rd|street|avenue|ave|"
+    r"\b\d{1,4}[a-z]?,?\s{1,2}(?:[a-z']{2,16}\s){1,3}(?:road|rd|street|avenue|ave|"
     r"crescent|lorong|boulevard|blvd)\b\.?(?:\s\d{1,3}\b)?"
 )
 _STREET_MALAY = Pattern(
@@ -60,9 +60,13 @@ _POSTAL_NAMED = Pattern(
     r"\b(?i:singapore|spore|s'pore|postal(?: code)?|post ?code|poskod|"
     r"zip(?: code)?)\s{0,2}(?:is\s|:\s?)?(?:\(\d{6}\)|\d{6}\b)|\bS\s?\(\d{6}\)|\bS\s?\d{6}\b"
 )
-_POSTAL_BARE = Pattern(
+# Postal codes and regions are far too common alone; they only ever extend an address.
+_WEAK = Pattern(
     r"\b\d{5,6}(?: (?:[A-Z][a-z]{2,16})){0,3}\b|\b[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b|"
-    r"\b[A-Z]{2}\s\d{5}\b"
+    r"\b[A-Z]{2}\s\d{5}\b|"
+    r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|"
+    r"Pulau Pinang|Ipoh|Melaka|Kuching|Batam|Jakarta|Bangkok|Manila|Hong Kong|Shanghai|Beijing|Tokyo|London|"
+    r"Sydney|Melbourne|Perth|New York)\b"
 )
 _POSCODE_CITY_SHAPE = (
     r"\b\d{5}\s(?i:kuala lumpur|petaling jaya|johor bahru|shah alam|subang jaya|george town|georgetown|ipoh|"
@@ -71,11 +75,6 @@ _POSCODE_CITY_SHAPE = (
     r"batu pahat|iskandar puteri|johor|selangor)\b"
 )
 _POSCODE_CITY = Pattern(_POSCODE_CITY_SHAPE)
-_REGION = Pattern(
-    r"\b(?:Singapore|Malaysia|Kuala Lumpur|Petaling Jaya|Johor Bahru|Johor|Selangor|Shah Alam|Subang Jaya|Penang|"
-    r"Pulau Pinang|Ipoh|Melaka|Kuching|Batam|Jakarta|Bangkok|Manila|Hong Kong|Shanghai|Beijing|Tokyo|London|"
-    r"Sydney|Melbourne|Perth|New York)\b"
-)
 _CONTEXT = re.compile(
     r"(?:\b(?:address|addr|deliver(?:y|ed)?|send|ship|live|lives|living|stay|stays|staying|home|house|located|"
     r"alamat|tinggal|hantar|rumah|unit|outlet)\b)[^\n]{0,24}\Z",
@@ -123,6 +122,12 @@ _ZH_LEAD = (
 _ZH_NUMBERED = re.compile(r"\d\s?(?:号|弄|室|栋|幢|座|楼)|大牌")
 
 
+_STRONG = Several(
+    (_STREET, _STREET_LOWER, _STREET_MALAY_LOWER, _STREET_MALAY, _BLOCK, _UNIT, _POSTAL_NAMED, _POSCODE_CITY)
+)
+_SUFFICIENT = frozenset({_STREET, _STREET_LOWER, _STREET_MALAY_LOWER, _POSTAL_NAMED, _POSCODE_CITY})
+
+
 class _Part(NamedTuple):
     start: int
     end: int
@@ -132,23 +137,19 @@ class _Part(NamedTuple):
 def _parts(folded: Folded) -> list[_Part]:
     text, data = folded.text, folded.data
     found: list[_Part] = []
-
-    def add(pattern: Pattern, *, sufficient: bool) -> None:
-        found.extend(_Part(m.start, m.end, sufficient) for m in pattern.matches(data))
-
-    streets = (m for m in _STREET.matches(data) if not _NEVER_STREETS.search(text[m.start : m.end]))
-    found.extend(_Part(m.start, m.end, sufficient=True) for m in streets)
-    add(_STREET_LOWER, sufficient=True)
-    add(_STREET_MALAY_LOWER, sufficient=True)
-    found.extend(
-        _Part(m.start, m.end, sufficient=text[m.start].isdigit() or text[m.start : m.start + 2].lower() == "no")
-        for m in _STREET_MALAY.matches(data)
-        if not _WEIGHT.match(text[m.start : m.end])
-    )
-    found.extend(_Part(m.start, m.end, sufficient=_is_full_block(text[m.start : m.end])) for m in _BLOCK.matches(data))
-    add(_UNIT, sufficient=False)
-    add(_POSTAL_NAMED, sufficient=True)
-    add(_POSCODE_CITY, sufficient=True)
+    for pattern in _STRONG.occurring(data):
+        for match in pattern.matches(data):
+            part = _Part(match.start, match.end, pattern in _SUFFICIENT)
+            written = text[part.start : part.end]
+            if pattern is _STREET_MALAY:
+                if _WEIGHT.match(written):
+                    continue
+                part = part._replace(sufficient=written[0].isdigit() or written[:2].lower() == "no")
+            elif pattern is _BLOCK:
+                part = part._replace(sufficient=_is_full_block(written))
+            elif pattern is _STREET and _NEVER_STREETS.search(written):
+                continue
+            found.append(part)
     return found
 
 
@@ -161,8 +162,7 @@ def _addresses(folded: Folded) -> Iterator[Candidate]:
     parts = _parts(folded)
     if not parts:
         return
-    # Postal codes and regions are far too common alone; they only ever extend an address.
-    weak = [_Part(m.start, m.end, sufficient=False) for p in (_POSTAL_BARE, _REGION) for m in p.matches(folded.data)]
+    weak = [_Part(match.start, match.end, sufficient=False) for match in _WEAK.matches(folded.data)]
     parts.sort()
     for group in _neighbours(text, sorted([*parts, *weak]), strong=frozenset(parts)):
         start, end = group[0].start, max(part.end for part in group)

@@ -56,7 +56,7 @@ def scanned_line(line: bytes) -> str:
 def evaluate_labelled(path: Path | None, *, as_json: bool, misses: bool) -> None:
     """Measure precision, recall and F1 per kind on labelled messages: on PATH, or on the two sets of the program.
 
-    The messages of "unseen" were never used for tuning and have no bar. Exit code 1 when precision or recall of a kind
+    The messages of "unseen" are never read for tuning and have no bar. Exit code 1 when precision or recall of a kind
     in another set is below its bar: 0.97, for names and addresses 0.90.
     """
     messages = list(evaluation.load(path or evaluation.LABELLED))

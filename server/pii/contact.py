@@ -49,7 +49,7 @@ _TRUNK = Pattern(r"\(?\b0\d{1,4}\)?(?:[\s.\-]{0,2}\d{2,9}){1,4}\b")  # a nationa
 _NORTH_AMERICA = Pattern(r"(?:\b1[\s.\-])?(?:\(\d{3}\)\s?|\b\d{3}[\s.\-])\d{3}[\s.\-]\d{4}\b")
 _CHINA_MOBILE = Pattern(r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b")
 _BARE_COUNTRY = Pattern(
-    r"\b(?:65[\s.\-]?[3689]\d{3}[\s.\-]?\d{4}|60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
+    r"(?:\(65\)\s?|\b65[\s.\-]?)[3689]\d{3}[\s.\-]?\d{4}\b|\b(?:60[\s\-]?1\d[\s\-]?\d{3,4}[\s\-]?\d{4}|"
     r"86[\s\-]?1[3-9]\d[\s\-]?\d{4}[\s\-]?\d{4})\b"
 )
 _AFTER_WORD = Pattern(r"\(?\b\d(?:[\s().\-]{0,2}\d){6,14}\b")
@@ -78,6 +78,7 @@ _SPELT = Pattern(
     rf"\b(?i:(?:(?:double|triple)\s)?{_SPELT_WORD}(?:[\s,.\-]{{1,3}}(?:(?:double|"
     rf"triple)\s)?{_SPELT_WORD}){{3,18}})\b"
 )
+_SPELT_BEFORE = re.compile(rf"\b{_SPELT_WORD}[\s,.\-]{{1,3}}(?:double |triple )?\Z", re.IGNORECASE)
 _CHINESE_DIGITS = str.maketrans("零〇一二三四五六七八九幺", "001234567891")
 _SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,19}")
 
@@ -119,7 +120,7 @@ def _phone(text: str, start: int, end: int, *, rank: int = _PHONE_RANK) -> Candi
     if called:  # "hp:9123 4567", "tel.9123 4567": what joins the number is its own label
         if surroundings.is_continued(text, end) and not _LISTED_BEHIND.match(text[end : end + 10]):
             return None
-    elif surroundings.is_business_number(text, start, end) or _is_part_of_code(text, start, end):
+    elif surroundings.is_number_of_thing(text, start, end) or _is_part_of_code(text, start, end):
         return None
     return Candidate(start, end, Kind.PHONE, rank + (5 if called else 0))
 
@@ -145,10 +146,12 @@ def _international(folded: Folded) -> Iterator[Candidate]:
         if length == 0:
             return None
         end = match.start + length
-        if written[0] != "+" and surroundings.is_business_number(text, match.start, end):
+        if written[0] != "+" and surroundings.is_number_of_thing(text, match.start, end):
             return None
         if text[end : end + 1].isalnum() and text[end : end + 1].isascii():
             return None
+        if written[0] != "+" and not surroundings.after_phone_word(text, match.start):
+            return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 1)  # accounts begin with 00 as well
         return Candidate(match.start, end, Kind.PHONE, _PHONE_RANK + 10)
 
     yield from _INTERNATIONAL.retrying(folded.data, accept)
@@ -232,11 +235,19 @@ def _spelt(folded: Folded) -> Iterator[Candidate]:
         digits = _spelt_digits(written)
         if letters and digits.isdigit() and finance.is_card(digits):
             return Candidate(match.start, match.end, Kind.CREDIT_CARD, _PHONE_RANK)
+        if not called and _is_spelt_code(text, match.start, match.end):
+            return None
         if letters and dialling.is_spelt_number(digits, called=called):
             return Candidate(match.start, match.end, Kind.PHONE, _PHONE_RANK - 5)
         return None
 
     yield from _SPELT.retrying(folded.data, accept)
+
+
+def _is_spelt_code(text: str, start: int, end: int) -> bool:
+    """True for the rest of a longer run that was refused, and for the number of an order or the like."""
+    rest = _SPELT_BEFORE.search(text[max(0, start - 12) : start]) is not None
+    return rest or surroundings.is_number_of_thing(text, start, end)
 
 
 def _spelt_chinese(folded: Folded) -> Iterator[Candidate]:
@@ -264,7 +275,7 @@ RULES = (
     Rule("Chinese mobile", r"\b1[3-9]\d(?:[\s\-]?\d{4}){2}\b", _shaped(_CHINA_MOBILE)),
     Rule(
         "country code without +",
-        r"\b(?:65[\s.\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s.\-]?\d){7}",
+        r"\b(?:65\)?[\s.\-]?[3689]|60[\s\-]?1|86[\s\-]?1)(?:[\s.\-]?\d){7}",
         _shaped(_BARE_COUNTRY),
     ),
     Rule(

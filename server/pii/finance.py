@@ -17,6 +17,10 @@ from server.pii.patterns import Candidate, Context, Match, Pattern, Rule, WidePa
 _CARD_RANK = 75
 _IBAN_RANK = 78
 _ACCOUNT_RANK = 58
+_OVER_IDENTITY = 13  # what is called an account is one, even if its digits could be a date of birth and a state
+_BESIDE_RANK = 54  # below a number that is to be called
+_NEAR_RANK = 52
+_PAID_RANK = 46  # below anything that has the shape of a telephone number: those are paid to as well
 
 _CARD = Pattern(r"\d(?:[\s.\-_/]{0,3}\d){12,40}")
 # A number that passes the checks is a card unless it is clearly a part of something else.
@@ -54,7 +58,6 @@ _LONGEST_CARD = 19
 _SHORTEST_CARD = 13
 _CARD_GROUP = 3  # a card is written in groups of at least three digits, or digit by digit
 
-_IBAN = Pattern(r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11,30}")
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
     "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
@@ -65,27 +68,53 @@ _IBAN_LENGTHS = {
     "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
     "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
 }  # fmt: skip
+_IBAN_BEGINS = rf"\b(?i:{'|'.join(_IBAN_LENGTHS)})[\s\-]?\d{{2}}(?:[\s.\-]{{0,2}}[A-Za-z0-9])"
+_IBAN = Pattern(rf"{_IBAN_BEGINS}{{11,30}}")
 
 _BANKS = (
     "dbs|posb|ocbc|uob|maybank|cimb|public bank|rhb|hong leong(?: bank)?|ambank|bsn|bank islam|bank of china|hsbc|"
     "citibank|citi|stanchart|"
     "standard chartered|"
-    "boc|icbc|bca|mandiri|bni|bri"
+    "boc|icbc|bca|mandiri|bni|bri|affin(?: bank)?|alliance bank|bank rakyat|bank muamalat|agrobank|maribank|gxs|"
+    "trust bank|wise|revolut"
 )
+_BANKS_CHINESE = "星展|华侨银行|大华|马来亚银行|联昌|大众银行|丰隆|渣打|汇丰|花旗|中国银行|工商银行|兴业银行|储蓄银行"
+_ACCOUNT_LABELS = (
+    rf"(?:bank\s)?(?:account|acct|a/c|acc|akaun)|akaun bank|sort code|routing number|{_BANKS}|giro|iban|bsb"
+)
+_ACCOUNT_FILLER = (
+    r"no|nos|num|number|nombor|#|is|:|=|\.|-|,|\(|\)|bank|singapore|malaysia|savings?|current|chequing|checking|"
+    rf"corporate|account|acct|a/c|acc|akaun|to|at|with|simpanan|semasa|ialah|adalah|saya|{_BANKS}"
+)
+_MONEY_SENT = (
+    "transfer(?:red)?|bank(?:ed)?[ \\-]in|remit(?:ted)?|wired?|credit(?:ed)?|debit(?:ed)?|deposit(?:ed)?|"
+    "refund(?:ed)?|rebates?|reimburse(?:d|ment)?|payouts?|pay|paid|payments?|money|funds?|bayar(?:an)?|pindah(?:kan)?|"
+    "kredit(?:kan)?|duit|wang|pulangan"
+)
+_LONG_NUMBER = r"(\d(?:[ \-]?\d){8,18})\b"
+# Labelled; or further away from a bank or an account, or where money is sent to, in the same sentence: there only what
+# is as long as an account; or just before a bank. One pattern for the four, because each look at a text has its price.
 _ACCOUNT = Pattern(
-    rf"\b(?i:(?:bank\s)?(?:account|acct|a/c|acc|akaun)|akaun bank|sort code|routing number|{_BANKS}|giro|iban|bsb)\b"
-    r"(?i:(?:\s{0,2}(?:no|nos|num|number|nombor|#|is|:|=|\.|-|,|\(|\)|bank|singapore|malaysia|savings?|current|chequing|checking|"
-    r"corporate|account|acct|"
-    rf"a/c|acc|akaun|to|at|with|simpanan|semasa|ialah|adalah|saya|{_BANKS})){{0,5}}\s{{0,2}})"
-    r"(\d(?:[\s\-]?\d){5,18})\b"
+    rf"\b(?:(?i:{_ACCOUNT_LABELS})\b(?i:(?:\s{{0,2}}(?:{_ACCOUNT_FILLER})){{0,5}}\s{{0,2}})(\d(?:[\s\-]?\d){{5,18}})\b|"
+    rf"(?i:{_ACCOUNT_LABELS}|bank)\b[^\n\d.!?]{{0,40}}[ \-:(,.#]{_LONG_NUMBER}|"
+    rf"(?i:(?:{_MONEY_SENT})\b[^\n\d.!?]{{0,24}}[ ](?:to|into|in|at|from|ke|kepada|dalam|dari)"
+    rf"(?:[ ](?:my|our|his|her|their|this|the|number|no|nombor|saya|kami|ini))?[ :]{{1,2}}){_LONG_NUMBER}|"
+    rf"(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b)"
 )
-_ACCOUNT_BEFORE_BANK = Pattern(rf"\b(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b")
+_PHONE_GROUPS = re.compile(r"0\d{1,2}[ \-]\d{3,4}[ \-]?\d{3,4}\Z")  # 012-345 6789
+_SIX_DIGITS = re.compile(r"\d(?:[\s\-]?\d){5}")
+_BANK_BEHIND = re.compile(rf"[ ,(]{{1,3}}(?:{_BANKS})\b", re.IGNORECASE)
 _ACCOUNT_WIDE = WidePattern(
-    r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号)(?:号码|"
+    r"(?:银行账[号户]|银行帐[号户]|银行卡号?|账号|帐号|账户|帐户|卡号|户口|户头)(?:号码|"
     r"[\s:是为]){0,4}(\d(?:[ \-]?\d){6,18})\b"
 )
+_ACCOUNT_NEAR_WIDE = WidePattern(
+    rf"(?:账[号户]|帐[号户]|户口|户头|银行|{_BANKS_CHINESE}|转账?[到至给]|汇[到至给]|汇款[到至给]|打款?[到进]|退款?[到回进]|"
+    rf"存[入进到])[^\n\d。！？]{{0,16}}{_LONG_NUMBER}"
+)
 _NOT_A_BANK = re.compile(
-    r"(?:customer|client|user|login|xero|outlet|member|loyalty|客户|会员)\s?(?:s\s)?\Z", re.IGNORECASE
+    r"(?:customer|client|user|login|xero|outlet|member|loyalty|cheque|chq|cek|客户|会员|支票)\s?(?:s\s)?\Z",
+    re.IGNORECASE,
 )
 
 
@@ -170,9 +199,7 @@ def _ibans(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def accept(match: Match) -> Candidate | None:
-        length = _IBAN_LENGTHS.get(text[match.start : match.start + 2].upper())
-        if length is None:
-            return None
+        length = _IBAN_LENGTHS[text[match.start : match.start + 2].upper()]
         positions = [i for i in range(match.start, match.end) if text[i].isalnum()]
         if len(positions) < length:
             return None
@@ -190,19 +217,43 @@ def _ibans(folded: Folded) -> Iterator[Candidate]:
 
 def _accounts(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
-    for match in _ACCOUNT.matches(folded.data):
-        start, end = match.groups[0]
+
+    def accept(match: Match) -> Candidate | None:
+        start, end = labelled = match.groups[0]
+        if labelled[0] < 0:
+            near, paid, beside = match.groups[1:]
+            start, end = max(near, paid, beside)
+            rank = _NEAR_RANK if near[0] >= 0 else _PAID_RANK
+            if beside[0] >= 0 or _BANK_BEHIND.match(text, end):
+                rank = _BESIDE_RANK
+            return _likely_account(text, match.start, start, end, rank)
         if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_continued(text, end):
-            continue
-        yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
-    for match in _ACCOUNT_BEFORE_BANK.matches(folded.data):
-        start, end = match.groups[0]
-        if not surroundings.is_joined(text, start, end) and not surroundings.is_business_number(text, start, end):
-            yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK - 4)  # below a number that is to be called
+            return None
+        plain = text[start:end].isdigit()  # with hyphens it may be written as an identity card is
+        return Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK + (_OVER_IDENTITY if plain else 0))
+
+    if _SIX_DIGITS.search(text):
+        yield from _ACCOUNT.retrying(folded.data, accept)
+
+
+def _likely_account(text: str, cue: int, start: int, end: int, rank: int) -> Candidate | None:
+    """A number that no label calls an account; `cue` is where the words begin that suggest it."""
+    if (
+        _PHONE_GROUPS.match(text[start:end])
+        or _NOT_A_BANK.search(surroundings.left(text, cue))
+        or surroundings.is_joined(text, start, end)
+        or surroundings.is_number_of_thing(text, start, end)
+    ):
+        return None
+    return Candidate(start, end, Kind.BANK_ACCOUNT, rank)
 
 
 def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
+    for match in _ACCOUNT_NEAR_WIDE.matches(text):
+        candidate = _likely_account(text, match.start, *match.groups[0], _NEAR_RANK)
+        if candidate is not None:
+            yield candidate
     for match in _ACCOUNT_WIDE.matches(text):
         start, end = match.groups[0]
         if not _NOT_A_BANK.search(surroundings.left(text, match.start)):
@@ -211,12 +262,16 @@ def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
 
 RULES = (
     Rule("card", r"\d(?:[\s.\-_/]{0,3}\d){12}", _cards),
-    Rule("iban", r"\b[A-Za-z]{2}[\s\-]?\d{2}(?:[\s.\-]{0,2}[A-Za-z0-9]){11}", _ibans),
+    Rule("iban", rf"{_IBAN_BEGINS}{{11}}", _ibans),
     Rule(
         "bank account",
-        rf"\b(?i:account|acct|a/c|acc|akaun|sort code|routing number|giro|iban|bsb|"
-        rf"{_BANKS})\b[^\n]{{0,60}}\d(?:[\s\-]?\d){{5}}|\d(?:[ \-]?\d){{7}}[ ,(]{{1,3}}(?i:{_BANKS})\b",
+        # The words alone: with a number behind them the automaton of all triggers would have many more states.
+        rf"\b(?i:{_ACCOUNT_LABELS}|bank|{_MONEY_SENT})\b",
         _accounts,
     ),
-    Rule("bank account in Chinese", "账号|帐号|账户|帐户|卡号|银行卡", _accounts_chinese),
+    Rule(
+        "bank account in Chinese",
+        rf"(?:账号|帐号|账户|帐户|卡号|户口|户头|银行|{_BANKS_CHINESE}|[转汇打退存])[^\n\d]*\d",
+        _accounts_chinese,
+    ),
 )

@@ -67,6 +67,7 @@ class Pattern:
     """A compiled RE2 pattern for `Folded.data`. Matches are leftmost-first and do not overlap."""
 
     def __init__(self, pattern: str) -> None:
+        self.source = pattern
         self._compiled, self._find = _finder(pattern.encode("ascii"), _options(latin1=True))
 
     def matches(self, data: bytes) -> Iterator[Match]:
@@ -104,15 +105,30 @@ class WidePattern:
     """A compiled RE2 pattern for `Folded.text`, where letters beyond ASCII matter (Chinese context words)."""
 
     def __init__(self, pattern: str) -> None:
-        self._regexp = re2.compile(pattern, _options(latin1=False))
-        self._groups = range(1, self._regexp.groups + 1)
+        self._compiled, self._find = _finder(pattern.encode(), _options(latin1=False))
 
     def matches(self, text: str) -> Iterator[Match]:
         # Lone surrogates have no UTF-8 form; "?" has the same length in code points.
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        for found in self._regexp.finditer(clean):
-            start, end = found.span()
-            yield Match(start, end, [found.span(group) for group in self._groups])
+        data = text.encode("utf-8", "replace")
+        find, position, points, length = self._find, 0, 0, len(data)
+        while position <= length:
+            whole, *groups = find(_ANYWHERE, data, position, length)
+            if whole == _NONE or whole[0] == whole[1]:
+                return
+            start = points + _code_points(data, position, whole[0])
+            end = start + _code_points(data, *whole)
+            inside = [
+                (start + _code_points(data, whole[0], first), start + _code_points(data, whole[0], last))
+                if first >= 0
+                else _NONE
+                for first, last in groups
+            ]
+            yield Match(start, end, inside)
+            position, points = whole[1], end
+
+
+def _code_points(data: bytes, start: int, end: int) -> int:
+    return len(data[start:end].decode("utf-8"))
 
 
 class Context:
@@ -127,6 +143,21 @@ class Context:
     def occurs(self, text: str) -> bool:
         data = text.encode("utf-8", "replace")
         return self._find(_ANYWHERE, data, 0, len(data))[0] != _NONE
+
+
+class Several:
+    """Which of some patterns occur, in a single pass: looking for each costs more than finding out that it is not
+    there."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._patterns = patterns
+        self._set = re2.Set.SearchSet(_options(latin1=True))
+        for pattern in patterns:
+            self._set.Add(pattern.source)
+        self._set.Compile()
+
+    def occurring(self, data: bytes) -> set[Pattern]:
+        return {self._patterns[index] for index in self._set.Match(data) or ()}
 
 
 class Triggers:

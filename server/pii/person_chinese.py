@@ -11,12 +11,31 @@ from server.pii.patterns import Candidate, Rule, WidePattern
 
 _RANK = 40
 _ZH_NAME = "([\u4e00-\u9fff]{2,5})"
+# What people are to each other and to a shop: behind it a surname that is known, or two characters of given names.
+_ROLES = (
+    "老公|老婆|太太|丈夫|妻子|妈妈|爸爸|哥哥|姐姐|弟弟|妹妹|儿子|女儿|朋友|财务|会计|采购|员工|店员|主管|助理|老板娘|"
+    "合伙人|签收人|送货员|交给|联络"
+)
+_GIVEN = frozenset(
+    "秀兰芳丽娟玲美凤芬慧敏珍芝莲英梅霞琴云燕红玉婷怡欣静雅倩颖琳佳伟强国志豪杰俊建华勇辉鹏宏福荣祥德宝萍淑惠娥"
+)
+_NO_GIVEN = frozenset({"美国", "英国", "美丽", "国美", "建国", "德国"})
+_SURELY_NAME = (
+    "([" + names.CHINESE_SURNAMES + "][" + "".join(sorted(_GIVEN)) + "文光峰涛斌艳莉娜翠君涵轩宇浩诗雯嘉佩]{2})"
+)
+_ZH_BARE = WidePattern(_SURELY_NAME)
+_ZH_RELATED = WidePattern(f"(?:{_ROLES})(?:叫|是|:)?{_ZH_NAME}")
+_ZH_FAMILIAR = WidePattern("([\u4e00-\u9fff])(?:姐|哥|叔|姨|嫂|伯)")
 _ZH_LABELLED = WidePattern(
     f"(?:我的名字(?:叫|是)|名字(?:叫|是)|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|"
     f"户名|(?i:name|nama|attn|contact)|我是|请找|找|叫|联系|打给|同事|老板|店长|司机|师傅)(?:[\\s:是为]){{0,3}}{_ZH_NAME}"
 )
 _ZH_LATIN = WidePattern(
-    "(?:我是|我叫|请找|找|叫|联系|打给|问|给|同事|店长|老板)\\s?([A-Z][a-z]{1,14}(?: [A-Z][a-z]{1,14}){0,2})\\b"
+    f"(?:我是|我叫|请找|找|叫|联系|打给|问|给|同事|店长|老板|的|和|{_ROLES})\\s?"
+    "([A-Z][a-z]{1,14}(?: [A-Z][a-z]{1,14}){0,2})\\b"
+)
+_ZH_LATIN_BEFORE = WidePattern(
+    "\\b([A-Z][a-z]{1,14}(?: [A-Z][a-z]{1,14}){0,2})\\s?(?:说|会|已|要|去|在|来|收|签|先生|小姐|经理)"
 )
 _ZH_TITLED = WidePattern("([\u4e00-\u9fff]{1,3})(?:先生|小姐|女士|太太|老师|经理|老板|师傅|医生|总)")
 _ZH_OWNER = WidePattern("([\u4e00-\u9fff]{2,3})的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)")
@@ -24,7 +43,7 @@ _ZH_SURNAME = WidePattern("我姓([\u4e00-\u9fff])")
 _THANKS = "谢谢"
 _ZH_ENDS = frozenset(
     "电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年"
-    "说让就去拿取收问"
+    "说让就去拿取收问姐哥叔嫂"
 )
 _ZH_WEAK = (
     "name",
@@ -72,10 +91,28 @@ def _labelled(text: str) -> Iterator[Candidate]:
         candidate = _chinese_name(text, start, end, known=not named)
         if candidate is not None:
             yield candidate
-    for match in _ZH_LATIN.matches(text):
+    for pattern in (_ZH_LATIN, _ZH_LATIN_BEFORE):
+        for match in pattern.matches(text):
+            start, end = match.groups[0]
+            if names.is_like(text[start:end]):
+                yield Candidate(start, end, Kind.PERSON, _RANK)
+
+
+def _related(text: str) -> Iterator[Candidate]:
+    for match in _ZH_RELATED.matches(text):
         start, end = match.groups[0]
-        if names.is_known(text[start:end]):
-            yield Candidate(start, end, Kind.PERSON, _RANK)
+        candidate = _chinese_name(text, start, end, known=True)
+        given = text[start : start + 2]
+        if candidate is None and _GIVEN.issuperset(given) and given not in _NO_GIVEN:
+            candidate = Candidate(start, start + 2, Kind.PERSON, _RANK)
+        if candidate is not None:
+            yield candidate
+    for match in _ZH_BARE.matches(text):
+        if text[match.start : match.start + 2] not in names.CHINESE_WORDS:
+            yield Candidate(match.start, match.end, Kind.PERSON, _RANK)
+    for match in _ZH_FAMILIAR.matches(text):
+        if text[match.groups[0][0]] in names.CHINESE_SURNAMES:
+            yield Candidate(*match.groups[0], Kind.PERSON, _RANK)
 
 
 def _titled(text: str) -> Iterator[Candidate]:
@@ -90,6 +127,7 @@ def _titled(text: str) -> Iterator[Candidate]:
 def _chinese(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
     yield from _labelled(text)
+    yield from _related(text)
     yield from _titled(text)
     for match in _ZH_OWNER.matches(text):
         start, end = match.groups[0]
@@ -101,11 +139,5 @@ def _chinese(folded: Folded) -> Iterator[Candidate]:
 
 
 RULES = (
-    Rule(
-        "Chinese name",
-        "(?i:name|nama|attn|contact)[\\s:]{0,3}[\u4e00-\u9fff]|联系|打给|同事|店长|司机|问|给|"
-        "名字|我叫|本人|姓名|联系人|收件人|收货人|联络人|负责人|经手人|客户名|持卡人|户名|我是|找|叫|先生|小姐|"
-        "女士|太太|老师|经理|老板|师傅|医生|总|我姓|的(?:手机|电话|号码|邮箱|地址|微信|身份证|生日)",
-        _chinese,
-    ),
+    Rule("Chinese name", "[\u4e00-\u9fff]", _chinese),  # hardly a Chinese sentence has none of the words above
 )

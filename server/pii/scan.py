@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
-from server.pii import address, contact, finance, identity, network, person, person_chinese
+from server.pii import address, contact, finance, identity, network, person, person_beside, person_chinese
 from server.pii.kinds import Kind, Span
 from server.pii.normalise import BLANK, Folded, fold
 from server.pii.patterns import Candidate, Rule, Triggers
@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     *finance.RULES,
     *network.RULES,
     *person.RULES,
+    *person_beside.RULES,
     *person_chinese.RULES,
     *address.RULES,
 )
@@ -115,9 +116,10 @@ def _words_start(text: str, position: int) -> int:
 
 def _joined_secrets(found: list[Candidate]) -> list[Candidate]:
     """Secrets that overlap as one: of a half-covered password no character may stay."""
-    secrets = sorted(c for c in found if c.kind is Kind.SECRET)
+    secrets = [c for c in found if c.kind is Kind.SECRET]
     if len(secrets) < 2:
         return found
+    secrets.sort()
     joined = [secrets[0]]
     for secret in secrets[1:]:
         last = joined[-1]

@@ -7,31 +7,69 @@ import re
 from server.pii.patterns import Context
 
 _LEFT = 28  # code points looked at before a number
-_RIGHT = 14  # and behind it
+_RIGHT = 32  # and behind it
+_ROW = 4  # how many numbers of a row are followed back to the word before the first
+_ALIKE = 4  # leading digits that the numbers of one row share
 
 # A word like "order" counts only when nothing but filler stands between it and the number.
 _FILLER = (
     r"(?:\s*(?:no|nos|num|number|nombor|code|id|ref|reference|is|was|are|adalah|of|the|our|your|my|new|"
     r"old)\b|[\s.:#=_/()\-]|号码?|编号|是|为){0,6}\z"
 )
-_BUSINESS_WORDS = Context(
-    r"(?:\b(?:orders?|ord|po|p\.o|so|do|purchase order|sales order|delivery order|invoices?|inv|quote|quotation|"
+_ORDER_WORDS = (
+    r"orders?|ord|po|p\.o|so|do|purchase order|sales order|delivery order|invoices?|inv|quote|quotation|"
     r"quot|sku|item|"
     r"product|part|parts|model|serial|s/n|sn|batch|lot|ref|reference|tracking|awb|consignment|shipment|parcel|"
     r"ticket|case|"
     r"booking|receipt|transaction|txn|trace|request|uen|roc|brn|gst|barcode|ean|upc|gtin|isbn|hs|version|build|"
-    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|code|catalogue|docket|voucher|page|figure|"
-    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang)|订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|"
-    r"总价|库存|编号|追踪|快递|物流|运单)" + _FILLER
+    r"qty|quantity|total|amount|price|subtotal|balance|stock|units?|epoch|timestamp|time|code|catalogue|docket|"
+    r"voucher|page|figure|"
+    r"pesanan|invois|resit|kuantiti|harga|jumlah|stok|barang"
+)
+_ORDER_WORDS_CHINESE = "订单|发票|单号|货号|型号|批次|批号|数量|价格|金额|总价|库存|编号|追踪|快递|物流|运单"
+_BUSINESS_WORDS = Context(rf"(?:\b(?:{_ORDER_WORDS})|{_ORDER_WORDS_CHINESE})" + _FILLER)
+# Papers, things and measures as well: enough against eight digits, too much against a number that passes a check.
+_THING_WORDS = Context(
+    rf"(?:\b(?:{_ORDER_WORDS}|"
+    r"codes|dockets|vouchers|way ?bills?|bill|labels?|cartons?|pallets?|articles?|jobs?|tasks?|grn|rma|proforma|pr|dn|"
+    r"cn|req|requisition|(?:credit|debit|delivery|packing) notes?|advice|permits?|licen[cs]es?|certificates?|cert|"
+    r"documents?|doc|contracts?|claims?|complaints?|policy|meter|readings?|sensor|device|machine|terminal|mou?ld|"
+    r"locker|pin|sticker|tag|ids?|membership|logs?|cheques?|chq|fpx|approx|approximately|"
+    r"produk|kod|siri|rujukan|penjejakan|dokumen|baucar|lesen|aduan|bil|cek)(?: bank)?|"
+    rf"{_ORDER_WORDS_CHINESE}|总共|一共|条码|代码|单据|收据|账单|合同|证号|序列号|参考|支票)"
+    # "the code on the lid is": what a number of that kind says, not whom it reaches
+    r"(?:(?: [a-z]+){0,3} (?:is|was|are|reads?|says?|shows?)\b)?" + _FILLER
 )
 _MONEY_BEFORE = re.compile(r"(?:[$€£¥₹#]|\b(?:sgd|usd|myr|rm|eur|gbp|cny|rmb|idr))\s?\Z", re.IGNORECASE)
-_UNIT_BEHIND = re.compile(
+_UNIT = (
     r"\s?(?:%|pcs?\b|pieces?\b|box(?:es)?\b|cartons?\b|ctns?\b|packs?\b|pkts?\b|units?\b|rolls?\b|bags?\b|"
-    r"cases?\b|sleeves?\b|"
+    r"cases?\b|sleeves?\b|cups?\b|lids?\b|bowls?\b|plates?\b|trays?\b|straws?\b|napkins?\b|sheets?\b|sets?\b|pax\b|"
     r"kgs?\b|grams?\b|ml\b|mm\b|cm\b|inch\b|in\b(?= (?:total|stock))|dollars\b|sgd\b|usd\b|keping\b|kotak\b|"
-    r"biji\b|个|箱|包|件|盒|元|块|卷|袋)",
+    r"biji\b|cawan\b|个|只|箱|包|件|盒|元|块|卷|袋)"
+)
+# What happens to orders, parcels and papers and not to people's numbers.
+_FATE = (
+    r"\s(?:(?:is|was|are|were|has|have|had|still|been|not|never|already|sudah|telah|belum)\s){0,3}(?:cancell?ed|expired?|"
+    r"delivered|shipped|dispatched|packed|rejected|missing|short|refunded|applied|invoiced|discontinued|unpaid|overdue|"
+    r"voided|bounced|dibatalkan|tamat)\b"
+)
+# "is our order number", "(invoice no)", 是订单号; but "is the order hotline" is one.
+_CALLED = (
+    r"(?:,?\s(?:that\s)?(?:is|was|are|adalah|ialah)\s(?:the\s|my\s|our\s|your\s|an?\s)?(?:nombor\s)?|\s?\()"
+    r"(?:orders?|invoices?|po|quote|quotation|sku|item|batch|lot|ref|reference|tracking|awb|way ?bill|consignment|"
+    r"parcel|shipment|ticket|receipt|transaction|serial|barcode|docket|voucher|permit|licen[cs]e|pesanan|invois|resit|"
+    r"rujukan)\b(?!\s(?:contact|hotline|line|phone|desk|person|mobile|whatsapp))"
+    rf"|\s?(?:是|这个|那个|的)?(?:{_ORDER_WORDS_CHINESE})"
+)
+_UNIT_BEHIND = re.compile(_UNIT, re.IGNORECASE)
+_THING_BEHIND = re.compile(f"{_UNIT}|{_FATE}|{_CALLED}", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+_BEFORE_IN_ROW = re.compile(
+    r"(?<!\d)(\d[\d\-]{4,14})\s?(?:[,&/;、]|\b(?:and|or|vs|versus|to|not|dan|atau|hingga)\b|和|与|到|至|或|及){1,2}"
+    r"\s?(?:[a-z]{1,10} )?\Z",
     re.IGNORECASE,
 )
+_ROUND = re.compile(r"[1-9]\d{0,2}0{5,}\Z")
 # "IC:" and "Michelle," end a word; "1:" and "1," go on with the number.
 _JOINED_BEFORE = re.compile(r"(?:[A-Za-z0-9_$#@&=%]|[0-9][\-/.:,+*]|[A-Za-z][\-/.+*]|[A-Za-z]{2}[\-/]\s)\Z")
 _JOINED_BEHIND = re.compile(r"[A-Za-z0-9_%]|[\-/.+*][A-Za-z0-9]|[:,]\d")
@@ -39,7 +77,8 @@ _LETTER = re.compile(r"[^\W\d_]")  # without one the word lists need not be trie
 _PHONE_WORDS = Context(
     r"(?:\b(?:phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|"
     r"sms|text|dial|fax|"
-    r"reach|telefon|tel|hubungi|telepon|bimbit|wa\.me)|电话|手机|手机号|致电|联系|打给|打|拨打|微信|传真)"
+    r"reach|telefon|tel|hubungi|telepon|bimbit|wa\.me|(?:my|his|her|our|their) (?:new )?(?:no|number)|nombor saya)|"
+    r"电话|手机|手机号|致电|联系|打给|打|拨打|微信|传真)"
     r"(?:\s*(?:no|num|number|nombor|is|at|on|me|us|him|her|them|ke|saya|dia|kami|di|or|and|via|by|the)\b|"
     r"[\s.:#=()+\-/]|号码?|是|为|我|他|她){0,6}\z"
 )
@@ -51,7 +90,7 @@ def left(text: str, start: int) -> str:
 
 
 def right(text: str, end: int) -> str:
-    """The text just behind `end`, at most 14 code points."""
+    """The text just behind `end`, at most 32 code points."""
     return text[end : end + _RIGHT]
 
 
@@ -60,9 +99,23 @@ def is_business_number(text: str, start: int, end: int) -> bool:
     before = left(text, start)
     if _LETTER.search(before) and _BUSINESS_WORDS.occurs(before):
         return True
-    if _MONEY_BEFORE.search(before):
+    return _MONEY_BEFORE.search(before) is not None or _UNIT_BEHIND.match(right(text, end)) is not None
+
+
+def is_number_of_thing(text: str, start: int, end: int, *, row: int = _ROW) -> bool:
+    """The same for a number that only its length speaks for: words for things, papers and measures count too, so does
+    what happens to it ("is cancelled"), and in a row of numbers the word before the first, `row` numbers back."""
+    before = left(text, start)
+    if _LETTER.search(before) and (_ROUND.match(text[start:end]) or _THING_WORDS.occurs(before)):
         return True
-    return _UNIT_BEHIND.match(right(text, end)) is not None
+    if _MONEY_BEFORE.search(before) or _THING_BEHIND.match(right(text, end)):
+        return True
+    previous = _BEFORE_IN_ROW.search(before) if row and _DIGIT.search(before) else None
+    if previous is None:
+        return False
+    first, last = (start - len(before) + at for at in previous.span(1))
+    alike = text[first : first + _ALIKE] == text[start : start + _ALIKE]
+    return alike and is_number_of_thing(text, first, last, row=row - 1)
 
 
 def is_joined(text: str, start: int, end: int) -> bool:

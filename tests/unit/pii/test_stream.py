@@ -25,6 +25,8 @@ FRAGMENTS = [
     "::", "dob ", "1/2/1990", "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----",
     "[EMAIL]", "⟦EMAIL_1⟧", ",", "。", "hello ", "12 Jalan ",
     "EMAIL_1", "⟦phone 1", "PERSON_2⟧", "[SG NRIC 1]", "⟦", "MY", "_", "TEXT_", "lot 3, ", "_at_", "card:",
+    "account ", "transfer to ", "DBS ", " is our order", "dockets ", " and ", "my husband ", "Kelvin ", " who ",
+    "Peiling", " (", "户口", "老公", "hi ",
 ]  # fmt: skip
 # What a model may make of placeholders, whole and in parts.
 WRITTEN = [
