@@ -300,8 +300,17 @@ class Database:
         )
         probe.add_termination_listener(lambda _: self._probe_lost.set())
         self._probe = probe
-        if settings.pooled and (missing := await missing_timeouts(probe, settings.timeouts)):
-            log.warning("%s", missing)  # no reason to serve nobody: command_timeout below ends a statement too, later
+        if settings.pooled:
+            # A pooler may take the login and leave the first query waiting: then the database is not there.
+            patience = asyncio.get_running_loop().call_later(settings.connect_timeout, probe.terminate)
+            try:
+                missing = await missing_timeouts(probe, settings.timeouts)
+            finally:
+                patience.cancel()
+            if missing:
+                log.warning(
+                    "%s", missing
+                )  # no reason to serve nobody: command_timeout below ends statements too, later
         if self._pool is None:
             self._pool = await asyncpg.create_pool(
                 self._dsn,

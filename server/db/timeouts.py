@@ -12,7 +12,7 @@ from typing import Final, LiteralString
 import asyncpg
 
 FOUND: Final[LiteralString] = "select name, setting::bigint as ms from pg_settings where name = any($1)"
-ROLE: Final[LiteralString] = "select current_user"
+ROLE: Final[LiteralString] = "select quote_ident(current_user)"
 
 
 async def missing_timeouts(connection: asyncpg.Connection, wanted: Mapping[str, int]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -13,6 +16,7 @@ import pytest_asyncio
 from server.db.pool import Database, PoolSettings
 from server.db.timeouts import missing_timeouts
 from server.embedded.postgres import EmbeddedPostgres
+from tests.support.stores import eventually
 
 BEHIND = PoolSettings(min_size=1, max_size=2, pooled=True)
 
@@ -64,3 +68,28 @@ async def test_a_server_behind_a_pooler_says_so_and_serves(own_dsn: str, caplog:
         caplog.clear()
         async with Database(own_dsn, PoolSettings(min_size=1)):  # asks for its own
             assert not caplog.records
+
+
+async def test_what_it_says_mends_a_role_whose_name_needs_quotes(own_dsn: str) -> None:
+    await execute(own_dsn, """create role "Tria-App" login superuser password 'tria-app'""")
+    parts = urlsplit(own_dsn)
+    dsn = urlunsplit(parts._replace(netloc=f"Tria-App:tria-app@{parts.netloc.rpartition('@')[2]}"))
+    said = await missing(dsn)
+    await execute(own_dsn, said.partition("): ")[2].partition("; then")[0])
+    assert await missing(dsn) == ""
+
+
+async def test_a_pooler_that_takes_the_login_and_does_not_answer_is_not_waited_for(own_dsn: str) -> None:
+    other = await asyncpg.connect(own_dsn)
+
+    async def available() -> bool:
+        return database.available
+
+    try:
+        await other.execute("begin; lock table pg_catalog.pg_settings")
+        async with asyncio.timeout(20), Database(own_dsn, replace(BEHIND, connect_timeout=0.5)) as database:
+            assert not database.available
+            await other.execute("rollback")
+            await eventually(available)
+    finally:
+        await other.close()

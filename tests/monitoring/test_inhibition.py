@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +14,9 @@ import pytest_asyncio
 import yaml
 
 from server.embedded.loopback import free_ports
-from server.embedded.monitoring_config import Pace, alertmanager_config
-from server.embedded.monitoring_tool import Tool
-from tests.support.monitored import ALERTS, MONITORING
+from tests.support.alertmanager import CONFIG, running_alertmanager
+from tests.support.monitored import ALERTS
 
-CONFIG = MONITORING / "alertmanager" / "alertmanager.yml"
 INHIBITIONS = yaml.safe_load(CONFIG.read_text())["inhibit_rules"]
 BY_NAME = {alert.name: alert for alert in ALERTS}
 # What rules give an alert beside its own labels, where an inhibition looks at it.
@@ -50,6 +47,7 @@ NOT_HELD: list[Pair] = [
     ("PostgresAway", "ErrorBudgetBurnsFast", {}),
     # One of several that is gone does not explain that nobody is served, or that nobody leads.
     ("ServerDown", "FrontDoorClosed", {}),
+    ("ServerDown", "GatewayUpstreamErrors", {}),
     ("GatewayDown", "FrontDoorClosed", {}),
     ("GatewayDown", "GatewayUpstreamErrors", {}),
     ("WorkerDown", "AuditNotLed", {}),
@@ -89,20 +87,9 @@ def alert(name: str, cluster: str, labels: dict[str, str]) -> dict[str, Any]:
 
 @pytest_asyncio.fixture
 async def alertmanager(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    port, inbox = free_ports(2)
-    config = tmp_path / "alertmanager.yml"
-    config.write_text(json.dumps(alertmanager_config(CONFIG, inbox, Pace())))
-    arguments = [
-        f"--config.file={config}", f"--storage.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]  # fmt: skip
-    tool = Tool("prometheus-alertmanager", tmp_path, arguments, port=port, path="/-/ready")
-    await tool.start()
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            yield client
-    finally:
-        await tool.stop()
+    (inbox,) = free_ports(1)
+    async with running_alertmanager(tmp_path, inbox) as client:
+        yield client
 
 
 async def held_back(client: httpx.AsyncClient, cases: list[Pair]) -> list[bool]:

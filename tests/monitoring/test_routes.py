@@ -11,9 +11,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.monitored import ALERTS, MONITORING, TOOLS, Rule, Watch
+from tests.support.alertmanager import CONFIG
+from tests.support.monitored import ALERTS, TOOLS, Rule, Watch
 
-CONFIG = MONITORING / "alertmanager" / "alertmanager.yml"
 TOLD = {"critical": "pagerduty,slack", "warning": "slack", "info": "mail", "none": "dead-man-switch"}
 
 
@@ -49,7 +49,7 @@ def test_the_heartbeat_comes_first_and_alone() -> None:
     first = route["routes"][0]
     assert (first["receiver"], first["matchers"]) == ("dead-man-switch", ['alertname = "Watchdog"'])
     assert not first.get("continue", False)
-    assert (first["repeat_interval"], first["group_interval"], first["group_wait"]) == ("1m", "1m", "0s")
+    assert (first["repeat_interval"], first["group_interval"], first["group_wait"]) == ("50s", "1m", "0s")
     odd = ("severity=none", "alertname=AnotherWithoutSeverity"), ("severity=critical", "alertname=ServerDown")
     for labels in odd:
         done = amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels)
