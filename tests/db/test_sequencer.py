@@ -183,7 +183,7 @@ async def test_a_leaf_that_comes_again_is_not_appended_again(database: Database,
         async with database.connection() as connection:
             await store.add(connection, [forged])
         await drained(database)
-        assert sequencer.stats.doubled == 2
+    assert sequencer.stats.doubled == 2
     assert [decode(encoded).details["n"] for encoded in (await verified(database))["acme"]] == [1, 2]
     async with database.connection() as connection:
         kept = await connection.fetch("select leaf, reason from audit_quarantine")
