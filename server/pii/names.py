@@ -4,6 +4,7 @@ that are written like names and are none. Lists of words that everybody shares, 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 SURNAMES = frozenset(
     """
@@ -224,6 +225,15 @@ NOT_PEOPLE = frozenset(
     }
 )  # fmt: skip
 
+# Dishes, drinks and teas of Chinese syllables, each written like a given name or a surname and a name.
+DISHES = frozenset(
+    {
+        "bee hoon", "kai lan", "kang kong", "xiao long bao", "chee cheong", "chee cheong fun", "yong tau", "teh peng",
+        "teh bing", "teh siew", "siew yoke", "ngoh hiang", "tang yuan", "guo tie", "da hong pao", "long jing",
+        "ling zhi", "luo han", "luo han guo", "yin zhen", "yuan yang", "san bei", "dan dan", "fu zhou", "bao bing",
+    }
+)  # fmt: skip
+
 # Ordinary words that begin with a character that is a surname as well.
 CHINESE_WORDS = frozenset(
     """
@@ -286,9 +296,16 @@ def _is_joined(word: str) -> bool:
     )
 
 
+def is_dish(words: Sequence[str]) -> bool:
+    """True when lower-case words begin with a dish of Chinese syllables."""
+    return " ".join(words[:2]) in DISHES or " ".join(words[:3]) in DISHES
+
+
 def is_like(written: str) -> bool:
     """True when capitalised words are a known name or have the form of one: what no list holds but a reader sees."""
-    first, *rest = _BETWEEN_WORDS.split(written.lower())
+    first, *rest = words = _BETWEEN_WORDS.split(written.lower())
+    if rest and is_dish(words):
+        return False
     if first in GIVEN and first not in NOT_NAMES:
         return True
     if len(rest) in {1, 2} and all(word in SYLLABLES or word in SURNAMES for word in (first, *rest)):
@@ -300,6 +317,13 @@ _BETWEEN_WORDS = re.compile(r"[ \t\-]+")
 
 
 def is_known(written: str) -> bool:
-    """True when the words begin with a known given name, or with a known surname and more follows."""
-    first = _BETWEEN_WORDS.split(written, 1)[0].lower()
-    return first in GIVEN or (first in SURNAMES and " " in written)
+    """True when the words begin with a known given name, or with a known surname and another part of a name behind
+    it: many surnames are ordinary words too ("brown sugar", "low protein", "teh tarik")."""
+    first, *rest = words = _BETWEEN_WORDS.split(written.lower(), 2)
+    if first in GIVEN:
+        return True
+    return first in SURNAMES and bool(rest) and _is_part(rest[0]) and not is_dish(words)
+
+
+def _is_part(word: str) -> bool:
+    return word in SYLLABLES or word in SURNAMES or (word not in NOT_NAMES and has_form(word))
