@@ -240,6 +240,8 @@ CHINESE_WORDS = frozenset(
     马上 马路 方式 方便 方法 方面 方向 方形 金额 金色 白色 黄色 白天 白纸 高兴 高一 高点 钱包 余额 任何 毛巾
     温度 温水 万一 于是 何时 许多 严重 谢谢 段时 石头 江边 江苏 张贴 张家 关于 关门 关店 关系 关闭 关机 简单 麦片 甘蔗
     梅花 梅子 章程 凌晨 连接 连续 连同 连锁 麦当 游客 金属 黄金 黄油 高峰 常常 路口 方案 许可 高达 高于 白糖 金色 梁上
+    高层 高筋 高温 高低 高脚 白卡 白板 蓝色 龙虾 陶瓷 丁腈 何种 金沙 万记 白茶 黄纸 毛毯 方盒 方盘 石榴 甘草 温馨 梅干 简装
+    麦芽 夏天 牛皮 金桔 金针
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
@@ -271,7 +273,7 @@ _FORM = re.compile(
     r"[a-z]{2,}|"
     r"[a-z]{2,}(?:ud{1,2}in|ullah|rahman|izzah|[iy]zah|izan|rizal|irul|wati|watie|syah|hayati|ainah|ilah|aidah|idah|iyah|"
     r"azlin|swaran|sh?wari|kumar|nathan|samy|sami|lingam|priya|krishnan|waran|esan|[vw]athy|selvan|rajan|raju|jeet|preet|"
-    r"inder|chandran|murthy|lakshmi|thevi|devi|veni|malar)"
+    r"inder|linda|chandran|murthy|lakshmi|thevi|devi|veni|malar)"
 )
 _SHORTEST_JOINED = 5
 

@@ -42,7 +42,7 @@ _LABELLED = Pattern(
     r"recipient|consignee|ordered by|"
     r"signed by|received by|collected by|approved by|requested by|submitted by|prepared by|care of|c/o|nama|"
     r"nama penerima|penerima|"
-    rf"card ?holder|beneficiary|payee|requester|buyer|sender|cc))[ \t]{{0,2}}[:=][ \t]{{0,2}}{NAME}"
+    rf"card ?holder|beneficiary|payee|requester|buyer|sender|cc|cp))[ \t]{{0,2}}[:=][ \t]{{0,2}}{NAME}"
 )
 _TITLED = Pattern(rf"\b{_TITLES}\b\.?[ \t]{{1,2}}{NAME}")
 NO_PERSON_BEHIND = re.compile(
