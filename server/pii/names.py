@@ -230,7 +230,8 @@ DISHES = frozenset(
     {
         "bee hoon", "kai lan", "kang kong", "xiao long bao", "chee cheong", "chee cheong fun", "yong tau", "teh peng",
         "teh bing", "teh siew", "siew yoke", "ngoh hiang", "tang yuan", "guo tie", "da hong pao", "long jing",
-        "ling zhi", "luo han", "luo han guo", "yin zhen", "yuan yang", "san bei", "dan dan", "fu zhou", "bao bing",
+        "ling zhi", "luo han", "luo han guo", "yin zhen", "yuan yang", "san bei", "dan dan", "lam mee", "fu zhou",
+        "bao bing",
     }
 )  # fmt: skip
 
@@ -240,8 +241,12 @@ CHINESE_WORDS = frozenset(
     马上 马路 方式 方便 方法 方面 方向 方形 金额 金色 白色 黄色 白天 白纸 高兴 高一 高点 钱包 余额 任何 毛巾
     温度 温水 万一 于是 何时 许多 严重 谢谢 段时 石头 江边 江苏 张贴 张家 关于 关门 关店 关系 关闭 关机 简单 麦片 甘蔗
     梅花 梅子 章程 凌晨 连接 连续 连同 连锁 麦当 游客 金属 黄金 黄油 高峰 常常 路口 方案 许可 高达 高于 白糖 金色 梁上
-    高层 高筋 高温 高低 高脚 白卡 白板 蓝色 龙虾 陶瓷 丁腈 何种 金沙 万记 白茶 黄纸 毛毯 方盒 方盘 石榴 甘草 温馨 梅干 简装
-    麦芽 夏天 牛皮 金桔 金针
+    高层 高筋 高温 高低 高脚 高汤 高粱 高级 白卡 白板 白醋 白酒 白菜 白砂 白胡 白芝 白边 白底
+    白茶 白盒 蓝色 蓝莓 龙虾 龙井 龙眼 龙须 陶瓷 丁腈 丁香 何种 金沙 金桔 金针 金枪 金边 万记
+    万圣 万能 黄纸 黄豆 黄瓜 黄酒 黄糖 毛毯 毛笔 毛刷 方盒 方盘 方碗 方巾 方糖 方块 方才 石榴
+    石锅 甘草 温馨 温控 梅干 梅菜 简装 简易 麦芽 夏天 牛皮 汤匙 汤底 汤包 汤圆 汤锅 汤料 汤汁
+    马铃 马克 马蹄 马来 苏打 罗汉 罗勒 陈皮 陈醋 韩国 韩式 余下 余款 杨梅 杨桃 李子 胡椒 胡萝
+    任意 任务 曾经 符合 顾客 顾问 江鱼
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 

@@ -48,7 +48,7 @@ _TITLED = Pattern(rf"\b{_TITLES}\b\.?[ \t]{{1,2}}{NAME}")
 NO_PERSON_BEHIND = re.compile(
     r"\s(?:outlet|branch|store|mall|shop|office|restaurant|kitchen|team|company|bank|hotel|street|road|ave|mrt|"
     r"plaza|cawangan|kedai|cup|lid|bowl|box(?:e)?|bag|straw|tray|plate|napkin|paper|sauce|deliver(?:y|ie)|order|price|"
-    r"tea|flour|syrup|leave|pearl|foil|powder|"
+    r"tea|rice|flour|syrup|leave|pearl|foil|powder|"
     r"stock|size|range|machine|sticker|carton|brand|website|app|portal|terminal|card)s?\b",
     re.IGNORECASE,
 )
@@ -220,7 +220,11 @@ def _longest_bare(words: list[str]) -> tuple[int, int] | None:
     for first in range(len(words) - 1):
         for last in range(min(len(words), first + 4), first + 1, -1):
             chosen = words[first:last]
-            if " ".join(chosen) in names.NOT_PEOPLE or " ".join(chosen[:2]) in names.NOT_PEOPLE or names.is_dish(chosen):
+            if (
+                " ".join(chosen) in names.NOT_PEOPLE
+                or " ".join(chosen[:2]) in names.NOT_PEOPLE
+                or names.is_dish(chosen)
+            ):
                 return None
             if _is_bare_name(chosen):
                 # "Tan Wei Ming Street" is a street; the address recogniser outranks this one.

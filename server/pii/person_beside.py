@@ -47,8 +47,8 @@ _OWNER = Pattern(_OWNED)
 _CAPITALS = re.compile(rf"{_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}}")
 # "Nathan, our usual brand", "Wendy, our new outlet": a name as well, but nobody's.
 _OURS_BEHIND = re.compile(
-    r", (?:our|my|the|your) (?:[a-z]+ ){0,2}(?:brand|label|make|supplier|vendor|shop|outlet|branch|cafe|restaurant|store|"
-    r"product|design|flavou?r|model|range|sample)\b"
+    r", (?:our|my|the|your) (?:[a-z]+ ){0,2}(?:brand|label|make|supplier|vendor|shop|outlet|branch|cafe|restaurant|"
+    r"store|product|design|flavou?r|model|range|sample)\b"
 )
 _AH = Pattern(r"\b(Ah[ \t][A-Z][a-z]{1,6})\b")  # "Ah Seng": how neighbours are called
 _CLOSINGS = "regards|rgds|thanks|thank you|thks|thx|tks|cheers|sincerely|faithfully|truly|terima kasih|best|benar|salam"

@@ -53,8 +53,9 @@ _ZH_OWNER = WidePattern("([\u4e00-\u9fff]{2,3})的(?:手机|电话|号码|邮箱
 _ZH_SURNAME = WidePattern("我姓([\u4e00-\u9fff])")
 _THANKS = "谢谢"
 # Shops and goods begin with characters that are surnames too: "我是万记面包店", "老板高温杯有没有".
-_OF_SHOPS = frozenset("店馆室厅铺")
-_OF_GOODS = frozenset("店馆室厅铺茶餐包杯盒碗袋盖递盘罐瓶箱粉笔夹布纸套膜刀勺叉筷糖油酱种款型号色米面")
+_SHOPS = "店馆室厅铺记"
+_OF_SHOPS = frozenset(_SHOPS)
+_OF_GOODS = frozenset(_SHOPS + "茶餐包杯盒碗袋盖递盘罐瓶箱粉笔夹布纸套膜刀勺叉筷糖油酱种款型号色米面")
 _SURELY = re.compile(_SURELY_NAME)
 _ZH_ENDS = frozenset(
     "电手身邮地联请想要来住和今我的在是这那有订需您你他她可也会能已吗吧呢啊从给到将先小女太老经师医总护生年"
