@@ -64,7 +64,6 @@ _ADDRESSED = Pattern(
 )
 _IS_STRONG = re.compile("|".join(_STRONG), re.IGNORECASE)
 _IS_WANTED = re.compile("|".join(_WANTED), re.IGNORECASE)
-_SELF = frozenset({"this is", "i am", "i'm", "im"})
 _BEHIND_PHRASE = " \t,:("
 _NAME = re.compile(
     rf"(?:[A-Z][A-Za-z'\-]{{0,24}}|[a-z]+)\.?(?:[ \t]{{1,2}}(?:[SsDd]/[Oo]\b|[Aa]/[LlPp]\b|{WORD}\.?)){{0,4}}",
@@ -101,21 +100,25 @@ def _addressed(folded: Folded) -> Iterator[Candidate]:
 
 def _people(text: str, phrase_start: int, start: int) -> Iterator[Candidate]:
     """The name at `start`, and a second one joined to it ("cc Darshan and Mei Xuan")."""
-    name = _NAME.match(text, start)
-    if name is None:
+    candidate = _named_at(text, start)
+    if candidate is None:
         return
-    phrase = text[phrase_start:start].rstrip(_BEHIND_PHRASE)
-    strong = _is_strong(text, phrase_start, phrase)
-    candidate = _behind_words(text, *name.span(), strong=strong or phrase.lower() in _SELF)
-    if candidate is None or (may_be_goods(text, candidate) and _IS_WANTED.fullmatch(phrase) is not None):
-        return
-    bracketed = text[start - 1] == "("  # "the driver (Shahrizal)", but "a call (ACCESS)"
-    if not (strong and not bracketed) and not names.is_like(text[candidate.start : candidate.end]):
+    like = names.is_like(text[candidate.start : candidate.end])
+    joint = _AND.match(text, candidate.end)
+    word_too = text[start : candidate.end].split(maxsplit=1)[0].lower() in names.WORDS_TOO
+    strong = False
+    if not like or word_too or joint is not None:
+        phrase = text[phrase_start:start].rstrip(_BEHIND_PHRASE)
+        strong = _is_strong(text, phrase_start, phrase)
+        if word_too and not strong and not is_capital(text[start]):
+            return  # "its mark"
+        if word_too and may_be_goods(text, candidate) and _IS_WANTED.fullmatch(phrase) is not None:
+            return
+    # "the driver (Shahrizal)", but "a call (ACCESS)"
+    if not like and (not strong or text[start - 1] == "("):
         return
     yield candidate
-    joint = _AND.match(text, candidate.end)
-    other = None if joint is None else _NAME.match(text, joint.end())
-    second = None if other is None else _behind_words(text, *other.span(), strong=True)
+    second = None if joint is None else _named_at(text, joint.end())
     if second is not None and (strong or names.is_like(text[second.start : second.end])):
         yield second
 
@@ -134,17 +137,17 @@ def may_be_goods(text: str, candidate: Candidate) -> bool:
     return written in names.WORDS_TOO and _GOODS_BEHIND.match(text, candidate.end) is not None
 
 
-def _behind_words(text: str, start: int, end: int, *, strong: bool) -> Candidate | None:
-    """The name in what stands behind words that a name may stand behind."""
+def _named_at(text: str, start: int) -> Candidate | None:
+    """The name at `start`, where it stands behind words that a name may stand behind."""
+    name = _NAME.match(text, start)
+    if name is None:
+        return None
     lower = not is_capital(text[start])
-    candidate = candidate_in(text, start, end, RANK, lower=lower)
+    if lower and not names.is_known(name[0]):
+        return None
+    candidate = candidate_in(text, *name.span(), RANK, lower=lower)
     if candidate is None or NO_PERSON_BEHIND.match(text, candidate.end) or _SHOP_BEHIND.match(text, candidate.end):
         return None
-    if lower:
-        if not names.is_known(text[start:end]):
-            return None
-        if not strong and text[start : candidate.end].split(maxsplit=1)[0].lower() in names.WORDS_TOO:
-            return None  # "its mark"
     return candidate
 
 

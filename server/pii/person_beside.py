@@ -105,11 +105,13 @@ def _named(text: str, match: Match) -> tuple[int, int]:
 def _signed(folded: Folded) -> Iterator[Candidate]:
     for match in _SIGNED.matches(folded.data):
         start, end = match.groups[0]
-        lower = folded.text[start].islower()  # "thanks,\njason", but "thanks,\nwill call"
-        if lower and (folded.text[start:end] in names.WORDS_TOO or not names.is_known(folded.text[start:end])):
+        written = folded.text[start:end]
+        lower = written[0].islower()  # "thanks,\njason", but "thanks,\nwill call"
+        if lower and (written.split()[0] in names.WORDS_TOO or not names.is_known(written)):
             continue
         candidate = candidate_in(folded.text, start, end, RANK + 1, lower=lower)
-        if candidate is not None:
+        # A list may begin there too: "thanks\nBallpoint pen black".
+        if candidate is not None and (candidate.end >= end or (names.is_like(written) and not lower)):
             yield candidate
     for match in _DASHED.matches(folded.data):
         candidate = _likely(folded.text, *match.groups[0])

@@ -28,6 +28,12 @@ _FRAMES = (
     "is {} in stock",
     "send {} to the shop",
     "Hi, 50 {} plain",
+    "with {}",
+    "from {} 20",
+    "ask for {}",
+    "this is {}",
+    "thanks, {} 20",
+    "交给{}",
 )
 
 
@@ -108,6 +114,7 @@ def test_no_product_of_a_catalogue_is_somebody(frame: str) -> None:
         "Looking for brown sugar syrup",
         "im may be late",
         "thanks,\nwill order again",
+        "thanks\njasmine tea 20",
         "小麦来了吗",
         "找小号碗",
         "小方盒会来吗",
