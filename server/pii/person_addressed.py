@@ -64,6 +64,12 @@ _ADDRESSED = Pattern(
 )
 _IS_STRONG = re.compile("|".join(_STRONG), re.IGNORECASE)
 _IS_WANTED = re.compile("|".join(_WANTED), re.IGNORECASE)
+# What makes them strong: "this is Thinagar from Toast Box", "ask for Loges at the counter".
+_CONFIRMED = re.compile(
+    r"(?:this is|i am|i'm|im) \S+ (?:from (?!(?:the|last|this|that|your|our|my|new|old|batch|yesterday)\b)|here\b)|"
+    r"ask(?:ed|ing)? for \S+ (?:at the|when|upon)\b",
+    re.IGNORECASE,
+)
 _BEHIND_PHRASE = " \t,:("
 _NAME = re.compile(
     rf"(?:[A-Z][A-Za-z'\-]{{0,24}}|[a-z]+)\.?(?:[ \t]{{1,2}}(?:[SsDd]/[Oo]\b|[Aa]/[LlPp]\b|{WORD}\.?)){{0,4}}",
@@ -128,6 +134,7 @@ def _is_strong(text: str, start: int, phrase: str) -> bool:
         _IS_STRONG.fullmatch(phrase) is not None
         or _SOMEBODYS.search(text[max(0, start - 6) : start]) is not None
         or _OURS.search(phrase) is not None
+        or _CONFIRMED.match(text, start) is not None
     )
 
 

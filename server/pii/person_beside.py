@@ -22,10 +22,10 @@ _DEEDS = (
 _DEED_OF_TWO = r"(?:is (?:my|our|the)|forgot|left|took|gave|sent|received|collected|counted|checked)\b"
 # Behind a known given name alone ordinary verbs will do, so will "Melissa's desk number" and "Joanne, our cashier".
 _KNOWN_GIVEN = "(?:" + "|".join(sorted(name.title() for name in names.GIVEN - names.WORDS_TOO)) + ")"
-# What is a person's: "Daniel's Bakery", "Wendy's needs 5" and "Jamie's Italian" are shops.
+# What is a person's, and where one is: "Daniel's Bakery", "Wendy's needs 5" and "Jamie's Italian" are shops.
 _POSSESSIONS = (
     r"(?:account|address|birthday|card|contact|day off|desk|email|handphone|hp|ic|leave|line|mobile|nric|no|number|"
-    r"passport|phone|replacement|room|shift|signature|turn|whatsapp)\b"
+    r"passport|phone|replacement|room|shift|signature|turn|whatsapp|away|off|on leave|on mc|sick)\b"
 )
 _SOMEBODY = (
     rf"\b{_KNOWN_GIVEN}(?:[ \t](?:is|was|has|had|will|would|can|cannot|did|does|needs|knows|took|gave|left|sent|came|"
