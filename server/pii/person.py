@@ -48,7 +48,7 @@ _TITLED = Pattern(rf"\b{_TITLES}\b\.?[ \t]{{1,2}}{NAME}")
 NO_PERSON_BEHIND = re.compile(
     r"\s(?:outlet|branch|store|mall|shop|office|restaurant|kitchen|team|company|bank|hotel|street|road|ave|mrt|"
     r"plaza|cawangan|kedai|cup|lid|bowl|box(?:e)?|bag|straw|tray|plate|napkin|paper|sauce|deliver(?:y|ie)|order|price|"
-    r"tea|rice|green|black|white|red|flour|syrup|leave|pearl|foil|powder|"
+    r"tea|rice|green|black|white|red|beige|flour|syrup|leave|pearl|foil|powder|cake|sponge|kuih|apple|"
     r"stock|size|range|machine|sticker|carton|brand|website|app|portal|terminal|card)s?\b",
     re.IGNORECASE,
 )
