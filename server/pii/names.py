@@ -176,7 +176,8 @@ NOT_NAMES = frozenset(
     operations operator ops or orang orchard order ordered ordering orders original our out outdoor outlet outram
     outside oversea overseas owner packaging packers packing pada paid pak pallet pallets panjang paper papers
     partner partners party pasir paya paylah payment paynow payoh paypal pcs pe pejabat pelanggan pembelian pemilik
-    penang penerima pepper penghantaran pengurus pengurusan penutup penyelia person pesanan pet petaling phone pickup pihak
+    penang penerima pepper penghantaran pengurus pengurusan penutup penyelia person pesanan pet petaling phone pickup
+    pihak
     pink pioneer pizza pla placing plain plastic plate plates please pls plus pos posb poslaju powder premium pretty
     price printed printer pro procurement procuring product production prof professor promo promotion promotions
     prompt proper pte puan puas puchong punggol purchaser purchasing putrajaya qc qty quality quantity queenstown
