@@ -27,7 +27,7 @@ _EDGE = 2
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One labelled message; `slice` is plain, obfuscated, negative (numbers that are no personal data) or clean."""
+    """One labelled message; `slice` is plain, obfuscated, negative (what only looks personal) or clean."""
 
     id: str
     language: str

@@ -4,6 +4,7 @@ that are written like names and are none. Lists of words that everybody shares, 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 SURNAMES = frozenset(
     """
@@ -175,7 +176,8 @@ NOT_NAMES = frozenset(
     operations operator ops or orang orchard order ordered ordering orders original our out outdoor outlet outram
     outside oversea overseas owner packaging packers packing pada paid pak pallet pallets panjang paper papers
     partner partners party pasir paya paylah payment paynow payoh paypal pcs pe pejabat pelanggan pembelian pemilik
-    penang penerima penghantaran pengurus pengurusan penutup penyelia person pesanan pet petaling phone pickup pihak
+    penang penerima pepper penghantaran pengurus pengurusan penutup penyelia person pesanan pet petaling phone pickup
+    pihak
     pink pioneer pizza pla placing plain plastic plate plates please pls plus pos posb poslaju powder premium pretty
     price printed printer pro procurement procuring product production prof professor promo promotion promotions
     prompt proper pte puan puas puchong punggol purchaser purchasing putrajaya qc qty quality quantity queenstown
@@ -224,12 +226,28 @@ NOT_PEOPLE = frozenset(
     }
 )  # fmt: skip
 
+# Dishes, drinks and teas of Chinese syllables, each written like a given name or a surname and a name.
+DISHES = frozenset(
+    {
+        "bee hoon", "kai lan", "kang kong", "xiao long bao", "chee cheong", "chee cheong fun", "yong tau", "teh peng",
+        "teh bing", "teh siew", "siew yoke", "ngoh hiang", "tang yuan", "guo tie", "da hong pao", "long jing",
+        "ling zhi", "luo han", "luo han guo", "yin zhen", "yuan yang", "san bei", "dan dan", "lam mee", "fu zhou",
+        "bao bing",
+    }
+)  # fmt: skip
+
 # Ordinary words that begin with a character that is a surname as well.
 CHINESE_WORDS = frozenset(
     """
     马上 马路 方式 方便 方法 方面 方向 方形 金额 金色 白色 黄色 白天 白纸 高兴 高一 高点 钱包 余额 任何 毛巾
     温度 温水 万一 于是 何时 许多 严重 谢谢 段时 石头 江边 江苏 张贴 张家 关于 关门 关店 关系 关闭 关机 简单 麦片 甘蔗
     梅花 梅子 章程 凌晨 连接 连续 连同 连锁 麦当 游客 金属 黄金 黄油 高峰 常常 路口 方案 许可 高达 高于 白糖 金色 梁上
+    高层 高筋 高温 高低 高脚 高汤 高粱 高级 白卡 白板 白醋 白酒 白菜 白砂 白胡 白芝 白边 白底
+    白茶 白盒 蓝色 蓝莓 龙虾 龙井 龙眼 龙须 陶瓷 丁腈 丁香 何种 金沙 金桔 金针 金枪 金边 万记
+    万圣 万能 黄纸 黄豆 黄瓜 黄酒 黄糖 毛毯 毛笔 毛刷 方盒 方盘 方碗 方巾 方糖 方块 方才 石榴
+    石锅 甘草 温馨 温控 梅干 梅菜 简装 简易 麦芽 夏天 牛皮 汤匙 汤底 汤包 汤圆 汤锅 汤料 汤汁
+    马铃 马克 马蹄 马来 苏打 罗汉 罗勒 陈皮 陈醋 韩国 韩式 余下 余款 杨梅 杨桃 李子 胡椒 胡萝
+    任意 任务 曾经 符合 顾客 顾问 江鱼
     """.split()  # noqa: SIM905 - a list of words reads better as words
 )
 
@@ -261,7 +279,7 @@ _FORM = re.compile(
     r"[a-z]{2,}|"
     r"[a-z]{2,}(?:ud{1,2}in|ullah|rahman|izzah|[iy]zah|izan|rizal|irul|wati|watie|syah|hayati|ainah|ilah|aidah|idah|iyah|"
     r"azlin|swaran|sh?wari|kumar|nathan|samy|sami|lingam|priya|krishnan|waran|esan|[vw]athy|selvan|rajan|raju|jeet|preet|"
-    r"inder|chandran|murthy|lakshmi|thevi|devi|veni|malar)"
+    r"inder|linda|chandran|murthy|lakshmi|thevi|devi|veni|malar)"
 )
 _SHORTEST_JOINED = 5
 
@@ -286,9 +304,16 @@ def _is_joined(word: str) -> bool:
     )
 
 
+def is_dish(words: Sequence[str]) -> bool:
+    """True when lower-case words begin with a dish of Chinese syllables."""
+    return " ".join(words[:2]) in DISHES or " ".join(words[:3]) in DISHES
+
+
 def is_like(written: str) -> bool:
     """True when capitalised words are a known name or have the form of one: what no list holds but a reader sees."""
-    first, *rest = _BETWEEN_WORDS.split(written.lower())
+    first, *rest = words = _BETWEEN_WORDS.split(written.lower())
+    if rest and is_dish(words):
+        return False
     if first in GIVEN and first not in NOT_NAMES:
         return True
     if len(rest) in {1, 2} and all(word in SYLLABLES or word in SURNAMES for word in (first, *rest)):
@@ -300,6 +325,13 @@ _BETWEEN_WORDS = re.compile(r"[ \t\-]+")
 
 
 def is_known(written: str) -> bool:
-    """True when the words begin with a known given name, or with a known surname and more follows."""
-    first = _BETWEEN_WORDS.split(written, 1)[0].lower()
-    return first in GIVEN or (first in SURNAMES and " " in written)
+    """True when the words begin with a known given name, or with a known surname and another part of a name behind
+    it: many surnames are ordinary words too ("brown sugar", "low protein", "teh tarik")."""
+    first, *rest = words = _BETWEEN_WORDS.split(written.lower(), 2)
+    if first in GIVEN:
+        return True
+    return first in SURNAMES and bool(rest) and _is_part(rest[0]) and not is_dish(words)
+
+
+def _is_part(word: str) -> bool:
+    return word in SYLLABLES or word in SURNAMES or (word not in NOT_NAMES and has_form(word))

@@ -20,12 +20,17 @@ _DEEDS = (
 )
 # One word before these is mostly "This" or "What", or a thing.
 _DEED_OF_TWO = r"(?:is (?:my|our|the)|forgot|left|took|gave|sent|received|collected|counted|checked)\b"
-# Behind a known given name alone ordinary verbs will do, so will "Melissa's" and "Joanne, our cashier".
+# Behind a known given name alone ordinary verbs will do, so will "Melissa's desk number" and "Joanne, our cashier".
 _KNOWN_GIVEN = "(?:" + "|".join(sorted(name.title() for name in names.GIVEN - names.WORDS_TOO)) + ")"
+# What is a person's, and where one is: "Daniel's Bakery", "Wendy's needs 5" and "Jamie's Italian" are shops.
+_POSSESSIONS = (
+    r"(?:account|address|birthday|card|contact|day off|desk|email|handphone|hp|ic|leave|line|mobile|nric|no|number|"
+    r"passport|phone|replacement|room|shift|signature|turn|whatsapp|away|off|on leave|on mc|sick)\b"
+)
 _SOMEBODY = (
     rf"\b{_KNOWN_GIVEN}(?:[ \t](?:is|was|has|had|will|would|can|cannot|did|does|needs|knows|took|gave|left|sent|came|"
-    r"went|forgot|[a-z]{3,}ed|never|always|from|akan|ada|sudah|dah|sini)\b|'s\b|, (?:our|my|the|your)\b)"
-    rf"|, {_KNOWN_GIVEN},"
+    r"went|forgot|[a-z]{3,}ed|never|always|from|akan|ada|sudah|dah|sini)\b|"
+    rf"'s[ \t]{_POSSESSIONS}|, (?:our|my|the|your)\b)|, {_KNOWN_GIVEN},"
 )
 _ACTING = Pattern(
     rf"\b(?:{_CAPITAL}(?:[ \t]{_CAPITAL}){{1,2}}[ \t](?:{_DEEDS}|{_DEED_OF_TWO})|[A-Z][a-z]{{2,}}[ \t]{_DEEDS}|"
@@ -40,10 +45,16 @@ _OWNED = (
 )
 _OWNER = Pattern(_OWNED)
 _CAPITALS = re.compile(rf"{_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}}")
+# "Nathan, our usual brand", "Wendy, our new outlet": a name as well, but nobody's.
+_OURS_BEHIND = re.compile(
+    r", (?:our|my|the|your) (?:[a-z]+ ){0,2}(?:brand|label|make|supplier|vendor|shop|outlet|branch|cafe|restaurant|"
+    r"store|product|design|flavou?r|model|range|sample)\b"
+)
 _AH = Pattern(r"\b(Ah[ \t][A-Z][a-z]{1,6})\b")  # "Ah Seng": how neighbours are called
 _CLOSINGS = "regards|rgds|thanks|thank you|thks|thx|tks|cheers|sincerely|faithfully|truly|terima kasih|best|benar|salam"
 _SIGNED = Pattern(rf"(?i:{_CLOSINGS})[,.!]{{0,2}}[ \t]{{0,2}}\n\s{{0,3}}[\-~]?[ \t]{{0,2}}{NAME}[ \t]{{0,2}}(?:\n|$)")
-_DASHED = Pattern(rf"(?:~|\n--?)[ \t]{{0,2}}\n?({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}})[ \t]{{0,2}}(?:\n|$)")
+_DASH = r"(?:~|(?:^|\n)--?)[ \t]{0,2}\n?"
+_DASHED = Pattern(rf"{_DASH}({_CAPITAL}(?:[ \t]{_CAPITAL}){{0,2}})[ \t]{{0,2}}(?:\n|$)")
 
 
 def _likely(text: str, start: int, end: int) -> Candidate | None:
@@ -66,7 +77,7 @@ def _acting(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
     for match in _ACTING.matches(folded.data):
         candidate = _likely(text, *_named(text, match))
-        if candidate is not None:
+        if candidate is not None and not _OURS_BEHIND.match(text, candidate.end):
             yield candidate
 
 
@@ -93,8 +104,14 @@ def _named(text: str, match: Match) -> tuple[int, int]:
 
 def _signed(folded: Folded) -> Iterator[Candidate]:
     for match in _SIGNED.matches(folded.data):
-        candidate = candidate_in(folded.text, *match.groups[0], RANK + 1, lower=False)
-        if candidate is not None:
+        start, end = match.groups[0]
+        written = folded.text[start:end]
+        lower = written[0].islower()  # "thanks,\njason", but "thanks,\nwill call"
+        if lower and (written.split()[0] in names.WORDS_TOO or not names.is_known(written)):
+            continue
+        candidate = candidate_in(folded.text, start, end, RANK + 1, lower=lower)
+        # A list may begin there too: "thanks\nBallpoint pen black".
+        if candidate is not None and (candidate.end >= end or (names.is_like(written) and not lower)):
             yield candidate
     for match in _DASHED.matches(folded.data):
         candidate = _likely(folded.text, *match.groups[0])
@@ -111,5 +128,5 @@ RULES = (
     ),
     Rule("neighbour", r"\bAh[ \t][A-Z]", _neighbour),
     Rule("owner of a number", _OWNED, _owner),
-    Rule("signature", rf"(?i:{_CLOSINGS})[^\n]{{0,5}}\n|(?:~|\n--?)[ \t]{{0,2}}\n?[A-Z]", _signed),
+    Rule("signature", rf"(?i:{_CLOSINGS})[^\n]{{0,5}}\n|{_DASH}[A-Z]", _signed),
 )

@@ -11,7 +11,17 @@ import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
-from server.pii import address, contact, finance, identity, network, person, person_beside, person_chinese
+from server.pii import (
+    address,
+    contact,
+    finance,
+    identity,
+    network,
+    person,
+    person_addressed,
+    person_beside,
+    person_chinese,
+)
 from server.pii.kinds import Kind, Span
 from server.pii.normalise import BLANK, Folded, fold
 from server.pii.patterns import Candidate, Rule, Triggers
@@ -25,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     *finance.RULES,
     *network.RULES,
     *person.RULES,
+    *person_addressed.RULES,
     *person_beside.RULES,
     *person_chinese.RULES,
     *address.RULES,
