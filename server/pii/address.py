@@ -23,7 +23,7 @@ _TYPE = (
 # Ends of street names that are colours, shapes and adverbs as well: "50 Straw green", "25 Cake Ring", "500 Napkin way
 # too thin". Written small they need a word that leads to a place; the first ones need it, or a neighbour, always.
 _DOUBTFUL_TYPE = re.compile(
-    r"(?:(green|plain|square|sq|ring|view|link|loop|cl|ct|pl|ter|central|field|gardens?)|way|walk|close|place|rise|hill|"
+    r"(?:(green|plain|square|sq|ring|cl|ct|pl|ter)|view|link|loop|central|field|gardens?|way|walk|close|place|rise|hill|"
     r"court|turn|park|estate|drive|lane|ln|st|vale|heights|terrace|parade)(?:\.|\s\d{1,3}[A-Za-z]?)*\Z",
     re.IGNORECASE,
 )
@@ -89,7 +89,7 @@ _CONTEXT = re.compile(
 )
 _TO_A_PLACE = re.compile(
     r"(?:\b(?:address|addr|alamat|tinggal)|\b(?:deliver(?:y|ed|ing)?|send|sent|ship(?:ped)?|bring|drop|come|meet|lives?|"
-    r"living|stay|stays|staying|located|moved|home|house|office|outlet|shop|store|stall|collect|pick ?up|hantar|rumah)\b"
+    r"living|stays?|staying|located|moved|home|house|office|outlet|shop|store|stall|collect|pick ?up|hantar|rumah)\b"
     r"[^\n\d]{0,20}\b(?:to|at|is|in|from|ke|di|kat))\b[\s:,]{0,3}\Z",
     re.IGNORECASE,
 )

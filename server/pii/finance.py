@@ -110,6 +110,13 @@ _WISE_ALONE = re.compile(r"wise(?:\s(?:to|at|with))?\s*\Z", re.IGNORECASE)
 _ROUND = re.compile(r"\d{1,4}000\Z|\d{0,2}[05]0(?:\s\d{0,3}[05]0)+\Z")  # 150000 and 100 200 300 400 are counted things
 _FEW_IN_GROUPS = re.compile(r"(?:\d-?){1,5}\s(?:\d[\s\-]?){0,6}\Z")  # "DBS, 200 120 grit": two numbers
 _LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
+_LAST_DATE = re.compile(r"\s(?:\d\d?[ \-]\d\d?[ \-]20\d\d|20\d\d-\d\d-\d\d)(?:\s\d{4})?\Z")
+_LAST_DAY = re.compile(r"\s\d{1,2}\Z")
+_MONTH_BEHIND = re.compile(
+    r"/\d|\s?(?:jan(?:uary|uari)?|feb(?:ruary|ruari)?|mar(?:ch)?|mac|apr(?:il)?|may|mei|june?|jun|july?|julai|aug(?:ust)?|"
+    r"ogos|sept?(?:ember)?|oct(?:ober)?|oktober|nov(?:ember)?|dec(?:ember)?|dis(?:ember)?)\b",
+    re.IGNORECASE,
+)
 _FEWEST_DIGITS = 8
 _SIX_DIGITS = re.compile(r"\d(?:[\s\-]?\d){5}")
 _BANK_BEHIND = re.compile(rf"[ ,(]{{1,3}}(?:{_BANKS})\b", re.IGNORECASE)
@@ -248,7 +255,7 @@ def _labelled_account(text: str, cue: int, start: int, end: int) -> Candidate | 
     # With hyphens it may be written as an identity card is.
     rank = _ACCOUNT_RANK + (_OVER_IDENTITY if text[start:end].isdigit() else 0)
     if not _CALLED_ACCOUNT.search(text[cue:start]):
-        if _WISE_ALONE.match(text[cue:start]) or _FEW_IN_GROUPS.match(text[start:end]):
+        if _says_little(text[cue:start], text[start:end]):
             return None
         return _likely_account(text, cue, start, end, rank)
     if _NOT_A_BANK.search(surroundings.left(text, cue)) or surroundings.is_continued(text, end):
@@ -258,9 +265,20 @@ def _labelled_account(text: str, cue: int, start: int, end: int) -> Candidate | 
     return Candidate(start, end, Kind.BANK_ACCOUNT, rank)
 
 
+def _says_little(bank: str, written: str) -> bool:
+    """True for "wise" and few digits, and for two counts behind a bank: "DBS, 200 120 grit"."""
+    if _FEW_IN_GROUPS.match(written):
+        return True
+    return _WISE_ALONE.match(bank) is not None and sum(c.isdigit() for c in written) <= _FEWEST_DIGITS
+
+
 def _without_count(text: str, start: int, end: int) -> int:
-    """Where the number ends if its last group is a quantity of its own: "0123456789 500 cups"."""
-    last = _LAST_GROUP.search(text[start:end]) if surroundings.is_counted(text, end) else None
+    """Where the number ends if what its last groups say is a quantity or a date: "0123456789 500 cups"."""
+    last = _LAST_DATE.search(text[start:end])
+    if last is None and surroundings.is_counted(text, end):
+        last = _LAST_GROUP.search(text[start:end])
+    if last is None and _MONTH_BEHIND.match(text[end : end + 16]):
+        last = _LAST_DAY.search(text[start:end])
     if last is None or sum(c.isdigit() for c in text[start : start + last.start()]) < _FEWEST_DIGITS:
         return end
     return start + last.start()
