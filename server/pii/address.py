@@ -89,7 +89,8 @@ _CONTEXT = re.compile(
 )
 _TO_A_PLACE = re.compile(
     r"(?:\b(?:address|addr|alamat|tinggal)|\b(?:deliver(?:y|ed|ing)?|send|sent|ship(?:ped)?|bring|drop|come|meet|lives?|"
-    r"living|stays?|staying|located|moved|home|house|office|outlet|shop|store|stall|collect|pick ?up|hantar|rumah)\b"
+    r"living|stays?|staying|located|moved|home|"
+    r"address|addr|alamat|kedai|house|office|outlet|shop|store|stall|collect|pick ?up|hantar|rumah)\b"
     r"[^\n\d]{0,20}\b(?:to|at|is|in|from|ke|di|kat))\b[\s:,]{0,3}\Z",
     re.IGNORECASE,
 )

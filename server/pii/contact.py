@@ -206,7 +206,11 @@ def _trunk(folded: Folded) -> Iterator[Candidate]:
 
     def accept(match: Match) -> Candidate | None:
         written = text[match.start : match.end]
-        return _phone(text, match.start, match.end) if dialling.is_trunk_number(written) else None
+        if not dialling.is_trunk_number(written):
+            return None
+        if dialling.reads_as_date(written) and not surroundings.after_phone_word(text, match.start):
+            return None
+        return _phone(text, match.start, match.end)
 
     yield from _TRUNK.retrying(folded.data, accept)
 

@@ -110,7 +110,10 @@ _WISE_ALONE = re.compile(r"wise(?:\s(?:to|at|with))?\s*\Z", re.IGNORECASE)
 _ROUND = re.compile(r"\d{1,4}000\Z|\d{0,2}[05]0(?:\s\d{0,3}[05]0)+\Z")  # 150000 and 100 200 300 400 are counted things
 _FEW_IN_GROUPS = re.compile(r"(?:\d-?){1,5}\s(?:\d[\s\-]?){0,6}\Z")  # "DBS, 200 120 grit": two numbers
 _LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
-_LAST_DATE = re.compile(r"\s(?:\d\d?[ \-]\d\d?[ \-]20\d\d|20\d\d-\d\d-\d\d)(?:\s\d{4})?\Z")
+_DATE_IN = re.compile(
+    r"\s(?:(?:0?[1-9]|[12]\d|3[01])[ \-/](?:0?[1-9]|1[0-2])[ \-/]20\d\d|20\d\d[\-/](?:0?[1-9]|1[0-2])[\-/]\d\d)\b"
+)
+_DATE_LENGTH = 10
 _LAST_DAY = re.compile(r"\s\d{1,2}\Z")
 _MONTH_BEHIND = re.compile(
     r"/\d|\s?(?:jan(?:uary|uari)?|feb(?:ruary|ruari)?|mar(?:ch)?|mac|apr(?:il)?|may|mei|june?|jun|july?|julai|aug(?:ust)?|"
@@ -274,7 +277,7 @@ def _says_little(bank: str, written: str) -> bool:
 
 def _without_count(text: str, start: int, end: int) -> int:
     """Where the number ends if what its last groups say is a quantity or a date: "0123456789 500 cups"."""
-    last = _LAST_DATE.search(text[start:end])
+    last = _DATE_IN.search(text[start : end + _DATE_LENGTH])
     if last is None and surroundings.is_counted(text, end):
         last = _LAST_GROUP.search(text[start:end])
     if last is None and _MONTH_BEHIND.match(text[end : end + 16]):

@@ -72,7 +72,8 @@ _CALLED = (
     r"(?:,?\s(?:that\s)?(?:is|was|are|adalah|ialah)\s(?:the\s|my\s|our\s|your\s|an?\s)?(?:nombor\s)?|\s?\()"
     r"(?:orders?|invoices?|po|quote|quotation|sku|item|batch|lot|ref|reference|tracking|awb|way ?bill|consignment|"
     r"parcel|shipment|ticket|receipt|transaction|serial|barcode|docket|voucher|permit|licen[cs]e|pesanan|invois|resit|"
-    r"rujukan)\b(?!\s(?:contact|hotline|line|phone|desk|person|mobile|whatsapp))"
+    r"rujukan)\b(?!\s(?:contact|hotline|line|phone|desk|person|mobile|whatsapp|"
+    r"driver|guy|man|lady|receiver|recipient|holder|boss|manager|rider))"
     rf"|\s?(?:是|这个|那个|的)?(?:{_ORDER_WORDS_CHINESE})"
 )
 _UNIT_BEHIND = re.compile(_UNIT, re.IGNORECASE)

@@ -77,6 +77,9 @@ def test_an_order_for_a_product_holds_no_number_of_a_person(frame: str) -> None:
         "bil tu abang saya bayar, dia punya 91234567",
         "gate pass holder is 91234567",
         "the slip is with my driver 91234567",
+        "91234567 is the parcel receiver",
+        "91234567 is our order guy",
+        "订单的司机是91234567",
     ],
 )
 def test_a_telephone_of_somebody_is_hidden_beside_words_of_orders(text: str) -> None:
@@ -153,6 +156,8 @@ def test_ranges_pairs_and_codes_are_no_telephones(text: str) -> None:
         "Maybank 10 000 000 cups",
         "转到12月 2026-11-28 1030 送",
         "汇丰 28-11-2026 0900 送 200个",
+        "UOB event 05 12 2026 0900",
+        "05-12-2026 1130",
     ],
 )
 def test_dates_and_counts_beside_money_are_no_accounts(text: str) -> None:
@@ -177,6 +182,8 @@ def test_dates_and_counts_beside_money_are_no_accounts(text: str) -> None:
         ("UOB 3012345678 28 Nov", "3012345678"),
         ("refund to 3012345678 28/11", "3012345678"),
         ("DBS 012-345678-9 28-11-2026 0900", "012-345678-9"),
+        ("OCBC 501-234567-001 28-11-2026 0900", "501-234567-001"),
+        ("refund to 3012345678 28/11/2026", "3012345678"),
         ("pay via wise 8311093552", "8311093552"),
         ("转账到大华 3012345678 500个", "3012345678"),
     ],
