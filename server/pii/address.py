@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from server.pii import surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Match, Pattern, Rule, Several, WidePattern
@@ -102,6 +103,7 @@ _NEVER_STREETS = re.compile(
 
 _NOT_A_ROAD = re.compile(r"\s(?:food|show|side|trip|event|stalls?|works?)\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\d+,?\s+(?:[a-z']+\s){0,2}(?:for|to|at|by|from|near|along|on|our|my|your)\s")
+_NUMBER_BEHIND = re.compile(r"(?<=[A-Za-z.])\s\d{1,3}\Z")
 _SIX_OR_CITY = re.compile(r"\d{6}\Z|\D")
 
 _WEIGHT = re.compile(r"\d+[A-Za-z]?,?\s{1,2}kg\b", re.IGNORECASE)  # kg is short for kampung, but not behind a number
@@ -150,6 +152,9 @@ _STRONG = Several(
 _SUFFICIENT = frozenset({_STREET, _STREET_LOWER, _STREET_MALAY_LOWER, _POSTAL_NAMED, _POSCODE_CITY})
 
 
+_NUMBERED = frozenset({_STREET, _STREET_LOWER, _STREET_MALAY, _STREET_MALAY_LOWER, _BLOCK})
+
+
 class _Part(NamedTuple):
     start: int
     end: int
@@ -162,7 +167,8 @@ def _parts(folded: Folded) -> list[_Part]:
     found: list[_Part] = []
     for pattern in _STRONG.occurring(data):
         for match in pattern.matches(data):
-            part = _Part(match.start, match.end, pattern in _SUFFICIENT)
+            end = _without_count(text, match.start, match.end) if pattern in _NUMBERED else match.end
+            part = _Part(match.start, end, pattern in _SUFFICIENT)
             written = text[part.start : part.end]
             if pattern is _STREET_MALAY:
                 if _WEIGHT.match(written):
@@ -178,6 +184,14 @@ def _parts(folded: Folded) -> list[_Part]:
                 continue
             found.append(part)
     return found
+
+
+def _without_count(text: str, start: int, end: int) -> int:
+    """Where a street ends if the number behind it is a quantity or a day: "139 Tanjong Pagar Road 200 boxes"."""
+    number = _NUMBER_BEHIND.search(text[start:end])
+    if number is None or not (surroundings.is_counted(text, end) or surroundings.is_dated(text, end)):
+        return end
+    return start + number.start()
 
 
 def _street(part: _Part, written: str) -> _Part:

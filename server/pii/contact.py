@@ -63,6 +63,9 @@ _LISTED_BEHIND = re.compile(r"[/,;][3689]\d{7}(?!\d)")
 _FOUR_DIGITS_BEFORE = re.compile(r"\d{4}[ \-]\Z")
 _DIGITS_BEHIND = re.compile(r"[ \-]\d{3,5}\b")
 # "3000-4000 a month", "6000 8000 for each outlet": as a telephone number only if it is called one.
+_ROUND_BEHIND = re.compile(r"\s\d{1,2}[05]0\Z")
+_LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
+_WHOLE = re.compile(r"0\d{8,11}\s")
 _TWO_COUNTS = re.compile(r"(\d\d[05]0)[\s\-](\d\d[05]0)")
 _PHONE_BEHIND = re.compile(
     r"(?:,?\s(?:that\s)?(?:is|was|adalah|ialah)\s(?:the\s|my\s|our\s|his\s|her\s)?(?:[a-z]{1,10}\s)?|\s?\()"
@@ -188,7 +191,7 @@ def _is_out_of_longer(text: str, start: int, end: int) -> bool:
     if _FOUR_DIGITS_BEFORE.search(text[max(0, start - 5) : start]):
         return True
     behind = _DIGITS_BEHIND.match(text[end : end + 7])
-    if behind is None or surroundings.is_counted(text, end + behind.end()):
+    if behind is None or _ROUND_BEHIND.match(behind[0]) or surroundings.is_counted(text, end + behind.end()):
         return False
     four = behind.end() == _FOUR_BEHIND
     if text[start:end].isdigit():
@@ -205,14 +208,27 @@ def _trunk(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def accept(match: Match) -> Candidate | None:
-        written = text[match.start : match.end]
+        end = _without_count(text, match.start, match.end)
+        written = text[match.start : end]
         if not dialling.is_trunk_number(written):
             return None
         if dialling.reads_as_date(written) and not surroundings.after_phone_word(text, match.start):
             return None
-        return _phone(text, match.start, match.end)
+        return _phone(text, match.start, end)
 
     yield from _TRUNK.retrying(folded.data, accept)
+
+
+def _without_count(text: str, start: int, end: int) -> int:
+    """Where a number ends if its last group is one of its own: "0196934918 200 boxes", "0196934918 3000"."""
+    dated = dialling.date_behind(text, start, end)
+    if dated is not None:
+        return dated
+    last = _LAST_GROUP.search(text[start:end])
+    if last is None:
+        return end
+    alone = surroundings.is_counted(text, end) or surroundings.is_dated(text, end) or _WHOLE.match(text[start:end])
+    return start + last.start() if alone else end
 
 
 def _shaped(pattern: Pattern) -> Callable[[Folded], Iterator[Candidate]]:

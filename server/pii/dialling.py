@@ -22,6 +22,11 @@ _DATE = re.compile(
     r"(?:[\s\-]{1,3}(?:[01]\d|2[0-3])[\s]?[0-5]\d){0,2}"  # 0900, 0900-1100
 )
 
+_DATE_IN = re.compile(
+    r"\.?\s(?:(?:0?[1-9]|[12]\d|3[01])[ \-/](?:0?[1-9]|1[0-2])[ \-/]20\d\d|20\d\d[\-/](?:0?[1-9]|1[0-2])[\-/]\d\d)\b"
+)
+_DATE_LENGTH = 10
+
 
 @functools.cache
 def _national_pattern(country_code: int) -> re.Pattern[str] | None:
@@ -91,6 +96,12 @@ def reads_as_date(written: str) -> bool:
         return False
     day, month = match["day"] or match["day_behind"], match["month"] or match["month_behind"]
     return 1 <= int(day) <= 31 and 1 <= int(month) <= 12
+
+
+def date_behind(text: str, start: int, end: int) -> int | None:
+    """Where a date begins that follows a number and reads as a part of it: "012-345678-9 28-11-2026"."""
+    date = _DATE_IN.search(text[start : end + _DATE_LENGTH])
+    return start + date.start() if date is not None and start + date.start() < end else None
 
 
 def is_spelt_number(digits: str, *, called: bool) -> bool:

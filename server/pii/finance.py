@@ -110,16 +110,7 @@ _WISE_ALONE = re.compile(r"wise(?:\s(?:to|at|with))?\s*\Z", re.IGNORECASE)
 _ROUND = re.compile(r"\d{1,4}000\Z|\d{0,2}[05]0(?:\s\d{0,3}[05]0)+\Z")  # 150000 and 100 200 300 400 are counted things
 _FEW_IN_GROUPS = re.compile(r"(?:\d-?){1,5}\s(?:\d[\s\-]?){0,6}\Z")  # "DBS, 200 120 grit": two numbers
 _LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
-_DATE_IN = re.compile(
-    r"\s(?:(?:0?[1-9]|[12]\d|3[01])[ \-/](?:0?[1-9]|1[0-2])[ \-/]20\d\d|20\d\d[\-/](?:0?[1-9]|1[0-2])[\-/]\d\d)\b"
-)
-_DATE_LENGTH = 10
 _LAST_DAY = re.compile(r"\s\d{1,2}\Z")
-_MONTH_BEHIND = re.compile(
-    r"/\d|\s?(?:jan(?:uary|uari)?|feb(?:ruary|ruari)?|mar(?:ch)?|mac|apr(?:il)?|may|mei|june?|jun|july?|julai|aug(?:ust)?|"
-    r"ogos|sept?(?:ember)?|oct(?:ober)?|oktober|nov(?:ember)?|dec(?:ember)?|dis(?:ember)?)\b",
-    re.IGNORECASE,
-)
 _FEWEST_DIGITS = 8
 _SIX_DIGITS = re.compile(r"\d(?:[\s\-]?\d){5}")
 _BANK_BEHIND = re.compile(rf"[ ,(]{{1,3}}(?:{_BANKS})\b", re.IGNORECASE)
@@ -272,19 +263,26 @@ def _says_little(bank: str, written: str) -> bool:
     """True for "wise" and few digits, and for two counts behind a bank: "DBS, 200 120 grit"."""
     if _FEW_IN_GROUPS.match(written):
         return True
-    return _WISE_ALONE.match(bank) is not None and sum(c.isdigit() for c in written) <= _FEWEST_DIGITS
+    return _WISE_ALONE.match(bank) is not None and _digits_in(written) <= _FEWEST_DIGITS
 
 
 def _without_count(text: str, start: int, end: int) -> int:
     """Where the number ends if what its last groups say is a quantity or a date: "0123456789 500 cups"."""
-    last = _DATE_IN.search(text[start : end + _DATE_LENGTH])
-    if last is None and surroundings.is_counted(text, end):
+    dated = dialling.date_behind(text, start, end)
+    if dated is not None and _digits_in(text[start:dated]) >= _FEWEST_DIGITS:
+        return dated
+    last = None
+    if surroundings.is_counted(text, end):
         last = _LAST_GROUP.search(text[start:end])
-    if last is None and _MONTH_BEHIND.match(text[end : end + 16]):
+    elif surroundings.is_dated(text, end):
         last = _LAST_DAY.search(text[start:end])
-    if last is None or sum(c.isdigit() for c in text[start : start + last.start()]) < _FEWEST_DIGITS:
+    if last is None or _digits_in(text[start : start + last.start()]) < _FEWEST_DIGITS:
         return end
     return start + last.start()
+
+
+def _digits_in(written: str) -> int:
+    return sum(c.isdigit() for c in written)
 
 
 def _is_date_in_groups(written: str) -> bool:

@@ -78,6 +78,11 @@ _CALLED = (
 )
 _UNIT_BEHIND = re.compile(_UNIT, re.IGNORECASE)
 _THING_BEHIND = re.compile(f"{_UNIT}|{_FATE}|{_CALLED}", re.IGNORECASE)
+_MONTH_BEHIND = re.compile(
+    r"/\d|\s?(?:jan(?:uary|uari)?|feb(?:ruary|ruari)?|mar(?:ch)?|mac|apr(?:il)?|may|mei|june?|jun|july?|julai|aug(?:ust)?|"
+    r"ogos|sept?(?:ember)?|oct(?:ober)?|oktober|nov(?:ember)?|dec(?:ember)?|dis(?:ember)?)\b",
+    re.IGNORECASE,
+)
 _DIGIT = re.compile(r"\d")
 _BEFORE_IN_ROW = re.compile(
     r"(?<!\d)(\d[\d\-]{4,14})\s?(?:[,&/;、]|\b(?:and|or|vs|versus|to|not|dan|atau|hingga)\b|和|与|到|至|或|及){1,2}"
@@ -142,6 +147,11 @@ def _is_of_somebody(text: str, start: int) -> bool:
 def is_counted(text: str, end: int) -> bool:
     """True when a unit stands behind a number: "500 cups"."""
     return _UNIT_BEHIND.match(right(text, end)) is not None
+
+
+def is_dated(text: str, end: int) -> bool:
+    """True when a month stands behind a number, which is the day: "12 Dec", "28/11"."""
+    return _MONTH_BEHIND.match(right(text, end)) is not None
 
 
 def is_joined(text: str, start: int, end: int) -> bool:
