@@ -12,7 +12,7 @@ from typing import NamedTuple
 from server.pii import surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
-from server.pii.patterns import Candidate, Match, Pattern, Rule, Several, WidePattern
+from server.pii.patterns import Candidate, Context, Match, Pattern, Rule, Several, WidePattern
 
 _RANK = 45
 _TYPE = (
@@ -23,11 +23,11 @@ _TYPE = (
 )
 # Ends of street names that are colours, shapes and adverbs as well: "50 Straw green", "25 Cake Ring", "500 Napkin way
 # too thin". Written small they need a word that leads to a place; the first ones need it, or a neighbour, always.
-_DOUBTFUL_TYPE = re.compile(
-    r"(?:(green|plain|square|sq|ring|cl|ct|pl|ter)|view|link|loop|central|field|gardens?|way|walk|close|place|rise|hill|"
-    r"court|turn|park|estate|drive|lane|ln|st|vale|heights|terrace|parade)(?:\.|\s\d{1,3}[A-Za-z]?)*\Z",
-    re.IGNORECASE,
-)
+_DOUBTFUL_TYPES = frozenset({"green", "plain", "square", "sq", "ring", "cl", "ct", "pl", "ter"})
+_DOUBTFUL_SMALL = _DOUBTFUL_TYPES | {
+    "view", "link", "loop", "central", "field", "garden", "gardens", "way", "walk", "close", "place", "rise", "hill",
+    "court", "turn", "park", "estate", "drive", "lane", "ln", "st", "vale", "heights", "terrace", "parade",
+}  # fmt: skip
 _SMALL = r"(?:[A-Z][A-Za-z']{1,16}|of|the|[A-Z]\.)"
 _HOUSE = r"(?i:no\.?\s?|lot\s)?\d{1,4}[A-Za-z]?"
 _MALAY = (
@@ -88,12 +88,11 @@ _CONTEXT = re.compile(
     r"alamat|tinggal|hantar|rumah|unit|outlet)\b)[^\n]{0,24}\Z",
     re.IGNORECASE,
 )
-_TO_A_PLACE = re.compile(
+_TO_A_PLACE = Context(
     r"(?:\b(?:address|addr|alamat|tinggal)|\b(?:deliver(?:y|ed|ing)?|send|sent|ship(?:ped)?|bring|drop|come|meet|lives?|"
     r"living|stays?|staying|located|moved|home|"
     r"address|addr|alamat|kedai|house|office|outlet|shop|store|stall|collect|pick ?up|hantar|rumah)\b"
-    r"[^\n\d]{0,20}\b(?:to|at|is|in|from|ke|di|kat))\b[\s:,]{0,3}\Z",
-    re.IGNORECASE,
+    r"[^\n\d]{0,20}\b(?:to|at|is|in|from|ke|di|kat))\b[\s:,]{0,3}\z",
 )
 _BETWEEN = re.compile(r"[\s,.()\-:]{0,4}(?:(?:[A-Z][A-Za-z'&]{1,16}|@)[\s,.()\-]{1,3}){0,4}")
 _NEVER_STREETS = re.compile(
@@ -188,6 +187,8 @@ def _parts(folded: Folded) -> list[_Part]:
 
 def _without_count(text: str, start: int, end: int) -> int:
     """Where a street ends if the number behind it is a quantity or a day: "139 Tanjong Pagar Road 200 boxes"."""
+    if not text[end - 1].isdigit():
+        return end
     number = _NUMBER_BEHIND.search(text[start:end])
     if number is None or not (surroundings.is_counted(text, end) or surroundings.is_dated(text, end)):
         return end
@@ -195,8 +196,8 @@ def _without_count(text: str, start: int, end: int) -> int:
 
 
 def _street(part: _Part, written: str) -> _Part:
-    doubtful = _DOUBTFUL_TYPE.search(written)
-    if doubtful is None or (doubtful[1] is None and doubtful[0][0].isupper()):
+    ending = next(word for word in reversed(written.split()) if word[0].isalpha()).rstrip(".")
+    if ending.lower() not in (_DOUBTFUL_TYPES if ending[0].isupper() else _DOUBTFUL_SMALL):
         return part
     return part._replace(sufficient=False, doubtful=True)
 
@@ -235,7 +236,7 @@ def _is_address(text: str, group: list[_Part], strong: list[_Part]) -> bool:
     if not all(part.doubtful for part in strong):
         return len(strong) > 1 or _CONTEXT.search(before) is not None
     beside = (text[part.start : part.end] for part in group if part not in strong)
-    return _TO_A_PLACE.search(before) is not None or any(_SIX_OR_CITY.match(written) for written in beside)
+    return _TO_A_PLACE.occurs(before) or any(_SIX_OR_CITY.match(written) for written in beside)
 
 
 def _neighbours(text: str, parts: list[_Part], *, strong: frozenset[_Part]) -> Iterator[list[_Part]]:
