@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from server.pii import surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
-from server.pii.patterns import Candidate, Match, Pattern, Rule, Several, WidePattern
+from server.pii.patterns import Candidate, Context, Match, Pattern, Rule, Several, WidePattern
 
 _RANK = 45
 _TYPE = (
@@ -20,6 +21,13 @@ _TYPE = (
     r"boulevard|blvd|central|grove|gardens?|gdns|quay|square|sq|highway|hwy|heights|vale|turn|court|ct|green|"
     r"field|parade|circus|heath|ring|park|parkway|plain|estate)"
 )
+# Ends of street names that are colours, shapes and adverbs as well: "50 Straw green", "25 Cake Ring", "500 Napkin way
+# too thin". Written small they need a word that leads to a place; the first ones need it, or a neighbour, always.
+_DOUBTFUL_TYPES = frozenset({"green", "plain", "square", "sq", "ring", "cl", "ct", "pl", "ter"})
+_DOUBTFUL_SMALL = _DOUBTFUL_TYPES | {
+    "view", "link", "loop", "central", "field", "garden", "gardens", "way", "walk", "close", "place", "rise", "hill",
+    "court", "turn", "park", "estate", "drive", "lane", "ln", "st", "vale", "heights", "terrace", "parade",
+}  # fmt: skip
 _SMALL = r"(?:[A-Z][A-Za-z']{1,16}|of|the|[A-Z]\.)"
 _HOUSE = r"(?i:no\.?\s?|lot\s)?\d{1,4}[A-Za-z]?"
 _MALAY = (
@@ -80,11 +88,22 @@ _CONTEXT = re.compile(
     r"alamat|tinggal|hantar|rumah|unit|outlet)\b)[^\n]{0,24}\Z",
     re.IGNORECASE,
 )
+_TO_A_PLACE = Context(
+    r"(?:\b(?:address|addr|alamat|tinggal)|\b(?:deliver(?:y|ed|ing)?|send|sent|ship(?:ped)?|bring|drop|come|meet|lives?|"
+    r"living|stays?|staying|located|moved|home|"
+    r"address|addr|alamat|kedai|house|office|outlet|shop|store|stall|collect|pick ?up|hantar|rumah)\b"
+    r"[^\n\d]{0,20}\b(?:to|at|is|in|from|ke|di|kat))\b[\s:,]{0,3}\z",
+)
 _BETWEEN = re.compile(r"[\s,.()\-:]{0,4}(?:(?:[A-Z][A-Za-z'&]{1,16}|@)[\s,.()\-]{1,3}){0,4}")
 _NEVER_STREETS = re.compile(
-    r"\b(?:Green|Food|Pizza|Paper|Soup|Box|Cup|Inch|Carton|Pack|Kraft|Bento|Order|Invoice|"
-    r"The)\b"
+    r"\b(?:Green\s[A-Za-z]|(?:Food|Pizza|Paper|Soup|Box(?:es)?|Cups?|Inch|Cartons?|Packs?|Kraft|Bento|Order|Invoice|"
+    r"Lids?|Napkins?|Straws?|Trays?|Bowls?|Plates?|Bags?|Forks?|Spoons?|Cakes?|Foil|Tissues?|Tea|The)\b)"
 )
+
+_NOT_A_ROAD = re.compile(r"\s(?:food|show|side|trip|event|stalls?|works?)\b", re.IGNORECASE)
+_COUNTED = re.compile(r"\d+,?\s+(?:[a-z']+\s){0,2}(?:for|to|at|by|from|near|along|on|our|my|your)\s")
+_NUMBER_BEHIND = re.compile(r"(?<=[A-Za-z.])\s\d{1,3}\Z")
+_SIX_OR_CITY = re.compile(r"\d{6}\Z|\D")
 
 _WEIGHT = re.compile(r"\d+[A-Za-z]?,?\s{1,2}kg\b", re.IGNORECASE)  # kg is short for kampung, but not behind a number
 
@@ -97,9 +116,11 @@ _ZH_ADDRESS = WidePattern(
     "(?:[东西南北中]?[一二三四五六七八九十\\d]{0,3}[段路街道])?\\s?\\d{1,5}(?:号|弄|"
     "巷)?(?:[\u4e00-\u9fff]{0,8}\\d{1,4}[A-Za-z]?(?:号楼|栋|幢|座|单元|室|楼|层|房|号)){0,4}"
 )
+_ZH_STREET = "[\u4e00-\u9fff]{2,8}\\s?\\d{0,3}\\s?(?:路|街|道|巷|弄|坊|通道|大道|台|径)\\s?\\d{0,3}"
+# A block of flats in Singapore stands before its street or behind it, and the unit behind both.
 _ZH_BLOCK = WidePattern(
-    "(?:大牌|第)\\s?\\d{1,4}[A-Za-z]?\\s?座?[\\s,]?[\u4e00-\u9fff]{2,8}(?:路|街|道|巷|弄|坊|"
-    "通道|大道|台|径)\\s?\\d{0,3}"
+    f"(?:(?:大牌|第)\\s?\\d{{1,4}}[A-Za-z]?\\s?座?[\\s,]?{_ZH_STREET}|{_ZH_STREET}[\\s,]{{0,2}}大牌\\s?\\d{{1,4}}[A-Za-z]?)"
+    "(?:[\\s,]{0,3}#\\s?[Bb]?\\d{1,3}\\s?-\\s?\\d{1,4}[A-Za-z]?)?"
 )
 _ZH_LEAD = (
     "地址是",
@@ -113,6 +134,8 @@ _ZH_LEAD = (
     "我住",
     "请送",
     "送去",
+    "送",
+    "寄",
     "在",
     "到",
     "是",
@@ -128,10 +151,14 @@ _STRONG = Several(
 _SUFFICIENT = frozenset({_STREET, _STREET_LOWER, _STREET_MALAY_LOWER, _POSTAL_NAMED, _POSCODE_CITY})
 
 
+_NUMBERED = frozenset({_STREET, _STREET_LOWER, _STREET_MALAY, _STREET_MALAY_LOWER, _BLOCK})
+
+
 class _Part(NamedTuple):
     start: int
     end: int
     sufficient: bool  # an address by itself
+    doubtful: bool = False  # it may be a quantity of something
 
 
 def _parts(folded: Folded) -> list[_Part]:
@@ -139,7 +166,8 @@ def _parts(folded: Folded) -> list[_Part]:
     found: list[_Part] = []
     for pattern in _STRONG.occurring(data):
         for match in pattern.matches(data):
-            part = _Part(match.start, match.end, pattern in _SUFFICIENT)
+            end = _without_count(text, match.start, match.end) if pattern in _NUMBERED else match.end
+            part = _Part(match.start, end, pattern in _SUFFICIENT)
             written = text[part.start : part.end]
             if pattern is _STREET_MALAY:
                 if _WEIGHT.match(written):
@@ -147,10 +175,39 @@ def _parts(folded: Folded) -> list[_Part]:
                 part = part._replace(sufficient=written[0].isdigit() or written[:2].lower() == "no")
             elif pattern is _BLOCK:
                 part = part._replace(sufficient=_is_full_block(written))
-            elif pattern is _STREET and _NEVER_STREETS.search(written):
+            elif pattern is _STREET:
+                if _NEVER_STREETS.search(written):
+                    continue
+                part = _street(part, written)
+            elif pattern is _STREET_LOWER and _is_no_street(text, part):
                 continue
             found.append(part)
     return found
+
+
+def _without_count(text: str, start: int, end: int) -> int:
+    """Where a street ends if the number behind it is a quantity or a day: "139 Tanjong Pagar Road 200 boxes"."""
+    if not text[end - 1].isdigit():
+        return end
+    number = _NUMBER_BEHIND.search(text[start:end])
+    if number is None or not (surroundings.is_counted(text, end) or surroundings.is_dated(text, end)):
+        return end
+    return start + number.start()
+
+
+def _street(part: _Part, written: str) -> _Part:
+    ending = next(word for word in reversed(written.split()) if word[0].isalpha()).rstrip(".")
+    if ending.lower() not in (_DOUBTFUL_TYPES if ending[0].isupper() else _DOUBTFUL_SMALL):
+        return part
+    return part._replace(sufficient=False, doubtful=True)
+
+
+def _is_no_street(text: str, part: _Part) -> bool:
+    """True for "50 boxes to orchard road" and "200 napkins for street food"."""
+    return (
+        _COUNTED.match(text[part.start : part.end]) is not None
+        or _NOT_A_ROAD.match(text[part.end : part.end + 8]) is not None
+    )
 
 
 def _is_full_block(written: str) -> bool:
@@ -166,15 +223,20 @@ def _addresses(folded: Folded) -> Iterator[Candidate]:
     parts.sort()
     for group in _neighbours(text, sorted([*parts, *weak]), strong=frozenset(parts)):
         start, end = group[0].start, max(part.end for part in group)
-        strong = [part for part in group if part in parts]
-        if (
-            any(part.sufficient for part in strong)
-            or len(strong) > 1
-            or _CONTEXT.search(text[max(0, start - 40) : start])
-        ):
+        if _is_address(text, group, [part for part in group if part in parts]):
             while end > start and text[end - 1] in " ,.-\n\t":
                 end -= 1
             yield Candidate(start, end, Kind.ADDRESS, _RANK)
+
+
+def _is_address(text: str, group: list[_Part], strong: list[_Part]) -> bool:
+    before = text[max(0, group[0].start - 40) : group[0].start]
+    if any(part.sufficient for part in strong):
+        return True
+    if not all(part.doubtful for part in strong):
+        return len(strong) > 1 or _CONTEXT.search(before) is not None
+    beside = (text[part.start : part.end] for part in group if part not in strong)
+    return _TO_A_PLACE.occurs(before) or any(_SIX_OR_CITY.match(written) for written in beside)
 
 
 def _neighbours(text: str, parts: list[_Part], *, strong: frozenset[_Part]) -> Iterator[list[_Part]]:

@@ -61,7 +61,17 @@ _GLUED = Pattern(
 _LISTED_BEFORE = re.compile(r"(?<!\d)[3689]\d{7}[/,;]\Z")
 _LISTED_BEHIND = re.compile(r"[/,;][3689]\d{7}(?!\d)")
 _FOUR_DIGITS_BEFORE = re.compile(r"\d{4}[ \-]\Z")
-_FOUR_DIGITS_BEHIND = re.compile(r"[ \-]\d{4}\b")
+_DIGITS_BEHIND = re.compile(r"[ \-]\d{3,5}\b")
+# "3000-4000 a month", "6000 8000 for each outlet": as a telephone number only if it is called one.
+_ROUND_BEHIND = re.compile(r"\s\d{1,2}[05]0\Z")
+_LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
+_WHOLE = re.compile(r"0\d{8,11}\s")
+_TWO_COUNTS = re.compile(r"(\d\d[05]0)[\s\-](\d\d[05]0)")
+_PHONE_BEHIND = re.compile(
+    r"(?:,?\s(?:that\s)?(?:is|was|adalah|ialah)\s(?:the\s|my\s|our\s|his\s|her\s)?(?:[a-z]{1,10}\s)?|\s?\()"
+    r"(?:phone|mobile|tel|telephone|handphone|hp|cell|whatsapp|wa|contact|hotline|line|fax|number|no|nombor)\b",
+    re.IGNORECASE,
+)
 _WORDS_BEFORE_NUMBER = (
     r"phone|mobile|tel|telephone|handphone|hp|h/p|cell|cellphone|whatsapp|wa|call|calling|contact|ring|sms|text|"
     r"dial|fax|reach|telefon|"
@@ -85,6 +95,8 @@ _SPELT_CHINESE = WidePattern("[零〇一二三四五六七八九幺]{8,19}")
 _EMAIL_RANK = 80
 _PHONE_RANK = 50
 _LONGEST_SUBSCRIBER = 12
+_FOUR_BEHIND = 5  # a sign and four digits
+_CALLED_BEHIND = 40  # code points behind a number that may call it one
 
 
 def _emails(folded: Folded) -> Iterator[Candidate]:
@@ -161,27 +173,62 @@ def _eight(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def accept(match: Match) -> Candidate | None:
-        if _FOUR_DIGITS_BEFORE.search(text[max(0, match.start - 5) : match.start]) or _FOUR_DIGITS_BEHIND.match(
-            text[match.end : match.end + 6]
-        ):
-            return None  # two groups out of a longer number
-        if dialling.is_compact_date(text[match.start : match.end]) and not surroundings.after_phone_word(
-            text, match.start
+        start, end = match.start, match.end
+        if _is_out_of_longer(text, start, end):
+            return None
+        written = text[start:end]
+        if (_are_two_counts(written) or dialling.reads_as_date(written)) and not (
+            surroundings.after_phone_word(text, start) or _PHONE_BEHIND.match(text[end : end + _CALLED_BEHIND])
         ):
             return None
-        return _phone(text, match.start, match.end)
+        return _phone(text, start, end)
 
     yield from _EIGHT.retrying(folded.data, accept)
+
+
+def _is_out_of_longer(text: str, start: int, end: int) -> bool:
+    """True for some groups out of a longer number; a quantity behind ("500 cups") does not make a number longer."""
+    if _FOUR_DIGITS_BEFORE.search(text[max(0, start - 5) : start]):
+        return True
+    behind = _DIGITS_BEHIND.match(text[end : end + 7])
+    if behind is None or _ROUND_BEHIND.match(behind[0]) or surroundings.is_counted(text, end + behind.end()):
+        return False
+    four = behind.end() == _FOUR_BEHIND
+    if text[start:end].isdigit():
+        return four and not surroundings.after_phone_word(text, start)
+    return four or not surroundings.after_phone_word(text, start)
+
+
+def _are_two_counts(written: str) -> bool:
+    counts = _TWO_COUNTS.fullmatch(written)
+    return counts is not None and counts[1] <= counts[2]
 
 
 def _trunk(folded: Folded) -> Iterator[Candidate]:
     text = folded.text
 
     def accept(match: Match) -> Candidate | None:
-        written = text[match.start : match.end]
-        return _phone(text, match.start, match.end) if dialling.is_trunk_number(written) else None
+        end = _without_count(text, match.start, match.end)
+        written = text[match.start : end]
+        if not dialling.is_trunk_number(written):
+            return None
+        if dialling.reads_as_date(written) and not surroundings.after_phone_word(text, match.start):
+            return None
+        return _phone(text, match.start, end)
 
     yield from _TRUNK.retrying(folded.data, accept)
+
+
+def _without_count(text: str, start: int, end: int) -> int:
+    """Where a number ends if its last group is one of its own: "0196934918 200 boxes", "0196934918 3000"."""
+    dated = dialling.date_behind(text, start, end)
+    if dated is not None:
+        return dated
+    last = _LAST_GROUP.search(text[start:end])
+    if last is None:
+        return end
+    alone = surroundings.is_counted(text, end) or surroundings.is_dated(text, end) or _WHOLE.match(text[start:end])
+    return start + last.start() if alone else end
 
 
 def _shaped(pattern: Pattern) -> Callable[[Folded], Iterator[Candidate]]:

@@ -15,6 +15,18 @@ _TRUNK_DIGITS = range(9, 13)
 _SINGAPORE_STARTS = "3689"
 _TRUNK_SHAPES = re.compile(r"\(?0\d{1,4}\)?[\s.\-]{0,2}(?:\d{2,4}(?:[\s.\-]{1,2}\d{2,4}){1,4}|\d{6,9})")
 
+_YEAR = r"(?:19|20)\d\d"
+_DATE = re.compile(
+    rf"(?:(?P<day>\d\d?)(?P<between>[\s\-]?)(?P<month>\d\d?)(?P=between){_YEAR}|"
+    rf"{_YEAR}(?P<between_behind>[\s\-]?)(?P<month_behind>\d\d?)(?P=between_behind)(?P<day_behind>\d\d?))"
+    r"(?:[\s\-]{1,3}(?:[01]\d|2[0-3])[\s]?[0-5]\d){0,2}"  # 0900, 0900-1100
+)
+
+_DATE_IN = re.compile(
+    r"\.?\s(?:(?:0?[1-9]|[12]\d|3[01])[ \-/](?:0?[1-9]|1[0-2])[ \-/]20\d\d|20\d\d[\-/](?:0?[1-9]|1[0-2])[\-/]\d\d)\b"
+)
+_DATE_LENGTH = 10
+
 
 @functools.cache
 def _national_pattern(country_code: int) -> re.Pattern[str] | None:
@@ -77,12 +89,19 @@ def is_trunk_number(written: str) -> bool:
     return _TRUNK_SHAPES.fullmatch(written) is not None
 
 
-def is_compact_date(written: str) -> bool:
-    """True for eight digits that read as a date: 31122024 (day, month, year)."""
-    if not written.isdigit() or len(written) != _EIGHT:
+def reads_as_date(written: str) -> bool:
+    """True for digits that read as a date, with or without a time behind: 31122024, 28-11-2026 0900, 2026 11 28."""
+    match = _DATE.fullmatch(written)
+    if match is None:
         return False
-    day, month, year = int(written[:2]), int(written[2:4]), int(written[4:])
-    return 1 <= day <= 31 and 1 <= month <= 12 and 1900 <= year <= 2099
+    day, month = match["day"] or match["day_behind"], match["month"] or match["month_behind"]
+    return 1 <= int(day) <= 31 and 1 <= int(month) <= 12
+
+
+def date_behind(text: str, start: int, end: int) -> int | None:
+    """Where a date begins that follows a number and reads as a part of it: "012-345678-9 28-11-2026"."""
+    date = _DATE_IN.search(text[start : end + _DATE_LENGTH])
+    return start + date.start() if date is not None and start + date.start() < end else None
 
 
 def is_spelt_number(digits: str, *, called: bool) -> bool:

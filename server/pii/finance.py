@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from server.pii import surroundings
+from server.pii import dialling, surroundings
 from server.pii.kinds import Kind
 from server.pii.normalise import Folded
 from server.pii.patterns import Candidate, Context, Match, Pattern, Rule, WidePattern
@@ -102,6 +102,16 @@ _ACCOUNT = Pattern(
     rf"(\d(?:[ \-]?\d){{7,18}})\b[ ,(]{{1,3}}(?i:{_BANKS})\b)"
 )
 _PHONE_GROUPS = re.compile(r"0\d{1,2}[ \-]\d{3,4}[ \-]?\d{3,4}\Z")  # 012-345 6789
+# "DBS 012-345678-9" has only the bank before it, "wise" not even that.
+_CALLED_ACCOUNT = re.compile(
+    r"\b(?:account|acct|a/c|acc|akaun|sort code|routing number|giro|iban|bsb)\b", re.IGNORECASE
+)
+_WISE_ALONE = re.compile(r"wise(?:\s(?:to|at|with))?\s*\Z", re.IGNORECASE)
+_ROUND = re.compile(r"\d{1,4}000\Z|\d{0,2}[05]0(?:\s\d{0,3}[05]0)+\Z")  # 150000 and 100 200 300 400 are counted things
+_FEW_IN_GROUPS = re.compile(r"(?:\d-?){1,5}\s(?:\d[\s\-]?){0,6}\Z")  # "DBS, 200 120 grit": two numbers
+_LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
+_LAST_DAY = re.compile(r"\s\d{1,2}\Z")
+_FEWEST_DIGITS = 8
 _SIX_DIGITS = re.compile(r"\d(?:[\s\-]?\d){5}")
 _BANK_BEHIND = re.compile(rf"[ ,(]{{1,3}}(?:{_BANKS})\b", re.IGNORECASE)
 _ACCOUNT_WIDE = WidePattern(
@@ -227,19 +237,67 @@ def _accounts(folded: Folded) -> Iterator[Candidate]:
             if beside[0] >= 0 or _BANK_BEHIND.match(text, end):
                 rank = _BESIDE_RANK
             return _likely_account(text, match.start, start, end, rank)
-        if _NOT_A_BANK.search(surroundings.left(text, match.start)) or surroundings.is_continued(text, end):
-            return None
-        plain = text[start:end].isdigit()  # with hyphens it may be written as an identity card is
-        return Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK + (_OVER_IDENTITY if plain else 0))
+        return _labelled_account(text, match.start, start, end)
 
     if _SIX_DIGITS.search(text):
         yield from _ACCOUNT.retrying(folded.data, accept)
 
 
+def _labelled_account(text: str, cue: int, start: int, end: int) -> Candidate | None:
+    """A number behind the word for an account or the name of a bank, which begins at `cue`."""
+    end = _without_count(text, start, end)
+    # With hyphens it may be written as an identity card is.
+    rank = _ACCOUNT_RANK + (_OVER_IDENTITY if text[start:end].isdigit() else 0)
+    if not _CALLED_ACCOUNT.search(text[cue:start]):
+        if _says_little(text[cue:start], text[start:end]):
+            return None
+        return _likely_account(text, cue, start, end, rank)
+    if _NOT_A_BANK.search(surroundings.left(text, cue)) or surroundings.is_continued(text, end):
+        return None
+    if surroundings.is_counted(text, end) or _is_date_in_groups(text[start:end]):
+        return None
+    return Candidate(start, end, Kind.BANK_ACCOUNT, rank)
+
+
+def _says_little(bank: str, written: str) -> bool:
+    """True for "wise" and few digits, and for two counts behind a bank: "DBS, 200 120 grit"."""
+    if _FEW_IN_GROUPS.match(written):
+        return True
+    return _WISE_ALONE.match(bank) is not None and _digits_in(written) <= _FEWEST_DIGITS
+
+
+def _without_count(text: str, start: int, end: int) -> int:
+    """Where the number ends if what its last groups say is a quantity or a date: "0123456789 500 cups"."""
+    dated = dialling.date_behind(text, start, end)
+    if dated is not None and _digits_in(text[start:dated]) >= _FEWEST_DIGITS:
+        return dated
+    last = None
+    if surroundings.is_counted(text, end):
+        last = _LAST_GROUP.search(text[start:end])
+    elif surroundings.is_dated(text, end):
+        last = _LAST_DAY.search(text[start:end])
+    if last is None or _digits_in(text[start : start + last.start()]) < _FEWEST_DIGITS:
+        return end
+    return start + last.start()
+
+
+def _digits_in(written: str) -> int:
+    return sum(c.isdigit() for c in written)
+
+
+def _is_date_in_groups(written: str) -> bool:
+    """True for 28-11-2026; eight digits in one may be an account as well when they are called one."""
+    return not written.isdigit() and dialling.reads_as_date(written)
+
+
 def _likely_account(text: str, cue: int, start: int, end: int, rank: int) -> Candidate | None:
     """A number that no label calls an account; `cue` is where the words begin that suggest it."""
+    end = _without_count(text, start, end)
+    written = text[start:end]
     if (
-        _PHONE_GROUPS.match(text[start:end])
+        _PHONE_GROUPS.match(written)
+        or dialling.reads_as_date(written)
+        or _ROUND.match(written)
         or _NOT_A_BANK.search(surroundings.left(text, cue))
         or surroundings.is_joined(text, start, end)
         or surroundings.is_number_of_thing(text, start, end)
@@ -256,6 +314,9 @@ def _accounts_chinese(folded: Folded) -> Iterator[Candidate]:
             yield candidate
     for match in _ACCOUNT_WIDE.matches(text):
         start, end = match.groups[0]
+        end = _without_count(text, start, end)
+        if surroundings.is_counted(text, end) or _is_date_in_groups(text[start:end]):
+            continue
         if not _NOT_A_BANK.search(surroundings.left(text, match.start)):
             yield Candidate(start, end, Kind.BANK_ACCOUNT, _ACCOUNT_RANK)
 

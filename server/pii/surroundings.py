@@ -8,6 +8,7 @@ from server.pii.patterns import Context
 
 _LEFT = 28  # code points looked at before a number
 _RIGHT = 32  # and behind it
+_CLAUSE = 56  # before it, for the person that a clause is about
 _ROW = 4  # how many numbers of a row are followed back to the word before the first
 _ALIKE = 4  # leading digits that the numbers of one row share
 
@@ -33,18 +34,31 @@ _THING_WORDS = Context(
     rf"(?:\b(?:{_ORDER_WORDS}|"
     r"codes|dockets|vouchers|way ?bills?|bill|labels?|cartons?|pallets?|articles?|jobs?|tasks?|grn|rma|proforma|pr|dn|"
     r"cn|req|requisition|(?:credit|debit|delivery|packing) notes?|advice|permits?|licen[cs]es?|certificates?|cert|"
-    r"documents?|doc|contracts?|claims?|complaints?|policy|meter|readings?|sensor|device|machine|terminal|mou?ld|"
-    r"locker|pin|sticker|tag|ids?|membership|logs?|cheques?|chq|fpx|approx|approximately|"
+    r"documents?|doc|contracts?|claims?|policy|meter|readings?|sensor|device|machine|terminal|mou?ld|"
+    r"locker|pin|sticker|tag|ids?|membership|logs?|cheques?|chq|fpx|approx|approximately|plu|slips?|forms?|"
+    r"complaints? (?:no|num|number|id|ref)|(?:gate|entry|visitor|security|loading|vehicle) pass|"
     r"produk|kod|siri|rujukan|penjejakan|dokumen|baucar|lesen|aduan|bil|cek)(?: bank)?|"
     rf"{_ORDER_WORDS_CHINESE}|总共|一共|条码|代码|单据|收据|账单|合同|证号|序列号|参考|支票)"
     # "the code on the lid is": what a number of that kind says, not whom it reaches
-    r"(?:(?: [a-z]+){0,3} (?:is|was|are|reads?|says?|shows?)\b)?" + _FILLER
+    r"(?:(?: (?:on|of|for) (?:(?:the|our|my|your|this|that) )?[a-z]+)? (?:is|was|are|reads?|says?|shows?)\b)?" + _FILLER
+)
+# "the driver for the job is", "the man with the permit is": a number behind that is the person's;
+# "the driver says the order number is" tells what the number is.
+_OF_SOMEBODY = re.compile(
+    r"(?:\b(?:contact|persons?|people|hotline|line|phone|mobile|drivers?|technicians?|guys?|man|men|lady|woman|girl|boy|"
+    r"receivers?|recipients?|holder|owner|buyer|sender|boss|manager|supervisor|staff|colleague|chef|cook|cashier|"
+    r"friend|wife|husband|brother|sister|son|daughter|mother|father|uncle|aunty|auntie|helper|rider|courier|"
+    r"storekeeper|pemandu|orang|abang|kakak|bos|pengurus|penerima|who|whoever)\b(?!')[^\n.!?;]{0,44}"
+    r"(?<!\bno )(?<!\bnos )(?<!\bnum )(?<!\bnumber )(?<!\bnombor )(?<!\bcode )(?<!\bid )(?<!\bref )(?<!\breference )"
+    r"\b(?:is|was|are|adalah|ialah)|(?:司机|师傅|老板|经理|负责人|联系人|收货人|热线|客服)[^\n。！？]{0,12}[是为])"
+    r"[\s:#=\-]*\Z",
+    re.IGNORECASE,
 )
 _MONEY_BEFORE = re.compile(r"(?:[$€£¥₹#]|\b(?:sgd|usd|myr|rm|eur|gbp|cny|rmb|idr))\s?\Z", re.IGNORECASE)
 _UNIT = (
     r"\s?(?:%|pcs?\b|pieces?\b|box(?:es)?\b|cartons?\b|ctns?\b|packs?\b|pkts?\b|units?\b|rolls?\b|bags?\b|"
     r"cases?\b|sleeves?\b|cups?\b|lids?\b|bowls?\b|plates?\b|trays?\b|straws?\b|napkins?\b|sheets?\b|sets?\b|pax\b|"
-    r"kgs?\b|grams?\b|ml\b|mm\b|cm\b|inch\b|in\b(?= (?:total|stock))|dollars\b|sgd\b|usd\b|keping\b|kotak\b|"
+    r"lots?\b|kgs?\b|grams?\b|ml\b|mm\b|cm\b|inch\b|in\b(?= (?:total|stock))|dollars\b|sgd\b|usd\b|keping\b|kotak\b|"
     r"biji\b|cawan\b|个|只|箱|包|件|盒|元|块|卷|袋)"
 )
 # What happens to orders, parcels and papers and not to people's numbers.
@@ -58,11 +72,17 @@ _CALLED = (
     r"(?:,?\s(?:that\s)?(?:is|was|are|adalah|ialah)\s(?:the\s|my\s|our\s|your\s|an?\s)?(?:nombor\s)?|\s?\()"
     r"(?:orders?|invoices?|po|quote|quotation|sku|item|batch|lot|ref|reference|tracking|awb|way ?bill|consignment|"
     r"parcel|shipment|ticket|receipt|transaction|serial|barcode|docket|voucher|permit|licen[cs]e|pesanan|invois|resit|"
-    r"rujukan)\b(?!\s(?:contact|hotline|line|phone|desk|person|mobile|whatsapp))"
+    r"rujukan)\b(?!\s(?:contact|hotline|line|phone|desk|person|mobile|whatsapp|"
+    r"driver|guy|man|lady|receiver|recipient|holder|boss|manager|rider))"
     rf"|\s?(?:是|这个|那个|的)?(?:{_ORDER_WORDS_CHINESE})"
 )
 _UNIT_BEHIND = re.compile(_UNIT, re.IGNORECASE)
 _THING_BEHIND = re.compile(f"{_UNIT}|{_FATE}|{_CALLED}", re.IGNORECASE)
+_MONTH_BEHIND = re.compile(
+    r"/\d|\s?(?:jan(?:uary|uari)?|feb(?:ruary|ruari)?|mar(?:ch)?|mac|apr(?:il)?|may|mei|june?|jun|july?|julai|aug(?:ust)?|"
+    r"ogos|sept?(?:ember)?|oct(?:ober)?|oktober|nov(?:ember)?|dec(?:ember)?|dis(?:ember)?)\b",
+    re.IGNORECASE,
+)
 _DIGIT = re.compile(r"\d")
 _BEFORE_IN_ROW = re.compile(
     r"(?<!\d)(\d[\d\-]{4,14})\s?(?:[,&/;、]|\b(?:and|or|vs|versus|to|not|dan|atau|hingga)\b|和|与|到|至|或|及){1,2}"
@@ -106,7 +126,9 @@ def is_number_of_thing(text: str, start: int, end: int, *, row: int = _ROW) -> b
     """The same for a number that only its length speaks for: words for things, papers and measures count too, so does
     what happens to it ("is cancelled"), and in a row of numbers the word before the first, `row` numbers back."""
     before = left(text, start)
-    if _LETTER.search(before) and (_ROUND.match(text[start:end]) or _THING_WORDS.occurs(before)):
+    if _LETTER.search(before) and (
+        _ROUND.match(text[start:end]) or (_THING_WORDS.occurs(before) and not _is_of_somebody(text, start))
+    ):
         return True
     if _MONEY_BEFORE.search(before) or _THING_BEHIND.match(right(text, end)):
         return True
@@ -116,6 +138,20 @@ def is_number_of_thing(text: str, start: int, end: int, *, row: int = _ROW) -> b
     first, last = (start - len(before) + at for at in previous.span(1))
     alike = text[first : first + _ALIKE] == text[start : start + _ALIKE]
     return alike and is_number_of_thing(text, first, last, row=row - 1)
+
+
+def _is_of_somebody(text: str, start: int) -> bool:
+    return _OF_SOMEBODY.search(text[max(0, start - _CLAUSE) : start]) is not None
+
+
+def is_counted(text: str, end: int) -> bool:
+    """True when a unit stands behind a number: "500 cups"."""
+    return _UNIT_BEHIND.match(right(text, end)) is not None
+
+
+def is_dated(text: str, end: int) -> bool:
+    """True when a month stands behind a number, which is the day: "12 Dec", "28/11"."""
+    return _MONTH_BEHIND.match(right(text, end)) is not None
 
 
 def is_joined(text: str, start: int, end: int) -> bool:
