@@ -332,7 +332,7 @@ RULES = (
     ),
     Rule(
         "bank account in Chinese",
-        rf"(?:账号|帐号|账户|帐户|卡号|户口|户头|银行|{_BANKS_CHINESE}|[转汇打退存])[^\n\d]*\d",
+        rf"(?:账号|帐号|账户|帐户|卡号|户口|户头|银行|{_BANKS_CHINESE}|[转汇打退存])\D*\d",
         _accounts_chinese,
     ),
 )

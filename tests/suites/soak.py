@@ -1,6 +1,6 @@
 """Hours in small: whether memory grows under steady load, and whether a rolling deploy is noticed.
 
-    python -m tests.suites.soak [--minutes 30] [--deploys 2]
+    python -m tests.suites.soak [--minutes 30] [--deploys 3]
 
 Growth is the slope of a straight line through the memory of server and worker, after the first fifth of the time, in
 which pools, caches and allocators fill.
@@ -108,7 +108,7 @@ async def measure(result: Result, told: Progress, minutes: float, count: int) ->
 
 @click.command(help=__doc__)
 @click.option("--minutes", default=MINUTES, show_default=True)
-@click.option("--deploys", "count", default=2, show_default=True)
+@click.option("--deploys", "count", default=3, show_default=True)
 def main(minutes: float, count: int) -> None:
     """Measures, stores, shows."""
     finish("soak", lambda result, told: measure(result, told, minutes, count), asyncio.run)

@@ -61,6 +61,7 @@ def standing(text: str, *, everything: bool) -> list[tuple[int, int, Kind]]:
 @settings(max_examples=500, deadline=None)
 @given(TEXTS)
 @example("DOB00000000")  # the label glued to its date
+@example("户口\n0000000")  # the label a line above its number
 def test_triggers_are_necessary(text: str) -> None:
     """The rules that did not fire would have changed nothing: the prefilter loses no finding."""
     assert standing(text, everything=False) == standing(text, everything=True)
