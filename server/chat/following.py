@@ -212,18 +212,22 @@ def _may_see(caller: Caller, held: RunLog) -> bool:
 def _closing(run: Run, answer: Message | None, proposed: Proposed | None, after_seq: int) -> Iterator[LogEntry]:
     """The last events of an ended run under their own numbers, after a Snapshot that stands for all before them.
 
+    Of a run that left no message nothing can stand for what it told: its terminal is the follower's next event.
+
     The terminal always comes, above what the follower has: a run whose process died ended sooner than it had told.
     """
     when = run.end_time or datetime.now(UTC)
-    events: list[Event] = []
-    if answer is not None:
-        events += [_cited(citation) for citation in answer.citations]
-        events += [proposed] if proposed else []
-        events.append(Spent(run.usage, run.time_to_first_token_ms))
-    events.append(stored_terminal(run, answer))
-    last = max(run.last_seq, len(events) + 1, after_seq + (run.state is RunState.INTERRUPTED))
+    cut_short = run.state is RunState.INTERRUPTED
+    if answer is None:
+        seen_all = 0 < run.last_seq <= after_seq and not cut_short
+        yield LogEntry(after_seq + (not seen_all), when, stored_terminal(run, None), run.epoch)
+        return
+    events: list[Event] = [_cited(citation) for citation in answer.citations]
+    events += [proposed] if proposed else []
+    events += [Spent(run.usage, run.time_to_first_token_ms), stored_terminal(run, answer)]
+    last = max(run.last_seq, len(events) + 1, after_seq + cut_short)
     first = last - len(events) + 1
-    if answer is not None and after_seq < first - 1:
+    if after_seq < first - 1:
         yield LogEntry(first - 1, when, Snapshot(answer.text, first - 1), run.epoch)
     for seq, event in enumerate(events, first):
         if seq > after_seq or seq == last:

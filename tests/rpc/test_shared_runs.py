@@ -139,6 +139,27 @@ async def test_a_run_that_had_said_something_is_interrupted_once_for_all(
         assert (await two.chats.following.get(CALLER, run)).last_seq == there[-1].seq
 
 
+async def test_past_the_log_an_interruption_comes_next_after_what_was_seen(
+    dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    """There is no message that a snapshot could give, so no number may be left out."""
+    async with process(dsn, tmp_path, redis_url) as one:
+        run = await one.send(await one.conversation(), "hello")
+        await eventually(lambda: said(one, run, "half"))
+        await die(run, one)
+        async with process(dsn, tmp_path, NOWHERE, "two") as two:
+            await eventually(lambda: is_interrupted(two, run))
+            for after in range(5):
+                told = await two.reads(run, after)
+                assert [(event.seq, event.WhichOneof("event")) for event in told] == [(after + 1, "interrupted")]
+        one.assistant.go.set()
+        await eventually(lambda: gone(one))
+
+
+async def is_interrupted(two: Process, run: str) -> bool:
+    return (await two.chats.following.get(CALLER, run)).state is RunState.INTERRUPTED
+
+
 async def gone(one: Process) -> bool:
     return one.chats.runner.active == 0
 
