@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from google.protobuf import any_pb2, duration_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import Message
 
 from server.pii.pseudonym import Pseudonyms
@@ -150,14 +150,23 @@ class _Walk:
     def _nested(self, message: Message, depth: int) -> object:
         name = message.DESCRIPTOR.full_name
         if name in _TIMES:
-            return str(MessageToDict(message))
+            return str(_read(message))
         if name == _ANY:
             return {"type": getattr(message, "type_url", "")}
         if name in _OPEN_TYPES:  # no descriptor says what is inside
-            return scrubbed(str(MessageToDict(message)))
+            return scrubbed(str(_read(message)))
         if depth + 1 >= MAX_DEPTH:
             return _CUT
         return self.message(message, depth + 1)
+
+
+def _read(message: Message) -> object:
+    """As its JSON form, if it has one: a caller may send a time outside any calendar, or a number that is none, also in
+    a field that nobody reads, and the record of that call must be written all the same."""
+    try:
+        return MessageToDict(message)
+    except (ValueError, SerializeToJsonError):
+        return f"[no valid {message.DESCRIPTOR.name}]"
 
 
 def scrubbed(text: str) -> str:

@@ -9,6 +9,7 @@ import uuid
 import asyncpg
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.caller import Role
 from tests.support.app import Desk
@@ -177,6 +178,14 @@ async def test_a_customer_cannot_speak_for_another_outlet(desk: Desk) -> None:
         await desk.chat.Chat(chat.ChatRequest(message="hi", outlet_id="boba-bay-bedok"), metadata=desk.metadata())
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert reason(caught.value) == "OUTLET_MISMATCH"
+
+
+async def test_a_time_that_the_server_sets_itself_may_be_anything(desk: Desk) -> None:
+    asked = chat_pb2.Conversation(title="boxes", create_time=Timestamp(seconds=2**62), update_time=Timestamp(nanos=-1))
+    request = chat.CreateConversationRequest(conversation=asked)
+    made = await desk.chat.CreateConversation(request, metadata=desk.metadata())
+    assert made.title == "boxes"
+    assert made.create_time.ToJsonString()
 
 
 async def test_create_conversation_is_idempotent(desk: Desk) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from server.pii.messages import MAX_FIELDS, MAX_ITEMS, MAX_TEXT, redacted
 from server.pii.pseudonym import Pseudonyms
+from tests.suites.wire_fuzzing import methods, requests
 from tria.policy.v1 import policy_pb2
 
 _F = descriptor_pb2.FieldDescriptorProto
@@ -69,6 +73,24 @@ def _build() -> type[Message]:
 
 
 Everything = _build()
+
+
+@pytest.mark.parametrize("time", [{"seconds": 2**62}, {"seconds": 5, "nanos": -1}])
+def test_a_time_that_is_none_is_shown_as_such(time: dict[str, int]) -> None:
+    assert redacted(Everything(time=time, count=7)) == {"count": 7, "time": "[no valid Timestamp]"}
+
+
+def test_an_open_value_that_json_does_not_know_is_shown_as_such() -> None:
+    assert redacted(Everything(open={"a": math.inf}, count=7)) == {"count": 7, "open": "[no valid Struct]"}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_any_request_can_be_shown(data: st.DataObject) -> None:
+    method = data.draw(st.sampled_from(methods()))
+    assert method.request_type is not None
+    request = message_factory.GetMessageClass(method.request_type).FromString(data.draw(requests(method)))
+    json.dumps(redacted(request))
 
 
 def test_each_kind_of_field() -> None:
