@@ -155,7 +155,7 @@ chaos: $(SETUP) ## Kill everything under use and judge by what clients were told
 security: $(SETUP) ## Attack a real system over the wire; results in reports/
 	@$(ENV)/python -m tests.suites.security $(ARGS)
 
-promises: $(SETUP) ## Run the tests behind each requirement; results in reports/
+promises: $(SETUP) prometheus ## Run the tests behind each requirement; results in reports/
 	@$(ENV)/python -m tests.suites.promises $(ARGS)
 
 readiness: $(SETUP) ## One report over all results in reports/, requirement by requirement
