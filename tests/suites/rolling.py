@@ -120,7 +120,7 @@ async def _person(over: Replicas, number: int, calls: Calls, stop: asyncio.Event
             except TriaError as error:
                 calls.note(f"{error.code.name}:{error.reason}", began)
             except (grpc.aio.AioRpcError, AssertionError) as error:
-                calls.note(type(error).__name__, began)
+                calls.note(f"{type(error).__name__}: {str(error)[:200]}", began)
             else:
                 calls.note("fine", began)
             with suppress(TimeoutError):
