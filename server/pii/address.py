@@ -190,7 +190,7 @@ def _without_count(text: str, start: int, end: int) -> int:
     if not text[end - 1].isdigit():
         return end
     number = _NUMBER_BEHIND.search(text[start:end])
-    if number is None or not (surroundings.is_counted(text, end) or surroundings.is_dated(text, end)):
+    if number is None or not surroundings.is_of_its_own(text, end):
         return end
     return start + number.start()
 

@@ -64,7 +64,6 @@ _FOUR_DIGITS_BEFORE = re.compile(r"\d{4}[ \-]\Z")
 _DIGITS_BEHIND = re.compile(r"[ \-]\d{3,5}\b")
 # "3000-4000 a month", "6000 8000 for each outlet": as a telephone number only if it is called one.
 _ROUND_BEHIND = re.compile(r"\s\d{1,2}[05]0\Z")
-_LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
 _WHOLE = re.compile(r"0\d{8,11}\s")
 _TWO_COUNTS = re.compile(r"(\d\d[05]0)[\s\-](\d\d[05]0)")
 _PHONE_BEHIND = re.compile(
@@ -224,10 +223,10 @@ def _without_count(text: str, start: int, end: int) -> int:
     dated = dialling.date_behind(text, start, end)
     if dated is not None:
         return dated
-    last = _LAST_GROUP.search(text[start:end])
+    last = surroundings.LAST_GROUP.search(text[start:end])
     if last is None:
         return end
-    alone = surroundings.is_counted(text, end) or surroundings.is_dated(text, end) or _WHOLE.match(text[start:end])
+    alone = surroundings.is_of_its_own(text, end) or _WHOLE.match(text[start:end])
     return start + last.start() if alone else end
 
 

@@ -109,7 +109,6 @@ _CALLED_ACCOUNT = re.compile(
 _WISE_ALONE = re.compile(r"wise(?:\s(?:to|at|with))?\s*\Z", re.IGNORECASE)
 _ROUND = re.compile(r"\d{1,4}000\Z|\d{0,2}[05]0(?:\s\d{0,3}[05]0)+\Z")  # 150000 and 100 200 300 400 are counted things
 _FEW_IN_GROUPS = re.compile(r"(?:\d-?){1,5}\s(?:\d[\s\-]?){0,6}\Z")  # "DBS, 200 120 grit": two numbers
-_LAST_GROUP = re.compile(r"\s\d{1,5}\Z")
 _LAST_DAY = re.compile(r"\s\d{1,2}\Z")
 _FEWEST_DIGITS = 8
 _SIX_DIGITS = re.compile(r"\d(?:[\s\-]?\d){5}")
@@ -273,7 +272,7 @@ def _without_count(text: str, start: int, end: int) -> int:
         return dated
     last = None
     if surroundings.is_counted(text, end):
-        last = _LAST_GROUP.search(text[start:end])
+        last = surroundings.LAST_GROUP.search(text[start:end])
     elif surroundings.is_dated(text, end):
         last = _LAST_DAY.search(text[start:end])
     if last is None or _digits_in(text[start : start + last.start()]) < _FEWEST_DIGITS:

@@ -78,6 +78,7 @@ _CALLED = (
 )
 _UNIT_BEHIND = re.compile(_UNIT, re.IGNORECASE)
 _THING_BEHIND = re.compile(f"{_UNIT}|{_FATE}|{_CALLED}", re.IGNORECASE)
+LAST_GROUP = re.compile(r"\s\d{1,5}\Z")  # of digits: it may be a number of its own
 _MONTH_BEHIND = re.compile(
     r"/\d|\s?(?:jan(?:uary|uari)?|feb(?:ruary|ruari)?|mar(?:ch)?|mac|apr(?:il)?|may|mei|june?|jun|july?|julai|aug(?:ust)?|"
     r"ogos|sept?(?:ember)?|oct(?:ober)?|oktober|nov(?:ember)?|dec(?:ember)?|dis(?:ember)?)\b",
@@ -152,6 +153,11 @@ def is_counted(text: str, end: int) -> bool:
 def is_dated(text: str, end: int) -> bool:
     """True when a month stands behind a number, which is the day: "12 Dec", "28/11"."""
     return _MONTH_BEHIND.match(right(text, end)) is not None
+
+
+def is_of_its_own(text: str, end: int) -> bool:
+    """True when the last group of digits before `end` is a quantity or a day, whatever number stands before it."""
+    return is_counted(text, end) or is_dated(text, end)
 
 
 def is_joined(text: str, start: int, end: int) -> bool:

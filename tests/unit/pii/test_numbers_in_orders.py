@@ -3,17 +3,12 @@ quantities, dates and money."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from server.pii.kinds import Kind
 from server.pii.scan import scan
+from tests.support.catalogues import CATALOGUES, product_names
 
-_SERVER = Path(__file__).parents[3] / "server"
-_CATALOGUES = (_SERVER / "demo_data" / "products.csv", *sorted((_SERVER / "order" / "labelled").glob("*.csv")))
 _FRAMES = (
     "order 20 {} please",
     "Hi, order 20 {} please",
@@ -35,22 +30,14 @@ def numbers(text: str) -> list[tuple[str, str]]:
     return [(span.kind.value, text[span.start : span.end]) for span in scan(text) if span.kind in _NUMBER_KINDS]
 
 
-def products() -> Iterator[str]:
-    for path in _CATALOGUES:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                names = (row["name"], *row["aliases"].split(";"), row["name_zh"], row["name_ms"])
-                yield from (name for name in names if name)
-
-
 def test_there_are_catalogues_to_look_at() -> None:
-    assert len(_CATALOGUES) == 6
-    assert len(set(products())) > 1000
+    assert len(CATALOGUES) == 6
+    assert len(product_names()) > 1000
 
 
 @pytest.mark.parametrize("frame", _FRAMES)
 def test_an_order_for_a_product_holds_no_number_of_a_person(frame: str) -> None:
-    orders = (frame.replace("{}", product) for product in products())
+    orders = (frame.replace("{}", product) for product in product_names())
     assert {order: hidden for order in orders if (hidden := numbers(order))} == {}
 
 
