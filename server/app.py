@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ class Application:
     async def run_until(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains: NOT_SERVING, followers sent elsewhere, runs let finish."""
         await first_of(stop, self.broken)
+        ends = time.monotonic() + self.drain
         log.info("draining", extra={"runs": self.chats.runner.active})
         await self.monitor.stop_serving()
         self.chats.following.drain()
@@ -99,8 +101,10 @@ class Application:
         self.people.watching.drain()
         self.audit.drain()
         await self.chats.drain(self.drain)
-        # Runs are settled and followers are on their way: what is still open are streams that nobody will end.
+        # Runs are settled and followers are on their way: what is still open are streams that nobody will end, and
+        # calls that came since. What those begin is drained too: from here on nothing can begin.
         await self.servers.stop(_GOODBYE)
+        await self.chats.drain(max(ends - time.monotonic(), _GOODBYE))
         log.info("drained")
         if self.broken.is_set():
             raise SystemExit(1)

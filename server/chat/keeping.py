@@ -123,13 +123,16 @@ class Keeping:
             if item.stop:
                 runner.cancel(item.lease.tenant, item.lease.name)
         await self._check(set(held) - {item.lease for item in renewed})
-        if time.monotonic() - self._reachable_since < settings.lease:
-            return
+        # Who could not renew yet has its runs still; what was given away is to be had at once.
+        orphans = time.monotonic() - self._reachable_since >= settings.lease
         async with self._database.transaction() as connection:
-            lost = await leases.expire(connection)
+            lost = await leases.expire(connection) if orphans else []
             await record_lost(connection, self._audit.shown, lost)
-            draining = runner.draining
-            taken = [] if draining else await leases.take_over(connection, runner.owner, settings.lease, _AT_ONCE)
+            taken = (
+                await leases.take_over(connection, runner.owner, settings.lease, _AT_ONCE, orphans=orphans)
+                if not runner.draining
+                else []
+            )
         for lease in lost:
             log.warning("run interrupted", extra={"run": lease.name, "why": "nobody has it any more"})
             await self._close_log(lease)

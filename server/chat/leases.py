@@ -60,7 +60,7 @@ update run set
     owner = $1, epoch = epoch + 1, state = 'QUEUED', lease_until = now() + make_interval(secs => $2)
 where (tenant, conversation, id) in (
     select tenant, conversation, id from run
-    where state in ('QUEUED', 'RUNNING') and lease_until < now()
+    where state in ('QUEUED', 'RUNNING') and lease_until < now() and (owner = '' or $4)
         and not told and not cancel_requested and asker_box is not null and epoch < 3
     order by lease_until limit $3
     for update skip locked
@@ -68,9 +68,10 @@ where (tenant, conversation, id) in (
 returning tenant, conversation, id, epoch"""
 
 
-async def take_over(connection: Connection, owner: str, lease: float, most: int) -> list[Leased]:
-    """Makes runs that nobody has any more, and of which nothing was shown, this owner's in a new epoch."""
-    return [Leased(*row) for row in await connection.fetch(TAKE_OVER, owner, lease, most)]
+async def take_over(connection: Connection, owner: str, lease: float, most: int, *, orphans: bool) -> list[Leased]:
+    """Makes runs that nobody has any more, and of which nothing was shown, this owner's in a new epoch: those that were
+    given away, and with `orphans` those whose lease ran out."""
+    return [Leased(*row) for row in await connection.fetch(TAKE_OVER, owner, lease, most, orphans)]
 
 
 EXPIRE: Final[LiteralString] = """
@@ -90,7 +91,7 @@ async def expire(connection: Connection) -> list[Leased]:
 
 
 RELEASE: Final[LiteralString] = """
-update run set lease_until = now() - interval '1 second'
+update run set lease_until = now() - interval '1 second', owner = ''
 from unnest($2::text[], $3::bigint[]) as mine (id, epoch)
 where run.owner = $1 and run.id = mine.id and run.epoch = mine.epoch and run.state in ('QUEUED', 'RUNNING')
     and not told and not cancel_requested
@@ -98,7 +99,8 @@ returning run.tenant, run.conversation, run.id, run.epoch"""
 
 
 async def release(connection: Connection, owner: str, held: Sequence[Leased]) -> list[Leased]:
-    """Gives away those of the runs of which nothing was shown, when the transaction commits."""
+    """Gives away those of the runs of which nothing was shown, when the transaction commits. From then on they are
+    nobody's: who had them can neither renew them nor say or store anything."""
     rows = await connection.fetch(RELEASE, owner, [run.id for run in held], [run.epoch for run in held])
     if rows:
         await connection.execute("select pg_notify($1, 'released')", CHANNEL)

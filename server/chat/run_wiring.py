@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import redis.asyncio
 
@@ -62,7 +63,8 @@ class RunDesk:
 
     async def drain(self, patience: float) -> None:
         """Runs finish or are given away, and what they said reaches the shared log."""
-        await self.runner.drain(patience)
+        await self.runner.finish(patience)
+        await self.runner.give_away(partial(self.sharing.flushed, _FLUSH))
         await self.sharing.flushed(_FLUSH)
 
 

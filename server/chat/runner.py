@@ -12,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -190,29 +191,38 @@ class Runner:
         if active := self._active.get((tenant, run)):
             await active.done.wait()
 
-    async def drain(self, patience: float) -> None:
-        """Lets runs finish for `patience` seconds. Then runs that have said nothing are given to another process, the
-        rest end as INTERRUPTED."""
+    async def finish(self, patience: float) -> None:
+        """Lets runs finish, for at most `patience` seconds."""
         self.draining = True
         deadline = time.monotonic() + patience
         while self._tasks and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(set(self._tasks), timeout=left)  # what they start is waited for too
-        for active in self._active.values():
-            active.acceptance.say()  # whoever takes a run over goes on with its log
+
+    async def give_away(self, shared: Callable[[], Awaitable[object]]) -> None:
+        """Gives the runs that have said nothing to another process and ends the others that are going on as
+        INTERRUPTED; what begins meanwhile is left alone. `shared` returns when whoever takes a run over finds its log.
+        """
+        leaving = list(self._active.values())
+        if not leaving:
+            return
+        for active in leaving:
+            active.acceptance.say()
+        await shared()
         try:
             async with self._database.transaction() as connection:
-                untold = [active.task.lease for active in self._active.values() if not active.told]
+                untold = [active.task.lease for active in leaving if not active.told]
                 given = await leases.release(connection, self.owner, untold) if untold else []
         except AppError as problem:
             log.warning("runs not given away", extra={"reason": problem.reason})
             given = []
         for lease in given:
             self.let_go(lease.tenant, lease.name)
-        for active in self._active.values():
+        for active in leaving:
             active.stop_as = RunState.INTERRUPTED
             active.stop.set()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=_STOP_PATIENCE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_PATIENCE):
+                await asyncio.gather(*(active.done.wait() for active in leaving))
 
     async def _run(self, active: _Active) -> None:
         """Root of a run's task: whatever happens, the run ends once and its followers are told."""

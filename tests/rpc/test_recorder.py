@@ -292,7 +292,7 @@ async def test_a_leaf_that_postgresql_refuses_does_not_hold_up_the_others(databa
 
 
 def test_the_file_is_rotated_by_size(tmp_path: Path) -> None:
-    file = AuditFile(tmp_path / "audit.jsonl", rotate_bytes=1000)
+    file = AuditFile(tmp_path / "audit.jsonl", rotate_bytes=1000, keep=100)
     for number in range(20):
         file.append([encode(a_leaf(number))])
     file.close()
@@ -300,3 +300,18 @@ def test_the_file_is_rotated_by_size(tmp_path: Path) -> None:
     assert len(files) > 2
     numbers = [json.loads(line)["details"]["n"] for path in files for line in path.read_bytes().splitlines()]
     assert sorted(numbers) == list(range(20))
+
+
+def test_the_newest_files_stay_and_those_of_others_too(tmp_path: Path) -> None:
+    other = tmp_path / "audit.1.jsonl.20260101T000000.000000Z"
+    other.write_text("of another process")
+    file = AuditFile(tmp_path / "audit.0.jsonl", rotate_bytes=1000, keep=2)
+    for number in range(20):
+        file.append([encode(a_leaf(number))])
+    file.close()
+    assert other.exists()
+    rotated = sorted(tmp_path.glob("audit.0.jsonl.*"))
+    assert len(rotated) == 2
+    numbers = [json.loads(line)["details"]["n"] for path in rotated for line in path.read_bytes().splitlines()]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert numbers[-1] >= 16

@@ -62,7 +62,7 @@ async def test_a_caller_that_hangs_up_leaves_no_orphan(
         sending.cancel()
         await asyncio.wait({sending})
 
-        await one.chats.runner.drain(10.0)
+        await one.chats.runner.finish(10.0)
         page = await one.service.messages(CALLER, conversation, 0, "")
         assert [message.author for message in page.messages] in ([], ["CUSTOMER", "ASSISTANT"])
 

@@ -52,7 +52,7 @@ async def valkey_cluster(place: Path, count: int = 3) -> AsyncIterator[ValkeyClu
                 "bind": "127.0.0.1",
                 "cluster-enabled": "yes",
                 "cluster-config-file": str(place / f"{port}.nodes"),
-                "cluster-node-timeout": "2000",
+                "cluster-node-timeout": "5000",  # a busy machine is not a dead one
                 "cluster-require-full-coverage": "no",
                 "requirepass": password,
             }
