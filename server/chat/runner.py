@@ -93,7 +93,7 @@ class Runner:
         self._logs = logs
         self._tick = tick
         self._active: dict[tuple[str, str], _Active] = {}
-        self._newest: dict[tuple[str, str], _Active] = {}
+        self._threads: dict[tuple[str, str], list[_Active]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -130,9 +130,13 @@ class Runner:
         """Sets a run going whose log is open; `accepted` is what that does not say yet."""
         tenant = task.caller.tenant
         thread = (tenant, task.conversation.id)
-        before = self._newest.get(thread)
-        active = _Active(task, run_log, Acceptance(run_log, accepted), before.done if before else None)
-        self._active[tenant, task.run.name] = self._newest[thread] = active
+        others = self._threads.setdefault(thread, [])
+        # By their place, and not by when they came here: calls return from storing their messages in any order.
+        earlier = [each for each in others if each.task.run.ordinal < task.run.ordinal]
+        previous = max(earlier, key=lambda each: each.task.run.ordinal).done if earlier else None
+        active = _Active(task, run_log, Acceptance(run_log, accepted), previous)
+        self._active[tenant, task.run.name] = active
+        others.append(active)
         running = asyncio.create_task(self._run(active), name=task.run.name)
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
@@ -241,8 +245,9 @@ class Runner:
         finally:
             self._active.pop(key, None)
             thread = (key[0], active.task.conversation.id)
-            if self._newest.get(thread) is active:
-                del self._newest[thread]
+            self._threads[thread].remove(active)
+            if not self._threads[thread]:
+                del self._threads[thread]
             active.done.set()
         if terminal is None:
             active.acceptance.forgo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,19 @@ import pytest
 from server.audit.changes import operator
 from server.audit.receipt import Receipt
 from server.chat.access import run_ids
+from server.chat.leases import Leased
 from server.chat.runs import RunState
 from server.chat.sending import Incoming, OnBusy
+from server.chat.task import recall
 from server.errors import Reason
 from server.idempotency import Idempotency
 from server.people_wiring import subjects
 from server.signing import SigningKey
-from tests.support.run_processes import CALLER, REQUEST, last, process, said
+from tests.support.run_processes import CALLER, PERSON, REQUEST, last, process, said
 from tests.support.stores import eventually
 from tests.support.vaults import a_vault
+
+HELD = "update run set owner = $1, epoch = $2, state = 'QUEUED', lease_until = now() + interval '600 seconds'"
 
 
 async def test_a_defect_fails_the_run_everywhere(dsn: str, redis_url: str, tmp_path: Path) -> None:
@@ -143,3 +148,27 @@ async def test_an_answer_to_somebody_who_is_erased_meanwhile_ends_unsaid(
             return not any("half" in str(item) for item in await one.events(run))
 
         await eventually(forgotten)
+
+
+async def test_messages_whose_runs_are_set_going_in_another_order_are_answered_in_theirs(
+    dsn: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Two calls store their messages one after the other, and come back from that in any order."""
+    async with process(dsn, tmp_path, redis_url) as one:
+        one.assistant.begin.clear()
+        conversation = await one.conversation()
+        given = [await one.send(conversation, text) for text in ("a", "b")]
+        await eventually(lambda: one.is_in(given[0], RunState.RUNNING))
+        async with one.database.connection() as connection:
+            await connection.execute(HELD, "nobody", 1)
+    async with process(dsn, tmp_path, redis_url, "two") as two:
+        two.assistant.go.set()
+        async with two.database.connection() as connection:
+            await connection.execute(HELD, two.chats.runner.owner, 2)
+            for name in reversed(given):
+                task = await recall(connection, a_vault(), Leased(CALLER.tenant, *run_ids(name), 2))
+                assert task is not None
+                two.chats.runner.go_on(task, two.chats.logs.open(name, CALLER.tenant, "o1", PERSON, 2))
+        for name in given:
+            await eventually(partial(two.is_in, name, RunState.COMPLETED))
+        assert two.assistant.finished == ["a", "b"]
