@@ -29,7 +29,7 @@ async def measure(result: Result, told: Progress, wanted: tuple[str, ...]) -> No
         if (ROOT / path).exists():
             await _run(result, path, numbers)
         else:
-            result.unproven.append(f"{', '.join(numbers)}: {path} is not there")
+            result.not_shown(f"{', '.join(numbers)}: {path} is not there", *numbers)
         told.advance(task)
 
 
