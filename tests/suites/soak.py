@@ -103,7 +103,7 @@ def judge_deploys(result: Result, calls: Calls) -> None:
         failed=calls.failed,
         ended=dict(calls.ended),
         streams=streams,
-        streams_ended=dict(calls.streams),
+        streams_ended=dict(+calls.streams),
         slowest_s=round(calls.slowest, 3),
     )
     fine, whole = calls.ended["fine"] / max(1, total), calls.streams["fine"] / max(1, streams)

@@ -123,7 +123,7 @@ def perf_run(name: str = "model", kinds: int = len(KINDS), **more: Any) -> Resul
     for place, question in enumerate(KINDS):
         ended = "completed" if place < kinds else "failed"
         miss = {"took": 1.0, "cost_micros": 300 if name == "model" else 0}
-        each = [{"hit": False, **miss}, {"hit": True}, {"hit": True}]
+        each: list[dict[str, Any]] = [{"hit": False, **miss}, {"hit": True}, {"hit": True}]
         found += [outcome(question.kind, **{"ended": ended, **again, **more}) for again in each]
     result = Result("perf")
     perf._judge(result, name, perf.Run(found, found, 60.0))
