@@ -15,9 +15,7 @@ import math
 import os
 import random
 import signal
-import sys
 import time
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -34,6 +32,7 @@ from tests.suites.history import History, judge
 from tests.suites.requirements import asked_of
 from tests.suites.results import REPORTS, ROOT, Result, finish
 from tests.suites.running import running
+from tests.suites.tested import run_tests
 from tests.support.edge import until
 from tests.support.system import System
 
@@ -176,32 +175,12 @@ async def _tests(result: Result, told: Progress) -> None:
     """The chaos tests one module after another, so that progress shows."""
     modules = sorted((ROOT / "tests" / "chaos").glob("test_*.py"))
     task, numbers = told.add_task("chaos tests", total=len(modules)), {**LARGER, **os.environ}
-    REPORTS.mkdir(exist_ok=True)
     for module in modules:
-        outcome = REPORTS / f"chaos-{module.stem}.xml"
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pytest", "-q", "--no-header", f"--junitxml={outcome}", str(module.relative_to(ROOT)),
-            cwd=ROOT, env=numbers, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        code = await child.wait()
-        ran, failed = outcomes(outcome)
-        result.figures.setdefault("tests", {})[module.stem] = {"ran": ran, "failed": failed}
-        result.holds(
-            f"tests/chaos/{module.name}", code == 0 and ran > 0, f"{ran} ran, failed: {failed or 'none'}", "R1"
-        )
+        found = await run_tests(str(module.relative_to(ROOT)), REPORTS / f"chaos-{module.stem}.xml", numbers)
+        result.figures.setdefault("tests", {})[module.stem] = {"ran": found.ran, "failed": found.failed}
+        result.holds(f"tests/chaos/{module.name}", found.passed, found.told, "R1")
         told.advance(task)
     result.figures["test_sizes"] = {name: numbers[name] for name in LARGER}
-
-
-def outcomes(path: Path) -> tuple[int, list[str]]:
-    """How many tests a JUnit file of pytest tells of that were run, and which failed."""
-    if not path.exists():
-        return 0, ["pytest wrote no result"]
-    cases = list(ET.parse(path).iter("testcase"))  # noqa: S314  # our own pytest wrote it
-    failed = [
-        str(case.get("name")) for case in cases if case.find("failure") is not None or case.find("error") is not None
-    ]
-    return sum(case.find("skipped") is None for case in cases), failed
 
 
 def left_out(result: Result, kills: int, people: int, tests: bool) -> None:  # the options, in order

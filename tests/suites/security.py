@@ -33,9 +33,9 @@ from rich.progress import Progress
 from server.caller import Role
 from server.embedded import demo
 from server.embedded.issuer import Claims, Issuer
-from tests.suites.chaos import outcomes
 from tests.suites.results import REPORTS, ROOT, Result, finish, percentile
 from tests.suites.running import running
+from tests.suites.tested import run_tests
 from tests.suites.watching import Watch, watching
 from tests.suites.wire_frames import ATTACKS, PER_CONNECTION, Idle
 from tests.suites.wire_fuzzing import Attacker, Findings, break_bytes, fuzz, inject, methods, refused
@@ -274,10 +274,8 @@ async def _existing(result: Result, told: Progress) -> None:
     """The attack tests that exist already, the attacks by words, and the static scan."""
     task = told.add_task("tests, words, code", total=4)
     for name in ("security", "edge"):
-        junit = REPORTS / f"security-{name}.xml"
-        code, _ = await _run(name, "pytest", "-q", "--no-header", f"--junitxml={junit}", f"tests/{name}")
-        ran, failed = outcomes(junit)
-        result.holds(f"tests/{name}", code == 0 and ran > 0, f"{ran} ran, failed: {failed or 'none'}", "R11", "R17")
+        found = await run_tests(f"tests/{name}", REPORTS / f"security-{name}.xml")
+        result.holds(f"tests/{name}", found.passed, found.told, "R11", "R17")
         told.advance(task)
     code, output = await _run("injection", "server", "injection", "evaluate")
     result.holds(
