@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from rich.progress import Progress
 
-from tests.suites import chaos, load, perf, security, soak
+from server.embedded.loopback import free_ports
+from tests.suites import chaos, load, perf, security, soak, wire_frames
 from tests.suites.asking import Outcome
 from tests.suites.history import Followed, History, Placed
 from tests.suites.pages import page
@@ -273,3 +274,10 @@ def test_code_that_was_not_scanned_is_not_clean(scanned: dict[str, Any], passed:
     result = Result("security")
     security._judge_scan(result, scanned)
     assert result.passed is passed
+
+
+@pytest.mark.parametrize("attack", ["malformed frames", "slow-loris", "request smuggling", "rapid reset"])
+async def test_an_attack_that_reaches_nobody_was_not_withstood(attack: str) -> None:
+    [port] = free_ports(1)
+    with pytest.raises(ConnectionRefusedError):
+        await wire_frames.main(attack, port)
