@@ -143,7 +143,7 @@ async def _wire(siege: Siege) -> None:
         async with siege.with_canary(name):
             # a process of its own: its work must not look like a slow answer to the honest caller
             code, said[name] = await _run("frames", "tests.suites.wire_frames", name, str(siege.port))
-        siege.result.holds(f"{name}: nothing of it is taken", code == 0, said[name].strip()[-200:], "R11")
+        siege.result.holds(f"{name}: carried out, nothing of it taken", code == 0, said[name].strip()[-200:], "R11")
         siege.told.advance(task)
 
 
@@ -195,12 +195,19 @@ async def _rpcs(siege: Siege, examples: int) -> None:
     task = siege.told.add_task("every RPC", total=len(methods()) + 1)
     async with siege.with_canary("fuzzing"):
         await asyncio.to_thread(_attack_rpcs, siege, findings, examples, task)
-    result = siege.result
+    _judge_fuzzing(siege.result, findings)
+
+
+def _judge_fuzzing(result: Result, findings: Findings) -> None:
+    """Bars for what came back, and that it was the RPCs that answered and not only who protects them from load."""
     result.figures["fuzzing"] = {
         "rpcs": len(methods()), "calls": findings.calls, "codes": dict(findings.codes), "wrong": findings.wrong[:50],
     }  # fmt: skip
     told = "; ".join(findings.wrong[:3]) or f"{findings.calls} calls of {len(methods())} RPCs"
     result.holds("every RPC answers anything with a code of the contract", not findings.wrong, told, "R11", "R1")
+    away = findings.codes["UNAVAILABLE"] + findings.codes["RESOURCE_EXHAUSTED"]
+    reached = 100 * (findings.calls - away) / max(1, findings.calls)
+    result.least("calls of RPCs that neither limits nor absence answered", reached, 50, "R11", "R1", unit=" %")
 
 
 def _attack_rpcs(siege: Siege, findings: Findings, examples: int, task: object) -> None:

@@ -25,6 +25,7 @@ from tests.suites.questions import KINDS
 from tests.suites.results import Result
 from tests.suites.rolling import ENOUGH, Calls
 from tests.suites.watching import Sample, Watch, same_processes
+from tests.suites.wire_fuzzing import Findings
 from tests.support.reading import check_stream
 from tests.support.system import System
 from tria.chat.v1 import chat_event_pb2
@@ -281,3 +282,19 @@ async def test_an_attack_that_reaches_nobody_was_not_withstood(attack: str) -> N
     [port] = free_ports(1)
     with pytest.raises(ConnectionRefusedError):
         await wire_frames.main(attack, port)
+
+
+@pytest.mark.parametrize(
+    ("codes", "passed"),
+    [
+        ({"OK": 200, "INVALID_ARGUMENT": 1400, "UNAVAILABLE": 13}, True),
+        ({"UNAVAILABLE": 1400, "UNAUTHENTICATED": 213}, False),
+        ({"RESOURCE_EXHAUSTED": 1400, "OK": 213}, False),
+        ({}, False),
+    ],
+)
+def test_fuzz_that_reached_no_rpc_shows_nothing(codes: dict[str, int], passed: bool) -> None:
+    result = Result("security")
+    security._judge_fuzzing(result, Findings(Counter(codes), calls=sum(codes.values())))
+    assert result.passed is passed
+    assert failed(result) <= {"R1", "R11"}
