@@ -6,14 +6,13 @@ python -m tests.suites.promises [R2 R3 …]
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import click
 from rich.progress import Progress
 
-from tests.suites.chaos import outcomes
 from tests.suites.requirements import TESTS
 from tests.suites.results import REPORTS, ROOT, Result, finish
+from tests.suites.tested import run_tests
 
 
 async def measure(result: Result, told: Progress, wanted: tuple[str, ...]) -> None:
@@ -24,25 +23,18 @@ async def measure(result: Result, told: Progress, wanted: tuple[str, ...]) -> No
             if not wanted or number in wanted:
                 behind.setdefault(path, []).append(number)
     task = told.add_task("tests behind promises", total=len(behind))
-    REPORTS.mkdir(exist_ok=True)
     for path, numbers in behind.items():
         if (ROOT / path).exists():
             await _run(result, path, numbers)
         else:
-            result.unproven.append(f"{', '.join(numbers)}: {path} is not there")
+            result.not_shown(f"{', '.join(numbers)}: {path} is not there", *numbers)
         told.advance(task)
 
 
 async def _run(result: Result, path: str, numbers: list[str]) -> None:
-    junit = REPORTS / f"promises-{path.replace('/', '-').removesuffix('.py')}.xml"
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pytest", "-q", "--no-header", f"--junitxml={junit}", path,
-        cwd=ROOT, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    code = await child.wait()
-    ran, failed = outcomes(junit)
-    result.figures[path] = {"ran": ran, "failed": failed}
-    result.holds(path, code == 0 and ran > 0, f"{ran} ran, failed: {failed or 'none'}", *numbers)
+    found = await run_tests(path, REPORTS / f"promises-{path.replace('/', '-').removesuffix('.py')}.xml")
+    result.figures[path] = {"ran": found.ran, "failed": found.failed}
+    result.holds(path, found.passed, found.told, *numbers)
 
 
 @click.command(help=__doc__)

@@ -2,14 +2,17 @@
 
     python -m tests.suites.readiness
 
-A requirement passes when a run has bars for it and all of them hold, those for its tests (`make promises`) among them;
-without a run it says "not run", and "stale" when one of its runs was of another commit than what is checked out. Exit
-status 1 unless everything passes. A suite takes part whose file has the shape of tests/suites/results.py.
+A requirement passes when every test (`make promises`) and every suite that it asks for has bars for it and all of them
+hold. Without any it is "not run"; "run in part" when some are missing, or when a run names something of it that it did
+not show; "stale" when one of its runs was of another commit than what is checked out, or of files that no commit has.
+Exit status 1 unless everything passes and no run failed. A suite takes part whose file has the shape of
+tests/suites/results.py.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +23,12 @@ from typing import Any
 import click
 
 from tests.suites.pages import frame
-from tests.suites.requirements import NEEDS_ACCOUNT, TESTS, TITLES
+from tests.suites.requirements import NEEDS_ACCOUNT, SUITES, TESTS, TITLES
 from tests.suites.results import REPORTS, commit
 
 PASS, FAIL, PARTLY, NOT_RUN, STALE = "pass", "fail", "partly run", "not run", "stale"
-KEYS = {"suite", "passed", "commit", "machine", "command", "bars", "unproven", "began", "ended"}
+COMMIT = re.compile("[0-9a-f]{7,}")
+KEYS = {"suite", "passed", "commit", "machine", "command", "bars", "unproven", "partly", "began", "ended"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +45,19 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A requirement and what was measured for it."""
+    """A requirement and what was measured for it; `partly` are suites that showed it in part."""
 
     number: str
     title: str
     evidence: Sequence[Evidence]
+    partly: Sequence[str] = ()
 
     @property
     def missing(self) -> list[str]:
-        """The tests behind it that no run has a bar for."""
-        return [path for path in TESTS.get(self.number, ()) if path not in {each.name for each in self.evidence}]
+        """The tests and suites that it asks for and no run has a bar of."""
+        names, suites = {each.name for each in self.evidence}, {each.suite for each in self.evidence}
+        tests = [path for path in TESTS.get(self.number, ()) if path not in names]
+        return tests + [f"make {suite}" for suite in SUITES.get(self.number, ()) if suite not in suites]
 
     @property
     def verdict(self) -> str:
@@ -60,7 +67,7 @@ class Standing:
             return FAIL
         if any(each.stale for each in self.evidence):
             return STALE
-        return PARTLY if self.missing else PASS
+        return PARTLY if self.missing or self.partly else PASS
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -80,14 +87,27 @@ def standings(runs: Sequence[Mapping[str, Any]], now: str) -> list[Standing]:
             number,
             title,
             [
-                Evidence(run["suite"], bar["name"], bar["wanted"], bar["measured"], bar["passed"], run["commit"] != now)
+                Evidence(
+                    run["suite"], bar["name"], bar["wanted"], bar["measured"], bar["passed"], _stale(run["commit"], now)
+                )
                 for run in runs
                 for bar in run["bars"]
                 if number in bar["requirements"]
             ],
+            [run["suite"] for run in runs if number in run["partly"]],
         )
         for number, title in TITLES.items()
     ]
+
+
+def _stale(was: str, now: str) -> bool:
+    """Also when both are called the same, but not by a commit alone: the files may be any."""
+    return was != now or not COMMIT.fullmatch(was)
+
+
+def ready(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> bool:
+    """Whether every requirement passes and no run failed, also one that no requirement asks for."""
+    return all(run["passed"] for run in runs) and all(each.verdict == PASS for each in found)
 
 
 def markdown(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> str:
@@ -119,7 +139,7 @@ def markdown(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> st
             ]
     lines += ["", "## Not shown", ""]
     lines += [f"- {run['suite']}: {text}" for run in runs for text in run["unproven"]]
-    lines += [f"- {each.number}: {path}: not run" for each in found for path in each.missing]
+    lines += [f"- {each.number}: {what}: not run" for each in found for what in each.missing]
     lines += [f"- {number}: {text}: needs an account" for number, text in NEEDS_ACCOUNT.items()]
     return "\n".join(lines) + "\n"
 
@@ -127,7 +147,7 @@ def markdown(runs: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> st
 def _summary(found: Sequence[Standing]) -> str:
     verdicts = (PASS, FAIL, PARTLY, NOT_RUN, STALE)
     count = {verdict: sum(each.verdict == verdict for each in found) for verdict in verdicts}
-    stale = f" {count[STALE]} are stale: run again what is of another commit." if count[STALE] else ""
+    stale = f" {count[STALE]} are stale: run again what is not of this commit as it is." if count[STALE] else ""
     return (
         f"{count[PASS]} of {len(found)} requirements pass, {count[FAIL]} fail, "
         f"{count[PARTLY]} were run in part, {count[NOT_RUN]} were not run.{stale}"
@@ -154,10 +174,10 @@ def html(text: str) -> str:
     return frame("TRIA: readiness", body)
 
 
-def report(folder: Path) -> list[Standing]:
-    """Writes readiness.md and readiness.html into `folder`."""
+def report(folder: Path, now: str) -> list[Standing]:
+    """Writes readiness.md and readiness.html into `folder`; `now` is the commit that is to be ready."""
     runs = read(folder)
-    found = standings(runs, commit())
+    found = standings(runs, now)
     text = markdown(runs, found)
     (folder / "readiness.md").write_text(text)
     (folder / "readiness.html").write_text(html(text))
@@ -168,12 +188,16 @@ def report(folder: Path) -> list[Standing]:
 def main() -> None:
     """Reads, writes, and says what is missing."""
     REPORTS.mkdir(exist_ok=True)
-    found = report(REPORTS)
+    found = report(REPORTS, commit())
     for each in found:
         click.echo(f"{each.number:4} {each.title:28} {each.verdict}")
+    runs = read(REPORTS)
+    for run in runs:
+        if not run["passed"]:
+            click.echo(f"make {run['suite']} failed")
     click.echo(_summary(found))
     click.echo("reports/readiness.md and reports/readiness.html")
-    sys.exit(0 if all(each.verdict == PASS for each in found) else 1)
+    sys.exit(0 if ready(runs, found) else 1)
 
 
 if __name__ == "__main__":

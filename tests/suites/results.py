@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.suites.pages import page
+from tests.suites.requirements import asked_of
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports"
@@ -33,69 +34,7 @@ class Bar:
     wanted: str
     measured: str
     passed: bool
-    requirements: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Result:
-    """A run of one suite. `unproven` names what this run could not show, and why."""
-
-    suite: str
-    command: str = ""
-    figures: dict[str, Any] = field(default_factory=dict)
-    bars: list[Bar] = field(default_factory=list)
-    series: list[dict[str, Any]] = field(default_factory=list)
-    unproven: list[str] = field(default_factory=list)
-    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-    def most(
-        self, name: str, measured: float, limit: float, *requirements: str, unit: str = "", strict: bool = False
-    ) -> None:
-        """A bar that holds while the figure is at most `limit` (below it, when `strict`)."""
-        passed = measured < limit if strict else measured <= limit
-        sign = "<" if strict else "≤"
-        self.bars.append(Bar(name, f"{sign} {limit:g}{unit}", f"{measured:.4g}{unit}", passed, requirements))
-
-    def least(
-        self, name: str, measured: float, limit: float, *requirements: str, unit: str = "", strict: bool = False
-    ) -> None:
-        """A bar that holds from `limit` on."""
-        passed = measured > limit if strict else measured >= limit
-        sign = ">" if strict else "≥"
-        self.bars.append(Bar(name, f"{sign} {limit:g}{unit}", f"{measured:.6g}{unit}", passed, requirements))
-
-    def holds(self, name: str, passed: bool, measured: str, *requirements: str) -> None:
-        """A bar that is a yes or a no."""
-        self.bars.append(Bar(name, "holds", measured, passed, requirements))
-
-    def plot(self, title: str, kind: str, axes: tuple[str, str], **lines: Any) -> None:
-        """A picture: `kind` is line, bars or spread; each line is a list of numbers, of pairs, or a mapping."""
-        self.series.append({"title": title, "kind": kind, "axes": list(axes), "lines": lines})
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.bars) and all(bar.passed for bar in self.bars)
-
-    def document(self) -> dict[str, Any]:
-        """As it is stored."""
-        bars = [
-            {"name": bar.name, "wanted": bar.wanted, "measured": bar.measured, "passed": bar.passed,
-             "requirements": list(bar.requirements)}
-            for bar in self.bars
-        ]  # fmt: skip
-        return {
-            "suite": self.suite,
-            "passed": self.passed,
-            "began": self.began,
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "machine": machine(),
-            "command": self.command,
-            "figures": self.figures,
-            "bars": bars,
-            "unproven": self.unproven,
-            "series": self.series,
-        }
+    requirements: tuple[str, ...]
 
 
 def commit() -> str:
@@ -123,6 +62,85 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_before": [round(value, 2) for value in os.getloadavg()],
     }
+
+
+@dataclass(slots=True)
+class Result:
+    """A run of one suite. `unproven` names what this run could not show, and why; `partly` the requirements that
+    it therefore shows in part only. `checked_out` is asked for the commit when it begins and when it ends."""
+
+    suite: str
+    command: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+    bars: list[Bar] = field(default_factory=list)
+    series: list[dict[str, Any]] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+    partly: set[str] = field(default_factory=set)
+    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    machine: dict[str, Any] = field(default_factory=machine)
+    checked_out: Callable[[], str] = commit
+    commit: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.commit = self.checked_out()
+
+    def most(
+        self, name: str, measured: float, limit: float, requirement: str, *more: str, unit: str = "",
+        strict: bool = False,
+    ) -> None:  # fmt: skip
+        """A bar that holds while the figure is at most `limit` (below it, when `strict`)."""
+        passed = measured < limit if strict else measured <= limit
+        sign = "<" if strict else "≤"
+        self.bars.append(Bar(name, f"{sign} {limit:g}{unit}", f"{measured:.4g}{unit}", passed, (requirement, *more)))
+
+    def least(
+        self, name: str, measured: float, limit: float, requirement: str, *more: str, unit: str = "",
+        strict: bool = False,
+    ) -> None:  # fmt: skip
+        """A bar that holds from `limit` on."""
+        passed = measured > limit if strict else measured >= limit
+        sign = ">" if strict else "≥"
+        self.bars.append(Bar(name, f"{sign} {limit:g}{unit}", f"{measured:.6g}{unit}", passed, (requirement, *more)))
+
+    def holds(self, name: str, passed: bool, measured: str, requirement: str, *more: str) -> None:
+        """A bar that is a yes or a no."""
+        self.bars.append(Bar(name, "holds", measured, passed, (requirement, *more)))
+
+    def not_shown(self, text: str, *requirements: str) -> None:
+        """Something that this run does not show, which leaves these requirements run in part."""
+        self.unproven.append(text)
+        self.partly |= set(requirements)
+
+    def plot(self, title: str, kind: str, axes: tuple[str, str], **lines: Any) -> None:
+        """A picture: `kind` is line, bars or spread; each line is a list of numbers, of pairs, or a mapping."""
+        self.series.append({"title": title, "kind": kind, "axes": list(axes), "lines": lines})
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.bars) and all(bar.passed for bar in self.bars)
+
+    def document(self) -> dict[str, Any]:
+        """As it is stored."""
+        bars = [
+            {"name": bar.name, "wanted": bar.wanted, "measured": bar.measured, "passed": bar.passed,
+             "requirements": list(bar.requirements)}
+            for bar in self.bars
+        ]  # fmt: skip
+        now = self.checked_out()
+        return {
+            "suite": self.suite,
+            "passed": self.passed,
+            "began": self.began,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": self.commit if self.commit == now else f"{self.commit}, then {now}",
+            "machine": self.machine,
+            "command": self.command,
+            "figures": self.figures,
+            "bars": bars,
+            "unproven": self.unproven,
+            "partly": sorted(self.partly),
+            "series": self.series,
+        }
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -164,7 +182,7 @@ def finish(
     suite: str, measure: Callable[[Result, Progress], Coroutine[Any, Any, None]], runner: Any, folder: Path = REPORTS
 ) -> None:
     """Runs a suite to its end, stores and shows what it found; exit status 1 when a bar failed. What ends a
-    run early is a bar that failed."""
+    run early is a bar that failed, for all that is asked of the suite: its other bars may not be there yet."""
     result = Result(suite, command=" ".join(["python -m", f"tests.suites.{suite}", *sys.argv[1:]]))
     for old in (folder / f"{suite}.json", folder / f"{suite}.html"):
         old.unlink(missing_ok=True)  # a run that is killed leaves none, and not the one before
@@ -172,10 +190,9 @@ def finish(
         with progress() as told:
             runner(measure(result, told))
     except BaseException as error:  # also an interrupt: it was run, and it did not end well
-        begun = sorted({number for bar in result.bars for number in bar.requirements})
-        result.bars.append(
-            Bar("ran to its end", "holds", f"{type(error).__name__}: {error}"[:400], False, tuple(begun))
-        )
+        all_of_it = {*asked_of(suite), *(number for bar in result.bars for number in bar.requirements)}
+        ended = f"{type(error).__name__}: {error}"[:400]
+        result.bars.append(Bar("ran to its end", "holds", ended, False, tuple(sorted(all_of_it))))
         store(result, folder)
         raise
     path = store(result, folder)

@@ -12,6 +12,8 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.suites.results import Result
+
 OURS = ("server", "worker")
 MIB = 2**20
 
@@ -77,6 +79,13 @@ async def gauges(url: str) -> dict[str, float]:
             for name in (sample.name, f"{sample.name}:{state}") if state else (sample.name,):
                 found[name] = found.get(name, 0.0) + sample.value
     return found
+
+
+def same_processes(result: Result, name: str, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    """A bar for no part having been started anew meanwhile: what is new is small, and memory would seem to shrink."""
+    anew = sorted(part for part in before.keys() | after.keys() if before.get(part) != after.get(part))
+    told = ", ".join(anew) or "same processes"
+    result.holds(f"{name}: no part died", not anew, told, "R7")
 
 
 @asynccontextmanager

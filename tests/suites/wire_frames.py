@@ -212,8 +212,8 @@ async def smuggling(port: int) -> str:
 
 async def slow_loris(port: int, count: int = 400, seconds: int = 12) -> str:
     """A byte of a request each second on many connections."""
-    opened = []
-    for _ in range(count):
+    opened = [await asyncio.open_connection("127.0.0.1", port)]  # the others may be too many
+    for _ in range(count - 1):
         with suppress(OSError):
             opened.append(await asyncio.open_connection("127.0.0.1", port))
     for _, writer in opened:
@@ -306,9 +306,11 @@ class Idle:
 
 
 async def main(name: str, port: int) -> None:
-    """One attack; a gateway that cuts it has ended it."""
+    """One attack; a gateway that cuts it has ended it, but one that is not there was not attacked."""
     try:
         said = await ATTACKS[name](port)
+    except ConnectionRefusedError:
+        raise
     except (OSError, TimeoutError) as error:
         said = f"cut: {type(error).__name__}"
     sys.stdout.write(said + "\n")

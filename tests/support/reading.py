@@ -34,14 +34,20 @@ def text_of(events: list[chat_event_pb2.ChatEvent]) -> str:
 
 
 def check_stream(events: list[chat_event_pb2.ChatEvent]) -> None:
-    """Gap-free from 1, accepted first, one terminal and it is last, and the text is what its hash says."""
+    """Gap-free from 1, accepted first, one terminal and it is last, and the text is what its hash says. Each failure
+    says what was there: outside of pytest an assertion without words has none."""
     logged = [event for event in events if event.seq]
-    numbers = [event.seq for event in logged]
-    assert numbers == list(range(1, len(logged) + 1)), list(zip(numbers, kinds(logged), strict=True))
-    assert logged[0].WhichOneof("event") == "run_accepted"
-    assert [kind in TERMINALS for kind in kinds(logged)] == [False] * (len(logged) - 1) + [True]
+    numbers, names = [event.seq for event in logged], kinds(logged)
+    told = list(zip(numbers, names, strict=True))
+    assert logged, f"no event of the log: {kinds(events)}"
+    assert numbers == list(range(1, len(logged) + 1)), f"a gap: {told}"
+    assert names[0] == "run_accepted", f"accepted is not first: {told}"
+    ends = [kind in TERMINALS for kind in names]
+    assert ends == [False] * (len(logged) - 1) + [True], f"not one end, at the end: {told}"
     if events[-1].HasField("completed"):
         text = text_of(events)
         hashes = [event.text_done.sha256 for event in events if event.HasField("text_done")]
-        assert hashes == [hashlib.sha256(text.encode()).hexdigest()]
-        assert events[-1].completed.text == text
+        wanted = hashlib.sha256(text.encode()).hexdigest()
+        assert hashes == [wanted], f"{len(text)} letters of {wanted[:12]}, and the hashes {hashes}"
+        ended = events[-1].completed.text
+        assert ended == text, f"{len(text)} letters were streamed and {len(ended)} are in the end: {told}"
