@@ -82,9 +82,33 @@ def test_the_heartbeat_leaves_this_machine() -> None:
     passed = (MONITORING / template).read_text()
     assert f"listen {relay.port};" in passed
     assert f"location = {relay.path} {{" in passed
-    assert re.findall(r"\$\{(\w+)\}", passed) == ["DEAD_MAN_SWITCH_URL"]
     assert 'set $outside "${DEAD_MAN_SWITCH_URL}";' in passed
     assert "proxy_pass $outside;" in passed
+
+
+def read_secrets() -> dict[str, str]:
+    """Secret files by name, and the user of the service that reads each."""
+    services = compose()["services"]
+    found = {name: service["user"] for service in services.values() for name in service.get("secrets", ())}
+    config = (MONITORING / "alertmanager" / "alertmanager.yml").read_text()
+    mounted = re.findall(r"_file: /etc/alertmanager/secrets/(\w+)$", config, re.MULTILINE)
+    return found | dict.fromkeys(mounted, services["alertmanager"]["user"])
+
+
+def test_whoever_reads_a_secret_owns_it() -> None:
+    """A secret that is a file keeps its owner and mode: what the head says makes it readable, to one user alone."""
+    lines = [line for line in COMPOSE.read_text().splitlines() if line.startswith("#")]
+    (chown,) = (line for line in lines if "chown" in line)
+    owned = {name: user for user, names in re.findall(r"chown (\d+) ([\w ]+)", chown) for name in names.split()}
+    assert owned == {name: user.split(":")[0] for name, user in read_secrets().items()}
+    assert len(owned) == 6
+    assert "chmod 0711 . && chmod 0400 *" in "\n".join(lines)
+
+
+def test_the_role_of_the_exporter_is_made() -> None:
+    environ = compose()["services"]["postgres-exporter"]["environment"]
+    assert f"create role {environ['DATA_SOURCE_USER']} login" in (MONITORING / "monitor-role.sql").read_text()
+    assert "< monitoring/monitor-role.sql" in COMPOSE.read_text()
 
 
 def test_every_target_is_a_service() -> None:

@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
 from tests.contract.test_image import instructions
-from tests.contract.test_manifests import VERSION, Manifest, containers, kubectl, matches, of, pods
+from tests.contract.test_manifests import Manifest, containers, matches, of, pods
 from tests.support.monitored import MONITORING, RULES, TOOLS
 
 PROMETHEUS = MONITORING / "prometheus"
@@ -161,15 +160,3 @@ def test_figures_are_served_to_the_network_of_the_pods() -> None:
     (listener,) = (one for one in gateway["static_resources"]["listeners"] if one["name"] == "metrics")
     address = {"address": "0.0.0.0", "port_value": ports["gateway"]["metrics"]}  # noqa: S104 - so it must be here
     assert listener["address"]["socket_address"] == address
-
-
-def test_what_prometheus_mounts_is_whole() -> None:
-    made = subprocess.run([kubectl(), "kustomize", PROMETHEUS], check=True, capture_output=True, text=True)
-    manifests = list(yaml.safe_load_all(made.stdout))
-    for one in manifests:
-        kubernetes_validate.validate(one, VERSION, strict=True)
-    maps = {one["metadata"]["name"]: one["data"] for one in manifests if one["kind"] == "ConfigMap"}
-    assert set(maps["tria-prometheus-rules"]) == {path.name for path in RULES}
-    assert yaml.safe_load(maps["tria-prometheus"]["prometheus.yml"]) == CONFIG
-    (account,) = (one["metadata"] for one in manifests if one["kind"] == "ServiceAccount")
-    assert (account["name"], account["namespace"]) == ("prometheus", "monitoring")

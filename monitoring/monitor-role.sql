@@ -1,0 +1,3 @@
+-- The role of the exporter of PostgreSQL: it sees figures and what sessions do, and reads no table. Once for a database
+-- server, by whoever may make roles; psql is told the password: --set password=...
+create role tria_monitor login password :'password' in role pg_monitor;
