@@ -82,8 +82,8 @@ def test_every_target_and_script_that_is_run_is_there() -> None:
 def test_a_delivery_has_the_time_that_its_promotion_may_take() -> None:
     """Steps times patience, and what deploy/release waits for pods and the migration."""
     script = (ROOT / "deploy" / "release").read_text()
-    waits = 900 + 3 * 600
-    assert script.count("--timeout 900s") == script.count("--timeout 600s") == 1
+    waits = 930 + 3 * 600
+    assert script.count('await-job migrate "$namespace" 930') == script.count("--timeout 600s") == 1
     (usual,) = re.findall(r"PROMOTE:-(.*?)}", script)
     found = jobs()
     for name in ("staging", "production"):
