@@ -27,6 +27,7 @@ MADE_OUTSIDE = {
     ("Secret", "tria-tls"),
     ("ConfigMap", "tria-jwks"),
     ("ConfigMap", CONFIG_MAP),
+    ("PersistentVolumeClaim", "tria-backups"),
 }
 SECRETS = {
     "TRIA_DATABASE_URL": "postgresql://tria:secret@postgres/tria",
@@ -65,6 +66,8 @@ def pods(environment: str) -> Iterator[tuple[str, Manifest]]:
     for one in rendered(environment):
         if one["kind"] in {"Deployment", "Job"}:
             yield one["metadata"]["name"], one["spec"]["template"]
+        elif one["kind"] == "CronJob":
+            yield one["metadata"]["name"], one["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def containers(pod: Manifest) -> list[Manifest]:
@@ -99,6 +102,8 @@ def test_every_reference_leads_somewhere(environment: str) -> None:
         for volume in pod["spec"].get("volumes", []):
             named |= {("ConfigMap", volume["configMap"]["name"])} if "configMap" in volume else set()
             named |= {("Secret", volume["secret"]["secretName"])} if "secret" in volume else set()
+            if claim := volume.get("persistentVolumeClaim"):
+                named.add(("PersistentVolumeClaim", claim["claimName"]))
         for container in containers(pod):
             mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
             assert mounted <= {volume["name"] for volume in pod["spec"].get("volumes", [])}
@@ -184,6 +189,22 @@ def test_every_store_is_allowed(environment: str) -> None:
     _, namespace, service = settings["TRIA_CHROMA_URL"].split(".", 2)
     assert service == "svc.cluster.local:8000"
     assert allowed[8000] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_backups_reach_postgresql_and_nothing_else(environment: str) -> None:
+    policies = of(environment, "NetworkPolicy")
+    stores = policies["outside"]["spec"]["egress"][1]["to"]
+    (rule,) = policies["backup"]["spec"]["egress"]
+    assert rule == {"to": stores, "ports": [{"protocol": "TCP", "port": 5432}]}
+    jobs = {name: pod for name, pod in pods(environment) if name in {"backup", "restore"}}
+    assert len(jobs) == 2
+    for name, pod in jobs.items():
+        found = [
+            policy for policy, one in policies.items() if matches(one["spec"]["podSelector"], pod["metadata"]["labels"])
+        ]
+        assert sorted(found) == ["backup", "names", "nothing"], name
+    assert of(environment, "CronJob")["restore"]["spec"]["suspend"], "it is a form"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

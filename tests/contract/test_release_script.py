@@ -16,7 +16,9 @@ import yaml
 from tests.contract.test_manifests import ENVIRONMENTS, ROOT, VERSION, Manifest, kubectl, of
 
 SERVER, GATEWAY = "registry.example.com/tria@sha256:" + "a" * 64, "registry.example.com/tria-gateway@sha256:" + "b" * 64
+OPERATIONS = "registry.example.com/tria-operations@sha256:" + "c" * 64
 TOLD = {
+    "OPERATIONS_IMAGE": OPERATIONS,
     "SERVER_IMAGE": SERVER,
     "GATEWAY_IMAGE": GATEWAY,
     "URL": "https://x",
@@ -45,20 +47,21 @@ def test_every_image_of_a_release_is_named_by_its_digest(environment: str, tmp_p
     found = {}
     for one in manifests:
         kubernetes_validate.validate(one, VERSION, strict=True)
-        if one["kind"] in {"Deployment", "Job"}:
-            pod = one["spec"]["template"]["spec"]
+        if one["kind"] in {"Deployment", "Job", "CronJob"}:
+            pod = one["spec"].get("jobTemplate", one)["spec"]["template"]["spec"]
             for container in [*pod.get("initContainers", []), *pod["containers"]]:
                 found[one["metadata"]["name"], container["name"]] = container["image"]
-    assert set(found.values()) == {SERVER, GATEWAY}
+    assert set(found.values()) == {SERVER, GATEWAY, OPERATIONS}
+    assert found["backup", "backup"] == found["restore", "restore"] == OPERATIONS
     assert found["gateway", "envoy"] == GATEWAY
     assert not list((ROOT / "deploy" / "k8s" / "environments").glob(".release-*")), "nothing is left behind"
 
 
-def test_backup_comes_first_and_the_schema_before_the_code(tmp_path: Path) -> None:
+def test_backup_comes_before_the_schema_and_the_schema_before_the_code(tmp_path: Path) -> None:
     done, _ = rehearse("staging", tmp_path, BACKUP="echo saved")
     words = (
-        "echo saved",
         "component=ground",
+        "echo saved",
         "delete job migrate",
         "component=migration",
         "await-job migrate",
@@ -89,6 +92,7 @@ def test_the_migration_finds_its_account_and_the_version_with_the_calls_is_left_
     done, manifests = rehearse("staging", tmp_path)
     ground, migration, rest = applied(done, manifests)
     assert ("ServiceAccount", "tria") in ground
+    assert ("CronJob", "backup") in ground, "a first release makes its backup by it"
     assert {name for kind, name in ground if kind == "NetworkPolicy"} >= {"nothing", "names", "outside"}
     assert migration == {("Job", "migrate")}
     assert {name for kind, name in rest if kind == "Deployment"} == {"server-green", "worker", "gateway"}
