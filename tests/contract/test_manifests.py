@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -157,10 +159,27 @@ def test_a_version_is_probed_and_drained(environment: str) -> None:
         assert pod["terminationGracePeriodSeconds"] > drain
         assert "replicas" not in deployments[f"server-{version}"]["spec"], "an apply would undo the autoscaler"
         scaled = of(environment, "HorizontalPodAutoscaler")[f"server-{version}"]["spec"]["metrics"]
-        assert {metric["type"] for metric in scaled} == {"Pods", "Resource"}
+        assert [metric["resource"]["name"] for metric in scaled] == ["cpu"], "what every cluster knows"
     command = deployments["gateway"]["spec"]["template"]["spec"]["initContainers"][0]["command"][-1]
     assert "--blue server-blue:50051 --green server-green:50051" in command
     assert {"server-blue", "server-green"} <= of(environment, "Service").keys()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_with_the_adapter_adds_streams(environment: str, tmp_path: Path) -> None:
+    """An autoscaler takes no pod away while a figure of its is unknown: it asks for what somebody answers, by the name
+    of the adapter's rule."""
+    places = {name: os.path.relpath(K8S / name, tmp_path) for name in ("streams", f"environments/{environment}")}
+    overlay = {"components": [places.pop("streams")], "resources": list(places.values())}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    made = subprocess.run([kubectl(), "kustomize", tmp_path], check=True, capture_output=True, text=True)
+    scalers = [one for one in yaml.safe_load_all(made.stdout) if one["kind"] == "HorizontalPodAutoscaler"]
+    assert len(scalers) == 2
+    (rule,) = re.findall(r"seriesQuery: '(\w+)\{", (ROOT / "deploy" / "README.md").read_text())
+    for one in scalers:
+        kubernetes_validate.validate(one, VERSION, strict=True)
+        cpu, streams = one["spec"]["metrics"]
+        assert (cpu["type"], streams["type"], streams["pods"]["metric"]["name"]) == ("Resource", "Pods", rule)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
