@@ -219,6 +219,27 @@ def test_passwords_in_urls_are_such_that_urls_take_them() -> None:
     assert "openssl rand -hex" in last
 
 
+def test_files_of_secrets_belong_to_whom_they_are_mounted_for() -> None:
+    """Compose mounts them as they are on the host."""
+    users = {
+        service["user"] for name, service in compose()["services"].items() if name in {"server", "worker", "gateway"}
+    }
+    assert users == {"10001:10001"}
+    for name in ("README.md", "compose.yaml"):
+        assert f"chown {users.copy().pop()} deploy/secrets/*" in (DEPLOY / name).read_text()
+
+
+def test_what_is_pointed_to_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made_meanwhile = ("deploy/.env", "deploy/secrets", "deploy/k8s/environments/.release-")
+    for path in (*DEPLOY.glob("*"), *(DEPLOY / "k8s").rglob("*.yaml")):
+        text = path.read_text() if path.is_file() else ""
+        for target in re.findall(r"`make ([a-z-]+)", text):
+            assert target in targets, f"{path.name}: make {target}"
+        for named in re.findall(r"(?<![\w./-])deploy/[\w./-]*[\w-]", text):
+            assert named.startswith(made_meanwhile) or (ROOT / named).exists(), f"{path.name}: {named}"
+
+
 def scripts() -> Iterator[Path]:
     for folder in (ROOT / ".ci", DEPLOY):
         yield from (path for path in folder.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))

@@ -166,6 +166,30 @@ def test_a_version_is_probed_and_drained(environment: str) -> None:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_postgresql_has_connections_for_all_that_may_be_there(environment: str) -> None:
+    """Both versions as large as they may become, one pod more of what is replaced, commands, and its own reserve."""
+    capacity, readme = ((ROOT / "deploy" / name).read_text() for name in ("CAPACITY.md", "README.md"))
+    (servers_pool, servers_direct), (workers_pool, workers_direct) = (
+        (int(pooled), int(direct)) for pooled, direct in re.findall(r"\((\d+) pooled \+ (\d+) direct\)", capacity)
+    )
+    (pool,) = map(int, re.findall(r"`default_pool_size` (\d+)", readme))
+    (limit,) = map(int, re.findall(r"(\d+) that PostgreSQL is meant to have", readme))
+    (settings,) = (
+        one["data"] for name, one in of(environment, "ConfigMap").items() if name.startswith("tria-settings")
+    )
+    assert load({**settings, "TRIA_POOL_MAX": "", **SECRETS, **IMAGE}, version="test").store.pool_max == servers_pool
+    servers_pool = load({**settings, **SECRETS, **IMAGE}, version="test").store.pool_max
+    scalers = of(environment, "HorizontalPodAutoscaler").values()
+    servers = sum(one["spec"]["maxReplicas"] for one in scalers) + 1
+    workers = of(environment, "Deployment")["worker"]["spec"]["replicas"] + 1
+    pooled = servers * servers_pool + workers * workers_pool
+    if environment.startswith("production"):
+        assert pooled > pool, "it would need no pooler"
+        pooled = pool
+    assert pooled + servers * servers_direct + workers * workers_direct + 6 <= limit - 3
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_with_the_adapter_adds_streams(environment: str, tmp_path: Path) -> None:
     """An autoscaler takes no pod away while a figure of its is unknown: it asks for what somebody answers, by the name
     of the adapter's rule."""
