@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import kubernetes_validate
@@ -117,6 +120,11 @@ case "$1 $2" in
   "get configmap") case "$*" in *first-release*) printf %s "$MARK" ;; *) echo "    tria.green: 0" ;; esac ;;
   "get deployment") [ -z "$STANDING" ] || "$STANDING" ;;
   "get job") printf %s "$ENDED" ;;
+  "port-forward "*)
+    echo $$ > "$LOG.forward"
+    case "$*" in *gone*) echo "services gone not found" >&2; exit 1 ;; esac
+    echo "Forwarding from $FIGURES -> 9090"
+    exec sleep 600 ;;
 esac
 """
 TRIA = """#!/bin/sh
@@ -128,8 +136,34 @@ for _ in $(seq 600); do sleep 0.1; done
 """
 
 
+class _Answers(BaseHTTPRequestHandler):
+    """Any query is answered, as far as that Prometheus is there."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path.startswith("/api/v1/query?") else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@functools.cache
+def prometheus() -> str:
+    """Host and port of a server that lives as long as the tests."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"127.0.0.1:{server.server_port}"
+
+
 def release(
-    folder: Path, *, slow: str = "", standing: str = "pwd", mark: str = "", ended: str = "Complete", bad: str = "none"
+    folder: Path,
+    *,
+    slow: str = "",
+    standing: str = "pwd",
+    mark: str = "",
+    ended: str = "Complete",
+    bad: str = "none",
+    figures: str = "",
 ) -> tuple[subprocess.Popen[str], Path]:
     """A release with a kubectl and a tria that only write down what they are asked; `slow` waits to be told, `bad`
     fails, `standing` is the command that says whether there is a deployment already, `mark` the one of a first release
@@ -140,7 +174,8 @@ def release(
     log = folder / "log"
     fakes = {"PATH": f"{folder}:{os.environ['PATH']}", "TRIA": str(folder / "tria"), "REAL": kubectl()}
     asked = {"LOG": str(log), "SLOW": slow, "STANDING": standing, "MANIFESTS": str(folder / "manifests.yaml")}
-    asked |= {"MARK": mark, "ENDED": ended, "BAD": bad}
+    asked |= {"MARK": mark, "ENDED": ended, "BAD": bad, "FIGURES": prometheus()}
+    asked["PROMETHEUS"] = figures or f"http://{prometheus()}"
     environ = {**os.environ, **TOLD, **fakes, **asked}
     # A shell cannot trap what was ignored when it began, and tests that run in the background ignore SIGINT.
     command = ["env", "--default-signal=INT", "deploy/release", "staging"]
@@ -179,6 +214,28 @@ def test_the_first_release_is_whole_and_waits_for_no_calls(tmp_path: Path) -> No
     assert "tria/version!=" not in done
     assert "--steps 100 --least-calls 0" in done
     assert "abort" not in done
+
+
+def test_figures_inside_of_a_cluster_are_reached_through_it(tmp_path: Path) -> None:
+    started, log = release(tmp_path, figures="service:monitoring/prometheus:9090")
+    started.communicate(timeout=120)
+    assert started.returncode == 0
+    done = log.read_text()
+    assert "kubectl port-forward --namespace monitoring service/prometheus :9090 --address 127.0.0.1" in done
+    assert f"--prometheus http://{prometheus()} " in done
+    give_up = time.monotonic() + 60
+    while Path("/proc", (tmp_path / "log.forward").read_text().strip()).exists():
+        assert time.monotonic() < give_up, "the way into the cluster is left open"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("figures", ["http://127.0.0.1:9", "service:monitoring/gone:9090"])
+def test_nothing_is_changed_when_figures_cannot_be_read(figures: str, tmp_path: Path) -> None:
+    started, log = release(tmp_path, figures=figures)
+    started.communicate(timeout=120)
+    assert started.returncode == 1
+    done = log.read_text() if log.exists() else ""
+    assert not [word for word in ("apply", "annotate", "promote", "delete") if word in done]
 
 
 MARKED, PROVEN = "tria/first-release=unproven", "tria/first-release-\n"
