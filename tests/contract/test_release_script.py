@@ -175,6 +175,7 @@ def release(
     fakes = {"PATH": f"{folder}:{os.environ['PATH']}", "TRIA": str(folder / "tria"), "REAL": kubectl()}
     asked = {"LOG": str(log), "SLOW": slow, "STANDING": standing, "MANIFESTS": str(folder / "manifests.yaml")}
     asked |= {"MARK": mark, "ENDED": ended, "BAD": bad, "FIGURES": prometheus()}
+    asked["BACKUP"] = 'echo "backup of $NAMESPACE first=$FIRST" >> "$LOG"'
     asked["PROMETHEUS"] = figures or f"http://{prometheus()}"
     environ = {**os.environ, **TOLD, **fakes, **asked}
     # A shell cannot trap what was ignored when it began, and tests that run in the background ignore SIGINT.
@@ -256,6 +257,7 @@ def test_first_is_every_release_until_one_is_proven(tmp_path: Path) -> None:
         done = log.read_text()
         assert ("--steps 100 --least-calls 0" in done) is first
         assert (MARKED in done) is first
+        assert f"backup of tria-staging first={'yes' if first else ''}\n" in done
         assert (PROVEN in done) is (first and bad == "none")
         assert not first or done.index(MARKED) < done.index("apply")
 
