@@ -17,7 +17,7 @@ STREAMS ?= 200
 MINUTES ?= 30
 
 DEPLOYED := tests/contract/test_image.py tests/contract/test_manifests.py tests/contract/test_migrations.py \
-	tests/contract/test_release_script.py tests/contract/test_workflows.py
+	tests/contract/test_release_script.py tests/contract/test_workflows.py tests/contract/test_backup_jobs.py
 WHOLE := tests/browser tests/chaos tests/db tests/edge tests/embedded tests/monitoring tests/rpc tests/system
 
 .PHONY: help setup run test check proto fmt bench evaluate clean browser $(addprefix check-,$(CHECKS))

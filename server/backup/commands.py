@@ -23,7 +23,7 @@ from server.backup.progress import shown
 from server.backup.proof import LogBroken
 from server.backup.report import restored_json, restored_lines
 from server.backup.restoring import Refused, Restored, Restoring
-from server.backup.saving import Saving
+from server.backup.saving import NothingToSave, NotOurs, Saving
 from server.db.migrate import MigrationError
 from server.embedded.child import StartFailed
 from server.embedded.pgfiles import installation
@@ -35,7 +35,7 @@ from server.state_dir import NotRunning, direct_database, environment
 from server.state_option import STATE_DIR
 
 _FAILURES = (
-    BadBackup, BadKept, LogBroken, MigrationError, NotRunning, Refused, ToolFailed, ToolMissing,
+    BadBackup, BadKept, LogBroken, MigrationError, NothingToSave, NotOurs, NotRunning, Refused, ToolFailed, ToolMissing,
     AppError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError,
 )  # fmt: skip
 
@@ -57,9 +57,12 @@ class _System:
 @click.command("backup")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--base", is_flag=True, help="Copy the server's files (pg_basebackup): what recovery to a time needs.")
+@click.option(
+    "--unless-empty", is_flag=True, help="Before a first release: no failure when the database holds nothing yet."
+)
 @STATE_DIR
 @_AS_JSON
-def backup(directory: Path, base: bool, state_dir: Path | None, as_json: bool) -> None:
+def backup(directory: Path, base: bool, unless_empty: bool, state_dir: Path | None, as_json: bool) -> None:
     """Back up the database into DIRECTORY, which must not be there yet.
 
     PostgreSQL is all there is to save: Chroma's vectors are made anew from it, and Redis holds nothing that must
@@ -73,6 +76,9 @@ def backup(directory: Path, base: bool, state_dir: Path | None, as_json: bool) -
             saving = Saving(system.dsn, system.key, version("tria"), _homes(), tell, system.secrets)
             made = asyncio.run(saving.base(directory) if base else saving.dump(directory))
     except _FAILURES as error:
+        if unless_empty and isinstance(error, NothingToSave):
+            click.echo(json.dumps({"saved": False, "why": _said(error)}) if as_json else _said(error))
+            return
         raise click.ClickException(_said(error)) from error
     seconds = time.perf_counter() - began
     if as_json:

@@ -68,6 +68,18 @@ async def server_of(connection: asyncpg.Connection) -> Server:
     return Server(**row)
 
 
+NEEDED: Final[LiteralString] = """
+select table_name as missing
+from unnest(array['audit_checkpoint', 'audit_pending', 'audit_tree', 'schema_migration', 'subject_key']) as table_name
+where to_regclass(table_name) is null
+order by 1"""
+
+
+async def missing_of(connection: asyncpg.Connection) -> list[str]:
+    """Which of the tables that a backup reads are not there: migrations make them before any release runs."""
+    return [row["missing"] for row in await connection.fetch(NEEDED)]
+
+
 MIGRATION: Final[LiteralString] = "select max(version) from schema_migration where not dirty"
 
 

