@@ -72,7 +72,7 @@ from server.waiting import first_of
 
 log = logging.getLogger(__name__)
 
-_GOODBYE = 2.0  # seconds for calls that are still open when everything is settled
+_GOODBYE = 5.0  # seconds for calls that are still open when everything is settled
 _HEALTH = {Status.NOT_SERVING: health_pb2.HealthCheckResponse.NOT_SERVING}
 
 
@@ -104,7 +104,7 @@ class Application:
         # Runs are settled and followers are on their way: what is still open are streams that nobody will end, and
         # calls that came since. What those begin is drained too: from here on nothing can begin.
         await self.servers.stop(_GOODBYE)
-        await self.chats.drain(max(ends - time.monotonic(), _GOODBYE))
+        await self.chats.drain_the_rest(max(ends - time.monotonic(), _GOODBYE))
         log.info("drained")
         if self.broken.is_set():
             raise SystemExit(1)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _RESTART_PAUSE = 1.0  # seconds between a death and the next start, so that a broken start does not spin
-_STOP_PATIENCE = 10.0  # seconds beyond the children's own drain
+_STOP_PATIENCE = 30.0  # seconds beyond the children's own drain, which is done twice, and may find its stores away
 
 
 def run(config: Config) -> int:

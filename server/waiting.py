@@ -1,4 +1,4 @@
-"""Waiting for the first of several events."""
+"""Waiting for events: for the first of several, or for so long."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ async def first_of(*events: asyncio.Event) -> None:
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
+
+
+async def within(event: asyncio.Event, seconds: float) -> None:
+    """Waits for the event, but no longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

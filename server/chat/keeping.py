@@ -138,6 +138,8 @@ class Keeping:
             await self._close_log(lease)
         for lease in taken:
             await self._take_over(lease)
+        if len(taken) == _AT_ONCE:
+            self._due.set()  # there may be more
 
     async def _check(self, missing: set[Leased]) -> None:
         """Lets go of runs that have another owner; one that has just ended is nobody's loss."""

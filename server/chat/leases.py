@@ -91,16 +91,22 @@ async def expire(connection: Connection) -> list[Leased]:
 
 
 RELEASE: Final[LiteralString] = """
+with mine as (
+    select run.tenant, run.conversation, run.id
+    from run join unnest($2::text[], $3::bigint[]) as asked (id, epoch) using (id, epoch)
+    where owner = $1 and state in ('QUEUED', 'RUNNING') and not told and not cancel_requested
+    order by run.id
+    for update of run skip locked
+)
 update run set lease_until = now() - interval '1 second', owner = ''
-from unnest($2::text[], $3::bigint[]) as mine (id, epoch)
-where run.owner = $1 and run.id = mine.id and run.epoch = mine.epoch and run.state in ('QUEUED', 'RUNNING')
-    and not told and not cancel_requested
+from mine
+where (run.tenant, run.conversation, run.id) = (mine.tenant, mine.conversation, mine.id)
 returning run.tenant, run.conversation, run.id, run.epoch"""
 
 
 async def release(connection: Connection, owner: str, held: Sequence[Leased]) -> list[Leased]:
-    """Gives away those of the runs of which nothing was shown, when the transaction commits. From then on they are
-    nobody's: who had them can neither renew them nor say or store anything."""
+    """Gives away those of the runs of which nothing was shown and whose rows nobody else holds, when the transaction
+    commits. From then on they are nobody's: who had them can neither renew them nor say or store anything."""
     rows = await connection.fetch(RELEASE, owner, [run.id for run in held], [run.epoch for run in held])
     if rows:
         await connection.execute("select pg_notify($1, 'released')", CHANNEL)

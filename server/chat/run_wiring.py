@@ -67,6 +67,11 @@ class RunDesk:
         await self.runner.give_away(partial(self.sharing.flushed, _FLUSH))
         await self.sharing.flushed(_FLUSH)
 
+    async def drain_the_rest(self, patience: float) -> None:
+        """The same when no call comes any more: what was just being stored is drained too."""
+        await self.runner.stored()
+        await self.drain(patience)
+
 
 @dataclass(frozen=True, slots=True)
 class RunParts:

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -31,12 +31,13 @@ from server.chat.task import NewerMessage, RunLost, Task, Unwanted, with_merged
 from server.chat.telling import Telling
 from server.db.pool import Database
 from server.errors import AppError, Code, Reason
-from server.waiting import first_of
+from server.waiting import first_of, within
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _STOP_PATIENCE = 5.0  # seconds for stopped runs to be stored
+_STORE_PATIENCE = 12.0  # seconds for a message to be stored: a connection and a lock may take 5 each
 UNANSWERED_EVENTS = 3  # of a run whose message is for a person: accepted, no text, completed
 _POLL = 0.25  # seconds between looks at earlier runs of a conversation
 
@@ -95,6 +96,7 @@ class Runner:
         self._active: dict[tuple[str, str], _Active] = {}
         self._threads: dict[tuple[str, str], list[_Active]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._storing: set[asyncio.Task[None]] = set()
 
     @property
     def active(self) -> int:
@@ -110,8 +112,9 @@ class Runner:
         """Runs `work` to its end even when the caller is cancelled: what is stored must also be started."""
         working = asyncio.create_task(work)
         noted = asyncio.create_task(_settled(working))
-        self._tasks.add(noted)
-        noted.add_done_callback(self._tasks.discard)
+        for tasks in (self._tasks, self._storing):
+            tasks.add(noted)
+            noted.add_done_callback(tasks.discard)
         return await asyncio.shield(working)
 
     def start(self, task: Task) -> None:
@@ -195,6 +198,11 @@ class Runner:
         if active := self._active.get((tenant, run)):
             await active.done.wait()
 
+    async def stored(self) -> None:
+        """Returns when no message is being stored any more, or could not be for longer than the database lets wait."""
+        if self._storing:
+            await asyncio.wait(set(self._storing), timeout=_STORE_PATIENCE)
+
     async def finish(self, patience: float) -> None:
         """Lets runs finish, for at most `patience` seconds."""
         self.draining = True
@@ -212,21 +220,32 @@ class Runner:
         for active in leaving:
             active.acceptance.say()
         await shared()
-        try:
-            async with self._database.transaction() as connection:
-                untold = [active.task.lease for active in leaving if not active.told]
-                given = await leases.release(connection, self.owner, untold) if untold else []
-        except AppError as problem:
-            log.warning("runs not given away", extra={"reason": problem.reason})
-            given = []
-        for lease in given:
-            self.let_go(lease.tenant, lease.name)
+        deadline = time.monotonic() + _STOP_PATIENCE
+        while True:
+            if await self._released(leaving) or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_POLL)
         for active in leaving:
-            active.stop_as = RunState.INTERRUPTED
-            active.stop.set()
+            if not active.stop.is_set():
+                active.stop_as = RunState.INTERRUPTED
+                active.stop.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_PATIENCE):
                 await asyncio.gather(*(active.done.wait() for active in leaving))
+
+    async def _released(self, leaving: Sequence[_Active]) -> bool:
+        """Whether those of the runs that may be given away are; a row that somebody else holds just now is not."""
+        untold = [active.task.lease for active in leaving if not (active.told or active.stop.is_set())]
+        given: list[Leased] = []
+        try:
+            if untold:
+                async with self._database.transaction() as connection:
+                    given = await leases.release(connection, self.owner, untold)
+        except AppError as problem:
+            log.warning("runs not given away", extra={"reason": problem.reason})
+        for lease in given:
+            self.let_go(lease.tenant, lease.name)
+        return len(given) == len(untold)
 
     async def _run(self, active: _Active) -> None:
         """Root of a run's task: whatever happens, the run ends once and its followers are told."""
@@ -243,7 +262,8 @@ class Runner:
         except Exception:  # the root of a background task: its followers must not wait for ever
             log.exception("run broke", extra={"run": key[1]})
         finally:
-            self._active.pop(key, None)
+            if self._active.get(key) is active:  # it may be here again, taken back in a newer epoch
+                del self._active[key]
             thread = (key[0], active.task.conversation.id)
             self._threads[thread].remove(active)
             if not self._threads[thread]:
@@ -349,7 +369,7 @@ class Runner:
         to answer then, or None when it was stopped before."""
         task = active.task
         if task.window:
-            await _within(active.stop, task.window)
+            await within(active.stop, task.window)
         if active.previous is not None:
             active.acceptance.say()
             active.log.append(Queued(max(task.waits, 1)))
@@ -360,7 +380,7 @@ class Runner:
                 return started
             if started is False:
                 return None
-            await _within(active.stop, _POLL)
+            await within(active.stop, _POLL)
         return None
 
     async def _try_to_start(self, task: Task) -> Task | Literal[False] | None:
@@ -373,15 +393,6 @@ class Runner:
             if not await runs.start_run(connection, task.lease, self.owner):
                 return False
             return await with_merged(connection, self._vault, task)
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    """Waits for the event, but no longer."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 async def _settled(work: Awaitable[object]) -> None:

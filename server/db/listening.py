@@ -48,7 +48,8 @@ class Listening:
             await asyncio.sleep(_RETRY)
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=5.0, server_settings={"application_name": self._name})
+        settings = {"application_name": self._name}
+        connection = await asyncpg.connect(self._dsn, timeout=5.0, command_timeout=5.0, server_settings=settings)
         lost = asyncio.Event()
 
         def gone(_: object) -> None:
@@ -63,7 +64,7 @@ class Listening:
                 try:
                     await asyncio.wait_for(lost.wait(), _PROBE)
                 except TimeoutError:
-                    await connection.execute("select 1", timeout=5.0)
+                    await connection.execute("select 1")
         finally:
             self._lost()
             connection.terminate()

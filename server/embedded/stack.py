@@ -39,7 +39,7 @@ from server.state_dir import ENVIRONMENT
 _SERVER_READY = 60.0  # seconds to listen; imports and the embedding model take most of it
 _OPEN_FILES = 65_536
 _SERVING = 60.0  # seconds from listening to SERVING through the gateway
-_DRAIN = 30.0  # seconds a Python child may take after SIGTERM: its own drain (TRIA_DRAIN, 20 s) and some
+_DRAIN = 50.0  # seconds a Python child may take after SIGTERM: its own drain (TRIA_DRAIN, 20 s) and what follows it
 _STOP_ORDER = (("envoy", "server"), ("worker",), ("xero_sandbox",), ("chroma", "valkey", "postgres"))
 _STORES = _STOP_ORDER[-1]
 
