@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from interceptors.policy import Rate
+from server.owned_tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,7 @@ class Buckets:
     async def close(self) -> None:
         """Ends the task; tokens still held come back by themselves as the bucket refills."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end({self._task})
             self._task = None
 
     async def take(self, caller: str, method: str, rate: Rate, *, strict: bool) -> float:

@@ -14,6 +14,7 @@ import jwt
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from server.errors import AppError, Code, Reason
+from server.owned_tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,7 @@ class JwksStore:
     async def close(self) -> None:
         """Ends the background refresh."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end({self._task})
             self._task = None
         if self._session is not None:
             await self._session.close()

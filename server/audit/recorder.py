@@ -29,6 +29,7 @@ from server.caller import Caller, Request
 from server.db.errors import ConstraintViolated
 from server.db.pool import Connection, Database
 from server.errors import AppError, Code, Reason
+from server.owned_tasks import end
 from server.pii.pseudonym import Pseudonyms
 
 log = logging.getLogger(__name__)
@@ -132,9 +133,7 @@ class AuditRecorder:
         """Returns when everything submitted is in PostgreSQL or in the spool, and the tasks have ended."""
         if self._tasks:
             await self._queue.empty.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self._tasks = []
         await asyncio.to_thread(self._spool.close)
         if self._file is not None:

@@ -20,6 +20,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from server.db.errors import AWAY, store_busy, store_unavailable, translate_errors
 from server.db.timeouts import missing_timeouts
+from server.owned_tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +146,7 @@ class Database:
     async def close(self) -> None:
         """Let calls in flight finish for a while, then close every connection."""
         if self._prober is not None:
-            self._prober.cancel()
-            await asyncio.gather(self._prober, return_exceptions=True)
+            await end({self._prober})
             self._prober = None
         self._available = False
         pool, self._pool = self._pool, None

@@ -67,7 +67,11 @@ class Replica:
         assert self.process is not None
         if self.process.returncode is None:
             self.process.terminate()
-        await asyncio.wait_for(self.process.wait(), 60)
+        try:
+            await asyncio.wait_for(self.process.wait(), 60)
+        except TimeoutError:
+            said = (self.folder / "server.log").read_text(errors="replace")
+            raise AssertionError(f"the server on {self.port} does not stop; it said last: {said[-1500:]}") from None
 
 
 @dataclass
