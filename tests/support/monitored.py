@@ -125,4 +125,15 @@ async def watch(live: System) -> AsyncIterator[Watch]:
         await started.until(scraped)
         await some_traffic(live)
         await started.until("tria:latency_seconds:p95_5m > 0 and on() tria:cache_hits:ratio_rate30m")
+        await _recorded(started)
         yield started
+
+
+async def _recorded(watch: Watch, patience: float = 60) -> None:
+    """Returns when every recorded series is there: some are made of others, a round of rules later. One that never
+    comes is for the tests to name."""
+    missing, deadline = {rule.name for rule in rules() if not rule.alert}, time.monotonic() + patience
+    while missing and time.monotonic() < deadline:
+        missing = {name for name in missing if not await watch.ask(name)}
+        if missing:
+            await asyncio.sleep(0.5)
