@@ -293,6 +293,7 @@ def test_regions_share_nothing() -> None:
 
 def test_the_split_is_the_one_that_promotion_writes() -> None:
     made = yaml.safe_load((K8S / "split.yaml").read_text())
+    kubernetes_validate.validate(made, VERSION, strict=True)
     assert made["metadata"]["name"] == CONFIG_MAP
     assert yaml.safe_load(made["data"]["split.yaml"]) == yaml.safe_load(split.text(0))
     assert (ROOT / "deploy" / "split" / "split.yaml").read_text() == split.text(0), "Compose's begins there too"
