@@ -29,6 +29,7 @@ from pgqueuer.types import JobId
 
 from server.db.errors import AWAY
 from server.db.pool import Connection
+from server.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -195,14 +196,8 @@ class JobRuntime:
                 self.stats.connected = False
                 self.stats.reconnects += 1
                 log.warning("the job queue is not reachable (%s); trying again", type(lost).__name__)
-                await self._pause(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                await within(self._stopping, backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 backoff = min(backoff * 2, _BACKOFF_MAX)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
 
     async def _serve(self) -> None:
         """Work until a stop is asked for or PostgreSQL is lost; jobs that run are always brought to an end first."""

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 from server.caller import Caller
+from server.waiting import within
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,4 @@ def must_come_back_at(caller: Caller, max_age: float) -> float:
 
 async def news_until(news: asyncio.Event, until: float, poll: float) -> None:
     """Returns with the news, at `until`, or after `poll` seconds."""
-    patience = max(0.01, min(until - time.monotonic(), poll))
-    try:
-        await asyncio.wait_for(news.wait(), patience)
-    except TimeoutError:
-        return
+    await within(news, max(0.01, min(until - time.monotonic(), poll)))

@@ -16,10 +16,12 @@ async def first_of(*events: asyncio.Event) -> None:
         await asyncio.wait(waits)
 
 
-async def within(event: asyncio.Event, seconds: float) -> None:
-    """Waits for the event, but no longer."""
+async def within(event: asyncio.Event, seconds: float) -> bool:
+    """Waits for the event at most so long; whether it came. Not by `asyncio.wait_for`: that of Python 3.11 may swallow
+    a cancellation that comes with the event (python/cpython issue 86296)."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
     except TimeoutError:
-        return
+        return False
+    return True

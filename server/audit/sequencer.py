@@ -25,6 +25,7 @@ from server.audit.notary import Notary
 from server.audit.store import CHANNEL
 from server.db.errors import AWAY
 from server.db.pool import Connection
+from server.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Sequencer:
                 log.exception("audit sequencer")
             finally:
                 self._step_down()
-            await _pause(self._stopping, self._backoff)
+            await within(self._stopping, self._backoff)
             self._backoff = min(self._backoff * 2, self._settings.backoff_max)
 
     def _step_down(self) -> None:
@@ -126,7 +127,7 @@ class Sequencer:
         connection = cast("Connection", made)  # what the pool hands out has the same methods
         try:
             while not await connection.fetchval(_TRY_LOCK, _LOCK):
-                if await _pause(self._stopping, self._settings.standby):
+                if await within(self._stopping, self._settings.standby):
                     return
             epoch = await log_store.take_over(connection, f"{socket.gethostname()}-{os.getpid()}")
             await connection.add_listener(CHANNEL, lambda *_: self._woken.set())
@@ -147,8 +148,8 @@ class Sequencer:
             if self._notary.due_in() <= 0:
                 await self._notary.sign(connection, epoch)
             wait = min(self._settings.poll, self._notary.due_in())
-            if not full and await _pause(self._woken, wait):
-                await _pause(self._stopping, self._settings.linger)
+            if not full and await within(self._woken, wait):
+                await within(self._stopping, self._settings.linger)
         await self._notary.sign(connection, epoch)
 
     async def _write(self, connection: Connection, epoch: int) -> bool:
@@ -216,12 +217,3 @@ class Sequencer:
 def _not_before(now: datetime, trees: Iterable[Tree]) -> datetime:
     """The time, or that of the newest event: time in the log never goes back, whatever the clock does."""
     return max([now, *(tree.recorded_at for tree in trees if tree.recorded_at)])
-
-
-async def _pause(event: asyncio.Event, seconds: float) -> bool:
-    """Waits for the event at most so long; whether it came."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

@@ -15,6 +15,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from server.chat.shared_log import News, news_of
+from server.waiting import within
 
 _QUICKEST = 0.03  # seconds between two looks at few logs: what a delta may be late by on another process
 _EACH = 0.0005
@@ -41,11 +42,8 @@ class ClusterReader:
         pause = min(_SLOWEST, _QUICKEST + _EACH * len(after))
         self._rung.clear()
         while not (found := await self._look(after)) and loop.time() < deadline:
-            try:
-                await asyncio.wait_for(self._rung.wait(), pause)
-            except TimeoutError:
-                continue
-            break
+            if await within(self._rung, pause):
+                break
         return found
 
     async def _look(self, after: Mapping[str, str]) -> dict[str, News]:

@@ -27,6 +27,7 @@ from server.chat.metering import prompt_tokens
 from server.chat.rate_headers import RateHeaders
 from server.chat.redis_gate import Away, RedisGate
 from server.errors import Reason
+from server.waiting import within
 
 _NAP = (0.005, 0.5)  # seconds between two attempts to take: least and most
 _TELL = 1.0  # seconds after which who waits is told the place again, if it changed
@@ -150,7 +151,7 @@ class Governor:
                 if waiting.position not in {0, told}:
                     told = waiting.position
                     yield waiting
-                await _within(granted, _TELL)
+                await within(granted, _TELL)
         finally:
             self._queue.leave(ticket)
             del self._granted[ticket]
@@ -245,12 +246,3 @@ class Governor:
             await self._gate.ask(self._lower(keys=self._keys, args=[*arguments, round(block * _MICRO)]))
         except Away:
             return
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    """Returns when the event is set, or after so many seconds."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

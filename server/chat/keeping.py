@@ -28,6 +28,7 @@ from server.chat.task import recall
 from server.db.listening import Listening
 from server.db.pool import Database
 from server.errors import AppError
+from server.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +72,7 @@ class Keeping:
                 self._reachable_since = time.monotonic()
                 log.debug("leases not renewed", extra={"reason": problem.reason})
             pause = self._runner.settings.lease / 4 * random.uniform(0.8, 1.0)  # noqa: S311  # jitter between replicas
-            try:
-                async with asyncio.timeout(pause):
-                    await self._due.wait()
-            except TimeoutError:
-                continue
+            await within(self._due, pause)
 
     async def keep_company(self) -> None:
         """Stops runs that nobody has followed anywhere for too long, until cancelled."""

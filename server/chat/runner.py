@@ -112,9 +112,8 @@ class Runner:
         """Runs `work` to its end even when the caller is cancelled: what is stored must also be started."""
         working = asyncio.create_task(work)
         noted = asyncio.create_task(_settled(working))
-        for tasks in (self._tasks, self._storing):
-            tasks.add(noted)
-            noted.add_done_callback(tasks.discard)
+        self._storing.add(noted)
+        noted.add_done_callback(self._storing.discard)
         return await asyncio.shield(working)
 
     def start(self, task: Task) -> None:
@@ -207,8 +206,8 @@ class Runner:
         """Lets runs finish, for at most `patience` seconds."""
         self.draining = True
         deadline = time.monotonic() + patience
-        while self._tasks and (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait(set(self._tasks), timeout=left)  # what they start is waited for too
+        while (going_on := self._tasks | self._storing) and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(going_on, timeout=left)  # what they start is waited for too
 
     async def give_away(self, shared: Callable[[], Awaitable[object]]) -> None:
         """Gives the runs that have said nothing to another process and ends the others that are going on as

@@ -19,6 +19,7 @@ from server.chat.runlog import RunLog
 from server.chat.shared_log import AWAY, Batch, SharedLog, Written
 from server.db.pool import Database
 from server.errors import AppError
+from server.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +79,7 @@ class Sharing:
 
     async def flushed(self, patience: float) -> bool:
         """Waits until everything is written; False when it took too long."""
-        try:
-            async with asyncio.timeout(patience):
-                await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await within(self._idle, patience)
 
     async def keep_writing(self) -> None:
         """Root of the writing task."""

@@ -22,6 +22,7 @@ from server.db.pool import Database
 from server.errors import AppError, Code, not_found
 from server.paging import PageTokens
 from server.stream_life import Alive, ComeBack, StreamLimits, must_come_back_at
+from server.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -135,12 +136,7 @@ class Watching:
     async def _rings(self, news: asyncio.Event, until: float) -> bool:
         """Waits; True when there is something to do, False when only a heartbeat is due."""
         patience = min(self._limits.heartbeat, until - time.monotonic())
-        try:
-            async with asyncio.timeout(max(0.0, patience)):
-                await news.wait()
-        except TimeoutError:
-            return self._leaves(until)
-        return True
+        return await within(news, max(0.0, patience)) or self._leaves(until)
 
     def _cursor(self, caller: Caller, conversation: str, seq: int) -> str:
         return self._tokens.make(_query(caller, conversation), (str(seq),))

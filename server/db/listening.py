@@ -9,6 +9,7 @@ from collections.abc import Callable
 import asyncpg
 
 from server.db.errors import AWAY
+from server.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,8 @@ class Listening:
         try:
             await connection.add_listener(self._channel, self._received)
             self._again()
-            while not lost.is_set():
-                try:
-                    await asyncio.wait_for(lost.wait(), _PROBE)
-                except TimeoutError:
-                    await connection.execute("select 1")
+            while not await within(lost, _PROBE):
+                await connection.execute("select 1")
         finally:
             self._lost()
             connection.terminate()

@@ -21,6 +21,7 @@ from asyncpg.pool import PoolConnectionProxy
 from server.db.errors import AWAY, store_busy, store_unavailable, translate_errors
 from server.db.timeouts import missing_timeouts
 from server.owned_tasks import end
+from server.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -335,10 +336,7 @@ class Database:
         loop = asyncio.get_running_loop()
         recycle_at = loop.time() + self._settings.recycle
         while True:
-            try:
-                await asyncio.wait_for(self._probe_lost.wait(), self._settings.probe_interval)
-            except TimeoutError:
-                log.debug("looking whether the database still answers")
+            await within(self._probe_lost, self._settings.probe_interval)
             if not await self.ping():
                 return
             self._probe_lost.clear()
