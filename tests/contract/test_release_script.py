@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.contract.test_backup_jobs import program
 from tests.contract.test_manifests import ENVIRONMENTS, ROOT, VERSION, Manifest, kubectl, of
 
 SERVER, GATEWAY = "registry.example.com/tria@sha256:" + "a" * 64, "registry.example.com/tria-gateway@sha256:" + "b" * 64
@@ -169,8 +170,7 @@ def release(
     fails, `standing` is the command that says whether there is a deployment already, `mark` the one of a first release
     that was not proven, and `ended` what is true of Jobs."""
     for name, text in (("kubectl", KUBECTL), ("tria", TRIA)):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
+        program(folder / name, text)
     log = folder / "log"
     fakes = {"PATH": f"{folder}:{os.environ['PATH']}", "TRIA": str(folder / "tria"), "REAL": kubectl()}
     asked = {"LOG": str(log), "SLOW": slow, "STANDING": standing, "MANIFESTS": str(folder / "manifests.yaml")}
@@ -288,8 +288,7 @@ def test_a_migration_that_fails_ends_the_release_at_once_and_says_why(ended: str
 
 def test_a_job_is_waited_for_as_long_as_it_was_said(tmp_path: Path) -> None:
     """The one of the script itself is as long as the Job's own deadline."""
-    (tmp_path / "kubectl").write_text(KUBECTL)
-    (tmp_path / "kubectl").chmod(0o755)
+    program(tmp_path / "kubectl", KUBECTL)
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(tmp_path / "log"), "ENDED": "Suspended"}
     ran = subprocess.run(
         ["deploy/await-job", "backup", "tria", "3"],  # noqa: S607

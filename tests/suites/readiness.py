@@ -174,9 +174,8 @@ def html(text: str) -> str:
     return frame("TRIA: readiness", body)
 
 
-def report(folder: Path, now: str) -> list[Standing]:
+def report(folder: Path, runs: Sequence[Mapping[str, Any]], now: str) -> list[Standing]:
     """Writes readiness.md and readiness.html into `folder`; `now` is the commit that is to be ready."""
-    runs = read(folder)
     found = standings(runs, now)
     text = markdown(runs, found)
     (folder / "readiness.md").write_text(text)
@@ -188,10 +187,10 @@ def report(folder: Path, now: str) -> list[Standing]:
 def main() -> None:
     """Reads, writes, and says what is missing."""
     REPORTS.mkdir(exist_ok=True)
-    found = report(REPORTS, commit())
+    runs = read(REPORTS)
+    found = report(REPORTS, runs, commit())
     for each in found:
         click.echo(f"{each.number:4} {each.title:28} {each.verdict}")
-    runs = read(REPORTS)
     for run in runs:
         if not run["passed"]:
             click.echo(f"make {run['suite']} failed")

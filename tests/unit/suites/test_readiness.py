@@ -46,16 +46,16 @@ def everything(folder: Path) -> None:
 
 
 def verdicts(folder: Path) -> dict[str, str]:
-    return {each.number: each.verdict for each in report(folder, COMMIT)}
+    return {each.number: each.verdict for each in report(folder, read(folder), COMMIT)}
 
 
 def stands(folder: Path) -> bool:
     """What the exit status says."""
-    return ready(read(folder), report(folder, COMMIT))
+    return ready(read(folder), report(folder, read(folder), COMMIT))
 
 
 def test_a_requirement_without_a_run_says_so(tmp_path: Path) -> None:
-    assert {each.verdict for each in report(tmp_path, COMMIT)} == {NOT_RUN}
+    assert {each.verdict for each in report(tmp_path, read(tmp_path), COMMIT)} == {NOT_RUN}
     assert (
         "0 of 17 requirements pass, 0 fail, 0 were run in part, 17 were not run."
         in (tmp_path / "readiness.md").read_text()
@@ -89,7 +89,7 @@ def test_a_run_of_another_commit_is_stale(tmp_path: Path, other: str) -> None:
 @pytest.mark.parametrize("now", [f"{COMMIT}+changes", "unknown"])
 def test_the_same_words_for_unknown_files_are_not_the_same_files(tmp_path: Path, now: str) -> None:
     run(tmp_path, "perf", {"R6": True}, commit=now)
-    assert {each.number: each.verdict for each in report(tmp_path, now)}["R6"] == STALE
+    assert {each.number: each.verdict for each in report(tmp_path, read(tmp_path), now)}["R6"] == STALE
 
 
 def test_a_run_during_which_the_commit_changed_is_of_neither() -> None:
@@ -164,7 +164,7 @@ def test_what_ends_a_run_early_is_stored_as_a_failure(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         finish("perf", measure, asyncio.run, tmp_path)
-    failed = {each.number for each in report(tmp_path, COMMIT) if each.verdict == FAIL}
+    failed = {each.number for each in report(tmp_path, read(tmp_path), COMMIT) if each.verdict == FAIL}
     assert failed == {*asked_of("perf"), "R9"}
 
 
@@ -189,7 +189,7 @@ def test_what_hypothesis_raises_is_a_finding(wrong: Exception) -> None:
 def test_other_files_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("[]")
     (tmp_path / "another.json").write_text('{"suite": "another"}')
-    assert {each.verdict for each in report(tmp_path, COMMIT)} == {NOT_RUN}
+    assert {each.verdict for each in report(tmp_path, read(tmp_path), COMMIT)} == {NOT_RUN}
 
 
 def test_every_number_is_a_requirement_and_every_test_exists() -> None:

@@ -10,6 +10,7 @@ from tests.suites.tested import run_tests
 
 GOOD = "def test_one(): pass\n"
 BAD = "def test_two(): assert False\n"
+# The text of a test, not one of ours: that a skipped one does not count is what is tested here.
 SKIPPED = "import pytest\n@pytest.mark.skip(reason='no server')\ndef test_three(): pass\n"
 DYING = "import os\ndef test_four(): os._exit(0)\n"
 
